@@ -1,0 +1,145 @@
+"""Configuration -> pipeline: weights found, loaded, and asked what they bring."""
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from speech2face.errors import UserError
+from speech2face.weights.locate import Located, locate
+
+log = logging.getLogger(__name__)
+CONF = Path(__file__).parents[1] / "conf"
+PARTS = ("encoder", "decoder")
+TAKES = {"speech": "a voice", "face": "a photo"}
+
+
+def compose_config(overrides: list[str]) -> tuple[DictConfig, dict[str, str]]:
+    """The configuration that `python run.py OVERRIDES` would run, and the option chosen in each group."""
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", overrides, return_hydra_config=True)
+    choices = dict(config.hydra.runtime.choices)
+    OmegaConf.set_struct(config, False)
+    del config["hydra"]
+    return config, choices
+
+
+def check_modality(config: DictConfig, choices: dict[str, str]) -> None:
+    """Refuse an encoder of the other modality, naming those that fit."""
+    wanted, has = config.pipeline.modality, config.encoder.modality
+    if wanted != has:
+        options = sorted(file.stem for file in (CONF / "encoder").glob("*.yaml"))
+        fit = [name for name in options if compose_config([f"encoder={name}"])[0].encoder.modality == wanted]
+        raise UserError(
+            f"encoder={choices.get('encoder')} takes {TAKES[has]}, but pipeline={config.pipeline.name} gives it "
+            f"{TAKES[wanted]}; those that fit: {', '.join(fit)}"
+        )
+
+
+def locate_parts(config: DictConfig, choices: dict[str, str], parts: tuple[str, ...] = PARTS) -> dict[str, Located]:
+    """Where each part's weights are. Raises UserError, before anything heavy is imported, where there are none."""
+    return {part: locate(part, choices.get(part, "as configured"), config[part].weights) for part in parts}
+
+
+def load_part(config: DictConfig, part: str, located: Located, overrides: list[str], choices: dict[str, str]) -> Any:
+    """Load a part on its weights, and write the architecture that they settled into the configuration."""
+    import torch
+
+    from speech2face.weights.load import load
+
+    torch.manual_seed(config.seed)
+    architecture = OmegaConf.to_container(config[part].model, resolve=True)
+    if config.from_weights:
+        own = explicit(config[part].model, f"{part}.model", overrides)
+    else:
+        own = {key: value for key, value in architecture.items() if key != "_target_"}
+    loaded = load(part, choices.get(part, "as configured"), architecture, located, own)
+    for key, value in own.items():
+        if config.from_weights and key in loaded.brought and loaded.brought[key] != value:
+            log.warning("%s.model.%s=%s wins over %s, which the weights bring", part, key, value, loaded.brought[key])
+    config[part].model = loaded.architecture
+    return loaded
+
+
+def explicit(node: DictConfig, prefix: str, overrides: list[str]) -> dict[str, Any]:
+    """What the user set below `prefix` on the command line: key, with dots, to value."""
+    keys = [override.lstrip("+").partition("=")[0] for override in overrides]
+    keys = [key.removeprefix(f"{prefix}.") for key in keys if key.startswith(f"{prefix}.")]
+    values = {key: OmegaConf.select(node, key) for key in keys}
+    return {key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value for key, value in values.items()}
+
+
+def settle_preprocessing(config: DictConfig, brought: dict[str, Any] | None, overrides: list[str]) -> None:
+    """Put the front end that the encoder's weights bring into the configuration, unless the user set another."""
+    if not config.from_weights or brought is None:
+        return
+    configured = OmegaConf.to_container(config.preprocessing, resolve=True)
+    settled = merge(configured, brought)
+    chosen = [override for override in overrides if override.lstrip("+").startswith("preprocessing=")]
+    if chosen:
+        if settled != configured:
+            log.warning("%s wins over the front end that the weights were trained with", chosen[-1])
+        return
+    result = OmegaConf.create(settled)
+    for key, value in explicit(config.preprocessing, "preprocessing", overrides).items():
+        theirs = OmegaConf.select(OmegaConf.create(brought), key)
+        if theirs is not None and theirs != value:
+            log.warning("preprocessing.%s=%s wins over %s, which the weights bring", key, value, theirs)
+        OmegaConf.update(result, key, value, force_add=True)
+    config.preprocessing = result
+
+
+def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`changes` over `base`, at every depth; an object of another class replaces the one it meets whole."""
+    if changes.get("_target_", base.get("_target_")) != base.get("_target_"):
+        return deepcopy(changes)
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def build_reconstructor(
+    config: DictConfig,
+    choices: dict[str, str],
+    located: dict[str, Located],
+    overrides: list[str],
+    stage: Callable[[str], AbstractContextManager[Any]] = lambda name: nullcontext(),
+) -> tuple[Any, dict[str, Any]]:
+    """Build the pipeline that `config` describes; what the weights settle is written back into `config`.
+
+    Returns the Reconstructor and the loaded parts by name.
+    """
+    from hydra.utils import instantiate
+
+    from speech2face.reconstructor import Reconstructor
+
+    parts = {part: load_part(config, part, located[part], overrides, choices) for part in PARTS}
+    settle_preprocessing(config, parts["encoder"].preprocessing, overrides)
+    config.from_weights = False
+    try:
+        preprocessing = instantiate(config.preprocessing)
+    except Exception as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, UserError | TypeError | ValueError):
+            raise UserError(f"preprocessing: {cause}") from None
+        raise
+    if preprocessing.modality != config.pipeline.modality:
+        raise UserError(f"preprocessing={choices.get('preprocessing')} is not for pipeline={config.pipeline.name}")
+    reconstructor = Reconstructor(
+        preprocessing,
+        parts["encoder"].model,
+        parts["decoder"].model,
+        device=config.device,
+        precision=config.precision,
+        batch_size=config.batch_size,
+        stage=stage,
+    )
+    return reconstructor, parts

@@ -1,0 +1,95 @@
+"""After a sweep: what its jobs made of the same inputs, side by side."""
+
+import csv
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from speech2face import pictures
+from speech2face.results import SHEET_FACES, read_results
+
+log = logging.getLogger(__name__)
+
+
+class Comparison(Callback):
+    """Hydra callback: writes comparison.png and comparison.csv, and ends a sweep with status 1 if a job failed."""
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        directory = Path(config.hydra.sweep.dir)
+        jobs = sorted((file.parent.parent for file in directory.glob("*/.hydra/overrides.yaml")), key=_number)
+        records = [_record(job) for job in jobs]
+        labels = job_labels([list(OmegaConf.load(job / ".hydra" / "overrides.yaml")) for job in jobs])
+        compare(directory, jobs, labels, records)
+        failed = [label for label, record in zip(labels, records, strict=True) if record["status"] != "finished"]
+        log.info("%d jobs, %d with failures: %s", len(jobs), len(failed), directory)
+        if failed:
+            sys.exit(1)
+
+
+def _number(job: Path) -> tuple[int, str]:
+    return (int(job.name) if job.name.isdigit() else 10**9, job.name)
+
+
+def _record(job: Path) -> dict[str, Any]:
+    try:
+        return json.loads((job / "run.json").read_text())
+    except (OSError, ValueError):
+        return {"status": "lost", "error": "the job left no run.json"}
+
+
+def job_labels(overrides: list[list[str]]) -> list[str]:
+    """What tells each job from the others: those of its overrides that not all share."""
+    common = set.intersection(*map(set, overrides)) if overrides else set()
+    return [", ".join(one for one in job if one not in common) or "all the same" for job in overrides]
+
+
+def compare(directory: Path, jobs: list[Path], labels: list[str], records: list[dict[str, Any]]) -> None:
+    """Write comparison.csv and comparison.png: inputs down, jobs across.
+
+    The table gives for every job its status or error, and the cosine of its face feature to that of the first job that
+    has one for this input.
+    """
+    results = [{row["input"]: row for row in read_results(job)} for job in jobs]
+    inputs = list(dict.fromkeys(name for rows in results for name in rows)) or [""]
+    with open(directory / "comparison.csv", "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["input", *labels, *(f"cosine {label}" for label in labels)])
+        for name in inputs:
+            cells, cosines, first = [], [], None
+            for job, rows, record in zip(jobs, results, records, strict=True):
+                row = rows.get(name)
+                cells.append(_cell(row, record))
+                if row and row["status"] == "done":
+                    embedding = np.load(job / row["output"] / "embedding.npy")
+                    first = embedding if first is None else first
+                    norm = float(np.linalg.norm(first) * np.linalg.norm(embedding))
+                    cosines.append(f"{float(first @ embedding) / norm:.4f}" if norm else "")
+                else:
+                    cosines.append("")
+            writer.writerow([name, *cells, *cosines])
+    shown = [name for name in inputs if any(rows.get(name, {}).get("status") != "passed_over" for rows in results)]
+    table = [
+        (
+            Path(name).name,
+            [
+                job / row["output"] / "face.png" if (row := rows.get(name)) and row["status"] == "done" else _cell(row, record)
+                for job, rows, record in zip(jobs, results, records, strict=True)
+            ],
+        )
+        for name in shown[:SHEET_FACES]
+    ]
+    title = f"{len(jobs)} jobs, {len(shown)} inputs" + (f", the first {SHEET_FACES} shown" * (len(shown) > SHEET_FACES))
+    if table:
+        pictures.sheet(table, labels, title).save(directory / "comparison.png")
+
+
+def _cell(row: dict[str, str] | None, record: dict[str, Any]) -> str:
+    if row:
+        return row["status"] if row["status"] == "done" else f"{row['status']}: {row['error']}"
+    return f"job {record['status']}: {record.get('error', 'not reached')}"

@@ -1,0 +1,60 @@
+"""Face decoder, Cole et al., "Synthesizing Normalized Faces from Facial Identity Features", CVPR 2017 (arXiv 1701.04851)."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+LANDMARK_PARTS = {  # the 68 points of the iBUG scheme by part; the corners of the mouth belong to both lips
+    "chin": 17,
+    "left_brow": 5,
+    "right_brow": 5,
+    "nose_bridge": 4,
+    "nose_tip": 5,
+    "left_eye": 6,
+    "right_eye": 6,
+    "top_lip": 12,
+    "bottom_lip": 12,
+}
+LANDMARKS = sum(LANDMARK_PARTS.values())
+
+
+class NormalizedFaceDecoder(nn.Module):
+    """Face feature -> landmarks and texture of a frontal, neutral face, from one shared trunk (article, section 3).
+
+    As in the published PyTorch implementation, which leaves out the warp of the texture onto the landmarks.
+    width: 1 is the published size (125 million parameters); 0.25 makes every hidden layer a quarter as wide.
+    """
+
+    def __init__(self, width: float = 1.0, features: int = 4096) -> None:
+        super().__init__()
+        scaled = [round(width * channels) for channels in (3072, 2048)]
+        self.trunk = _perceptron([features, *scaled])
+        landmark_sizes = [round(width * channels) for channels in (1024, 512, 256)]
+        self.landmark_layers = _perceptron([scaled[-1], *landmark_sizes])
+        self.landmark_output = nn.Linear(landmark_sizes[-1], 2 * LANDMARKS)
+        channels = [round(width * channels) for channels in (256, 128, 64, 32, 32)]
+        self.texture_input = nn.Linear(scaled[-1], channels[0] * 14 * 14)
+        self.texture_layers = nn.ModuleList(
+            nn.ConvTranspose2d(i, o, 5, stride=2, padding=2, output_padding=1)
+            for i, o in zip(channels[:-1], channels[1:], strict=True)
+        )
+        self.texture_output = nn.Conv2d(channels[-1], 3, 1)
+
+    def forward(self, feature: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(batch, 4096) -> landmarks (batch, 72, 2) as x, y in pixels, texture (batch, 3, 224, 224) RGB in [0, 1].
+
+        Landmarks are in the order of LANDMARK_PARTS.
+        """
+        trunk = self.trunk(feature)
+        landmarks = self.landmark_output(self.landmark_layers(trunk)).unflatten(1, (LANDMARKS, 2))
+        texture = F.relu(self.texture_input(trunk)).unflatten(1, (-1, 14, 14))
+        for layer in self.texture_layers:
+            texture = F.relu(layer(texture))
+        return landmarks, self.texture_output(texture).sigmoid()
+
+
+def _perceptron(sizes: list[int]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for i, o in zip(sizes[:-1], sizes[1:], strict=True):
+        layers += [nn.Linear(i, o), nn.BatchNorm1d(o), nn.ReLU()]
+    return nn.Sequential(*layers)

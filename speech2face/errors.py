@@ -1,0 +1,35 @@
+"""A user's mistake is one line that names the thing and the way out, never a traceback."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class UserError(Exception):
+    """What the user can mend. The message is one line: what is wrong, with which file or option, and the way out."""
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn a mistake on the command line, ours or one that Hydra found, into one line on stderr and exit status 1.
+
+    Anything else is a defect of ours and keeps its traceback. HYDRA_FULL_ERROR=1 shows every traceback.
+    """
+    from hydra.errors import HydraException, OverrideParseException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if os.environ.setdefault("HYDRA_FULL_ERROR", "0") == "1":
+        yield
+        return
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets its exceptions through instead of printing several lines
+    try:
+        yield
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        message = str(error)
+        if isinstance(error, OverrideParseException):
+            message += " (a value with special characters needs quotes inside quotes: \"audio='clip (1).wav'\")"
+        elif message.startswith("Could not override"):
+            message = f"{message.splitlines()[0]} There is no such option: see python run.py --help"
+        print("error: " + " ".join(message.split()), file=sys.stderr)
+        sys.exit(1)

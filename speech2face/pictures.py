@@ -1,0 +1,189 @@
+"""Pictures for people: the panel of one input, sheets of many faces. Drawn with Pillow; all arrays are RGB uint8."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+INK, FAINT, PAPER, WARNING = "#1d2733", "#6b7885", "#ffffff", "#b3261e"
+VOICE = "#2f6f8f"
+FACE = 224
+PART_COLOURS = ("#ffd166", "#06d6a0", "#06d6a0", "#4cc9f0", "#4cc9f0", "#f72585", "#f72585", "#ff8fa3", "#ff5d5d")
+SPECTROGRAM_COLOURS = ("#0b0724", "#5b1a75", "#c73e5d", "#f98e52", "#fcf3bd")
+NOTE = "Synthetic: an average-looking face consistent with the input, not a likeness."
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def _text(draw: ImageDraw.ImageDraw, xy: tuple[float, float], text: str, size: int, fill: str = INK, width: int = 0) -> None:
+    """A line of text, shortened in the middle to `width` pixels where that is given."""
+    font = _font(size)
+    if width and draw.textlength(text, font) > width:
+        keep = len(text)
+        while keep > 2 and draw.textlength(text[: keep // 2] + " ... " + text[-(keep // 2) :], font) > width:
+            keep -= 1
+        text = text[: keep // 2] + " ... " + text[-(keep // 2) :]
+    draw.text(xy, text, fill, font)
+
+
+def mark_untrained(face: np.ndarray) -> np.ndarray:
+    """Band across the bottom of a (224, 224, 3) face whose networks were never trained."""
+    image = Image.fromarray(face)
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((0, FACE - 20, FACE, FACE), WARNING)
+    draw.text((FACE / 2, FACE - 10), "UNTRAINED: random weights", "white", _font(13), anchor="mm")
+    return np.asarray(image)
+
+
+def draw_landmarks(face: np.ndarray, landmarks: np.ndarray, parts: dict[str, int]) -> Image.Image:
+    """A (224, 224, 3) face, twice as large, with its (72, 2) landmarks in pixels, coloured by part."""
+    image = Image.fromarray(face).resize((2 * FACE, 2 * FACE), Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(image)
+    start = 0
+    for (part, count), colour in zip(parts.items(), PART_COLOURS, strict=True):
+        points = [(2 * x, 2 * y) for x, y in np.clip(landmarks[start : start + count], -FACE, 2 * FACE).tolist()]
+        draw.line(points + points[:1] * (part.endswith(("eye", "lip"))), colour, 2)
+        for x, y in points:
+            draw.ellipse((x - 3, y - 3, x + 3, y + 3), colour)
+        start += count
+    return image
+
+
+def draw_waveform(waveform: np.ndarray, width: int, height: int) -> Image.Image:
+    """The envelope of (samples,): for every column its least and greatest sample."""
+    image = Image.new("RGB", (width, height), "#eef3f6")
+    draw = ImageDraw.Draw(image)
+    edges = np.linspace(0, len(waveform), width + 1).astype(int)
+    peak = max(float(np.abs(waveform).max()), 1e-9)
+    for x in range(width):
+        column = waveform[edges[x] : max(edges[x + 1], edges[x] + 1)]
+        low, high = (height / 2 * (1 - 0.95 * float(value) / peak) for value in (column.min(), column.max()))
+        draw.line((x, high, x, low), VOICE)
+    return image
+
+
+def draw_spectrogram(waveform: np.ndarray, width: int, height: int) -> Image.Image:
+    """Log power spectrogram of (samples,), 70 dB deep, low frequencies at the bottom."""
+    size = 512
+    padded = np.pad(waveform, (0, max(0, size - len(waveform))))
+    starts = np.linspace(0, len(padded) - size, width).astype(int)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[starts] * np.hanning(size).astype(np.float32)
+    power = 20 * np.log10(np.abs(np.fft.rfft(frames)) + 1e-9)
+    levels = np.clip((power - power.max() + 70) / 70, 0, 1)
+    grey = Image.fromarray((255 * levels.T[::-1]).astype(np.uint8)).resize((width, height), Image.Resampling.BILINEAR)
+    stops = np.array([tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)) for colour in SPECTROGRAM_COLOURS])
+    table = [np.interp(np.arange(256), np.linspace(0, 255, len(stops)), stops[:, c]) for c in range(3)]
+    return Image.fromarray(np.stack(table, axis=-1).astype(np.uint8)[np.asarray(grey)])
+
+
+def panel(
+    name: str,
+    preview: dict[str, Any],
+    face: np.ndarray,
+    landmarks: np.ndarray,
+    parts: dict[str, int],
+    caption: str,
+    untrained: bool,
+) -> Image.Image:
+    """What went in beside what came out: voice or photo, the face, the face with its landmarks.
+
+    preview: of speech2face.preprocessing.Prepared. caption: which encoder and decoder.
+    """
+    side, gap, top = 2 * FACE, 24, 64
+    left = side
+    image = Image.new("RGB", (left + 2 * side + 4 * gap, top + side + 56), PAPER)
+    draw = ImageDraw.Draw(image)
+    _text(draw, (gap, 14), name, 20, width=left)
+    _text(draw, (gap, 40), _describe(preview), 14, FAINT)
+    if "waveform" in preview:
+        waveform = np.asarray(preview["waveform"])
+        image.paste(draw_waveform(waveform, left, 140), (gap, top))
+        image.paste(draw_spectrogram(waveform, left, side - 140 - 44), (gap, top + 152))
+        seconds, nyquist = len(waveform) / preview["sample_rate"], preview["sample_rate"] / 2000
+        for share in (0, 0.25, 0.5, 0.75, 1):
+            x = gap + share * (left - 1)
+            anchor = "la" if share == 0 else "ra" if share == 1 else "ma"
+            draw.text((x, top + side - 26), f"{share * seconds:.1f} s", FAINT, _font(13), anchor=anchor)
+        draw.text((gap + 6, top + 156), f"{nyquist:g} kHz", "white", _font(12))
+        draw.text((gap + 6, top + side - 48), "0", "white", _font(12))
+    else:
+        for i, (key, label) in enumerate((("photo", "photo"), ("crop", "what the encoder sees"))):
+            half = (left - 16) // 2
+            picture = ImageOps.contain(Image.fromarray(np.asarray(preview[key])), (half, side - 60), Image.Resampling.BICUBIC)
+            x = gap + i * (half + 16)
+            image.paste(picture, (x, top + 26))
+            _text(draw, (x, top), label, 14, FAINT)
+    faces = (Image.fromarray(face).resize((side, side), Image.Resampling.BICUBIC), draw_landmarks(face, landmarks, parts))
+    for i, (picture, label) in enumerate(zip(faces, ("reconstructed face", "with landmarks"), strict=True)):
+        x = left + (2 + i) * gap + i * side
+        image.paste(picture, (x, top))
+        _text(draw, (x, 40), label, 14, FAINT)
+    _text(draw, (gap, top + side + 12), caption, 14, INK, width=image.width - 2 * gap)
+    note = "UNTRAINED: random weights, the face means nothing. " + NOTE if untrained else NOTE
+    _text(draw, (gap, top + side + 32), note, 13, WARNING if untrained else FAINT)
+    return image
+
+
+def _describe(preview: dict[str, Any]) -> str:
+    if "waveform" in preview:
+        return f"first window, {len(preview['waveform']) / preview['sample_rate']:.2f} s at {preview['sample_rate']} Hz"
+    return ""
+
+
+def sheet(rows: Sequence[tuple[str, Sequence[Path | str]]], columns: Sequence[str], title: str) -> Image.Image:
+    """A table of faces: rows of (label, cells), a cell being a picture's path or a text where there is none.
+
+    columns: their headings; none for a contact sheet, where each cell stands for itself.
+    """
+    cell, pad, label = 168, 8, 190 if columns else 0
+    count = max(len(cells) for _, cells in rows)
+    head = 40 + (24 if columns else 0)
+    step = cell + pad + (0 if columns else 20)
+    image = Image.new("RGB", (max(label + count * (cell + pad) + pad, 420), head + len(rows) * step + pad), PAPER)
+    draw = ImageDraw.Draw(image)
+    _text(draw, (pad, 10), title, 18, width=image.width - 2 * pad)
+    for column, heading in enumerate(columns):
+        _text(draw, (label + pad + column * (cell + pad), 40), heading, 14, INK, width=cell)
+    for row, (name, cells) in enumerate(rows):
+        y = head + row * step
+        if columns:
+            _text(draw, (pad, y + cell / 2 - 8), name, 14, width=label - pad)
+        for column, content in enumerate(cells):
+            x = pad + label + column * (cell + pad)
+            if isinstance(content, Path):
+                with Image.open(content) as face:
+                    image.paste(face.convert("RGB").resize((cell, cell), Image.Resampling.BICUBIC), (x, y))
+                if not columns:
+                    _text(draw, (x, y + cell + 2), content.parent.name, 12, FAINT, width=cell)
+            else:
+                draw.rectangle((x, y, x + cell, y + cell), "#f6e7e6")
+                _wrapped(draw, (x + 8, y + 8), content, cell - 16, 10)
+    return image
+
+
+def _wrapped(draw: ImageDraw.ImageDraw, xy: tuple[int, int], text: str, width: int, lines: int) -> None:
+    """Text broken to `width` pixels, `lines` of it at most."""
+    font, words, line, y = _font(12), text.replace("/", "/ ").split(" "), "", xy[1]
+    for word in [*words, None]:
+        joined = f"{line} {word}".replace("/ ", "/").strip() if word is not None else ""
+        if word is None or draw.textlength(joined, font) > width:
+            _text(draw, (xy[0], y), line, 12, WARNING, width)
+            y, lines, line = y + 15, lines - 1, word or ""
+            if not lines:
+                return
+        else:
+            line = joined
+
+
+def contact_sheet(faces: Sequence[Path], total: int, title: str) -> Image.Image:
+    """A grid of faces, each with its name; the title says how many there are where not all are shown."""
+    columns = max(1, min(8, len(faces), round(len(faces) ** 0.5 + 0.49)))
+    rows = [("", faces[i : i + columns]) for i in range(0, len(faces), columns)]
+    shown = f"{title}, the first {len(faces)} of {total}" if total > len(faces) else title
+    return sheet(rows, (), shown)

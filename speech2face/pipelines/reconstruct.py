@@ -1,0 +1,279 @@
+"""`pipeline=speech` and `pipeline=face`: every input to its face, a row and a folder each."""
+
+import csv
+import io
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from speech2face import __version__, pictures
+from speech2face.build import PARTS, build_reconstructor, check_modality, locate_parts
+from speech2face.errors import UserError
+from speech2face.inputs import Input, find_inputs
+from speech2face.results import SHEET_FACES, Results, read_results
+from speech2face.runs import STARTED, Run, atomic, sha256
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Job:
+    """An input on its way: its hash, and its features or why there are none."""
+
+    input: Input
+    digest: Future
+    prepared: Any = None
+    error: str | None = None
+    seconds: float = 0.0
+
+
+def reconstruct(config: DictConfig, run: Run, name: str, modality: str, option: str) -> int:
+    """Reconstruct a face for every input that `option` (audio or image) names. Returns 0, or 1 if any input failed."""
+    if not config[option]:
+        raise UserError(f"pipeline={name} needs {option}= a file, a directory or a glob")
+    check_modality(config, run.choices)
+    sources = [config[option]] if isinstance(config[option], str) else list(config[option])
+    inputs = find_inputs(sources, modality, option)
+    located = locate_parts(config, run.choices)
+    with ThreadPoolExecutor(max(1, config.workers) + 1, "prepare") as executor:
+        try:
+            # The weights are hashed, and so brought into memory, while torch is imported.
+            digests = {part: executor.submit(sha256, one.file) for part, one in located.items() if one.file}
+            import torch  # noqa: F401
+
+            run.stages["import"] = time.perf_counter() - STARTED
+            with run.stage("load"):
+                reconstructor, parts = build_reconstructor(config, run.choices, located, run.overrides, run.stage)
+                weights = {
+                    part: {
+                        "weights": located[part].weights,
+                        "file": str(located[part].file) if located[part].file else None,
+                        "sha256": digests[part].result() if part in digests else None,
+                        "layout": parts[part].layout,
+                        "untrained": located[part].file is None,
+                    }
+                    for part in PARTS
+                }
+            config[option] = [str(Path(source).expanduser().absolute()) for source in sources]
+            for part in PARTS:
+                if Path(located[part].weights).exists():
+                    config[part].weights = str(Path(located[part].weights).absolute())
+            kept = rows_to_keep(config, run, inputs, weights, executor)
+            run.save_config(config)
+            run.save(
+                device=str(reconstructor.device), precision=config.precision, seed=config.seed, weights=weights
+            )
+            for part, one in weights.items():
+                log.info("%s %s: %s (%s)", part, run.choices.get(part, ""), one["weights"], one["layout"])
+                if one["untrained"]:
+                    log.warning("the %s is untrained: its weights are random, and the faces mean nothing", part)
+            return process(run, inputs, kept, reconstructor, executor, config.workers)
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def rows_to_keep(
+    config: DictConfig, run: Run, inputs: list[Input], weights: dict[str, Any], executor: Executor
+) -> dict[str, dict[str, str]]:
+    """Rows of an earlier run in this directory, by input name, that are done and whose file is still the same.
+
+    Raises UserError where that run was configured otherwise.
+    """
+    rows = {row["output"]: row for row in read_results(run.directory) if row["status"] == "done"}
+    before = run.directory / ".hydra" / "effective.yaml"
+    if not before.exists():
+        return {}
+    earlier = OmegaConf.load(before)
+    for key in ("pipeline", *PARTS, "preprocessing", "precision", "seed"):
+        if earlier.get(key) != config[key]:
+            raise UserError(f"resume={run.directory}: that run has another {key}; resume it with the same, or start anew")
+    for part, one in (run.earlier.get("weights") or {}).items():
+        if one["sha256"] != weights[part]["sha256"]:
+            raise UserError(f"resume={run.directory}: the file of {part}.weights has changed since; start anew")
+    done = [one for one in inputs if one.name in rows and (run.directory / one.name / "panel.png").exists()]
+    digests = executor.map(lambda one: sha256(one.path), done)
+    return {
+        one.name: rows[one.name]
+        for one, digest in zip(done, tqdm(digests, "checking what is done", len(done)), strict=True)
+        if rows[one.name]["sha256"] == digest
+    }
+
+
+def process(
+    run: Run,
+    inputs: list[Input],
+    kept: dict[str, dict[str, str]],
+    reconstructor: Any,
+    executor: Executor,
+    workers: int,
+) -> int:
+    """Prepare inputs on threads, reconstruct and write on this one, in order. Returns 0, or 1 if any input failed."""
+    counts = {"done": len(kept), "kept": len(kept), "failed": 0, "passed_over": 0}
+    measurements = tuple(reconstructor.preprocessing.measurements)
+    todo = [one for one in inputs if one.name not in kept]
+    bar = tqdm(total=len(inputs), initial=len(kept), desc="faces", unit="input", disable=len(inputs) < 2)
+    results = Results(run.directory, measurements, list(kept.values()))
+    with closing(results), bar, logging_redirect_tqdm():
+
+        def finish(job: Job, status: str, **columns: Any) -> None:
+            output = job.input.name if status == "done" else None
+            row = {"input": str(job.input.path), "status": status, "error": job.error, "output": output, **columns}
+            results.add(row | {"seconds": round(job.seconds, 3)})
+            counts[status] += 1
+            bar.update()
+
+        def flush(batch: list[Job]) -> None:
+            good = [job for job in batch if job.error is None]
+            began = time.perf_counter()
+            for job, result in zip(good, reconstruct_each(reconstructor, good), strict=True):
+                if isinstance(result, str):
+                    job.error = result
+                else:
+                    with run.stage("write"):
+                        write_outputs(run, job, result)
+            for job in batch:
+                if job in good:
+                    job.seconds += (time.perf_counter() - began) / len(good)
+                if job.error is not None:
+                    log.error("failed: %s", job.error)
+                    finish(job, "failed", sha256=_digest(job))
+                    continue
+                for warning in job.prepared.warnings:
+                    log.warning("%s: %s", job.input.path, warning)
+                extra = job.prepared.measurements | {"warnings": "; ".join(job.prepared.warnings)}
+                finish(job, "done", sha256=_digest(job), **extra)
+
+        batch: list[Job] = []
+        for job in ahead(executor, lambda one: prepare(one, reconstructor, run, executor), todo, workers + 1):
+            if job.input.skipped:
+                flush(batch)
+                batch, job.error = [], job.input.skipped
+                finish(job, "passed_over")
+                continue
+            batch.append(job)
+            if sum(len(one.prepared.features) for one in batch if one.error is None) >= reconstructor.batch_size:
+                flush(batch)
+                batch = []
+        flush(batch)
+    run.record["counts"] = counts
+    if len(inputs) > 1:
+        with run.stage("write"):
+            write_contact_sheet(run.directory, counts["done"])
+    told = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts.items() if count or status == "done")
+    log.info("%s: %s", told, run.directory)
+    return int(counts["failed"] > 0 or counts["done"] == 0)
+
+
+def ahead(executor: Executor, function: Callable[[Any], Any], items: Iterable[Any], depth: int) -> Iterator[Any]:
+    """function(item) for every item, in order, computed on the executor at most `depth` items ahead."""
+    pending: deque[Future] = deque()
+    for item in items:
+        pending.append(executor.submit(function, item))
+        if len(pending) > depth:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+def prepare(one: Input, reconstructor: Any, run: Run, executor: Executor) -> Job:
+    """Read one input. What is wrong with it becomes the job's error, never an exception."""
+    if one.skipped:
+        return Job(one, Future())
+    job = Job(one, executor.submit(sha256, one.path))
+    began = time.perf_counter()
+    try:
+        with run.stage("preprocess"):
+            job.prepared = reconstructor.preprocessing(one.path)
+    except UserError as error:
+        job.error = str(error)
+    except Exception as error:  # one file must not stop the others, whatever a decoder makes of it
+        log.debug("defect while reading %s", one.path, exc_info=True)
+        job.error = f"{one.path}: could not be prepared ({type(error).__name__}: {error})"
+    job.seconds = time.perf_counter() - began
+    return job
+
+
+def reconstruct_each(reconstructor: Any, jobs: list[Job]) -> list[Any]:
+    """The reconstruction of each job, or a line saying why there is none; together first, one by one if that fails."""
+    if not jobs:
+        return []
+    try:
+        return reconstructor.reconstruct([job.prepared for job in jobs])
+    except (ValueError, RuntimeError) as error:
+        if len(jobs) == 1:
+            return [f"{jobs[0].input.path}: {' '.join(str(error).split())}"]
+        return [result for job in jobs for result in reconstruct_each(reconstructor, [job])]
+
+
+def _digest(job: Job) -> str | None:
+    try:
+        return job.digest.result()
+    except OSError:
+        return None
+
+
+def write_outputs(run: Run, job: Job, result: Any) -> None:
+    """face.png, embedding.npy, landmarks.csv and panel.png of one input, each whole or not at all."""
+    from speech2face.decoders.normalized import LANDMARK_PARTS
+
+    folder = run.directory / job.input.name
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = run.record["weights"]
+    untrained = any(one["untrained"] for one in weights.values())
+    made_with = {
+        part: f"{run.choices.get(part, '')} {one['weights']} sha256 {one['sha256']}".strip() for part, one in weights.items()
+    }
+    text = PngInfo()
+    for key, value in {
+        "Title": "Synthetic face, not a photograph",
+        "Description": "Reconstructed by a neural network; an average-looking face, not the likeness of a person."
+        + (" UNTRAINED: the weights are random." if untrained else ""),
+        "Source": f"input sha256 {_digest(job)}",
+        "Software": f"speech2face {__version__}",
+        "Encoder": made_with["encoder"],
+        "Decoder": made_with["decoder"],
+    }.items():
+        text.add_itxt(key, value)
+    face = pictures.mark_untrained(result.face) if untrained else result.face
+    with atomic(folder / "face.png") as partial:
+        Image.fromarray(face).save(partial, "PNG", pnginfo=text)
+    with atomic(folder / "embedding.npy") as partial, open(partial, "wb") as file:
+        np.save(file, result.embedding)
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(("part", "x", "y"))
+    names = [part for part, count in LANDMARK_PARTS.items() for _ in range(count)]
+    writer.writerows((part, f"{x:.4f}", f"{y:.4f}") for part, (x, y) in zip(names, result.landmarks.tolist(), strict=True))
+    with atomic(folder / "landmarks.csv") as partial:
+        partial.write_text(table.getvalue())
+    caption = "   ".join(
+        f"{part} {run.choices.get(part, '')}: {Path(one['weights']).name}" for part, one in weights.items()
+    )
+    picture = pictures.panel(
+        job.input.name, job.prepared.preview, face, result.landmarks, LANDMARK_PARTS, caption, untrained
+    )
+    with atomic(folder / "panel.png") as partial:
+        picture.save(partial, "PNG", pnginfo=text, compress_level=1)
+
+
+def write_contact_sheet(directory: Path, total: int) -> None:
+    """contact_sheet.png of the faces in results.csv; none where there are none."""
+    rows = [row for row in read_results(directory) if row["status"] == "done"]
+    faces = [directory / row["output"] / "face.png" for row in rows[:SHEET_FACES]]
+    if faces:
+        with atomic(directory / "contact_sheet.png") as partial:
+            pictures.contact_sheet(faces, total, f"{total} faces").save(partial, "PNG")

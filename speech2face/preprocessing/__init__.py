@@ -1,0 +1,24 @@
+"""Files in, tensors out: what every preprocessing returns."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+
+@dataclass
+class Prepared:
+    """One input, ready for an encoder.
+
+    features: (windows, ...) float32, one row for each window of a clip (a photo has one).
+    preview: what the panel shows. Speech: "waveform" (samples,) float32 and "sample_rate".
+        Photo: "photo" and "crop", (height, width, 3) uint8 RGB.
+    measurements: columns of results.csv.
+    warnings: one line each.
+    """
+
+    features: torch.Tensor
+    preview: dict[str, np.ndarray | int]
+    measurements: dict[str, Any]
+    warnings: list[str]

@@ -1,0 +1,140 @@
+"""Any file FFmpeg can open -> mono samples, in process, reading no more of it than is used."""
+
+import logging
+import math
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from speech2face.errors import UserError
+
+logging.getLogger("libav").setLevel(logging.CRITICAL)  # FFmpeg's own remarks; what matters is raised below
+
+# Kaiser-windowed sinc: flat to 7.4 kHz and below -90 dB from 8.2 kHz when going to 16 kHz (tests/test_audio.py).
+# It interpolates between filter phases, so that an odd or hostile sample rate costs no more than a usual one.
+RESAMPLER = "filter_size=128:cutoff=0.97:filter_type=kaiser:kaiser_beta=12"
+PREROLL_SECONDS = 0.5  # decoded and thrown away after a seek: lossy codecs need some packets to settle
+
+
+def resample(waveform: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
+    """Band-limited resampling of (samples,) float32 from `rate` to `new_rate` Hz, without delay."""
+    if rate == new_rate or not len(waveform):
+        return waveform.astype(np.float32, copy=False)
+    graph = av.filter.Graph()
+    nodes = [
+        graph.add(
+            "abuffer", sample_rate=str(rate), sample_fmt="flt", channel_layout="mono", time_base=f"1/{rate}"
+        ),
+        graph.add("aresample", f"{new_rate}:{RESAMPLER}"),
+        graph.add("abuffersink"),
+    ]
+    graph.link_nodes(*nodes).configure()
+    frame = av.AudioFrame.from_ndarray(
+        np.ascontiguousarray(waveform[None], np.float32), format="flt", layout="mono"
+    )
+    frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+    graph.push(frame)
+    graph.push(None)
+    chunks = []
+    while True:
+        try:
+            chunks.append(graph.pull().to_ndarray()[0])
+        except (av.EOFError, av.BlockingIOError):
+            return np.concatenate(chunks)
+
+
+def decode_audio(
+    path: str | Path, sample_rate: int = 16_000, offset: float = 0.0, max_seconds: float | None = 60.0
+) -> tuple[np.ndarray, list[str]]:
+    """Decode `max_seconds` of a recording from `offset` seconds on.
+
+    Channels are averaged and samples that are not finite become silence. A file that breaks off is used as far as it goes.
+
+    Returns (samples,) float32 at `sample_rate` Hz, nominally in [-1, 1], and warnings.
+    Raises UserError where there is no sound to be had: missing, not media, no audio stream, empty, all NaN.
+    """
+    name = str(path)
+    warnings: list[str] = []
+    try:
+        # An opened file instead of its name, and no protocols: a playlist cannot make FFmpeg open anything else.
+        with (
+            open(path, "rb") as file,
+            av.open(file, metadata_errors="ignore", options={"protocol_whitelist": ""}) as container,
+        ):
+            if not container.streams.audio:
+                raise UserError(f"{name}: there is no audio in it")
+            waveform, rate, broken = _decode_stream(container, offset, max_seconds)
+    except IsADirectoryError:
+        raise UserError(f"{name}: a directory, not a recording") from None
+    except FileNotFoundError:
+        raise UserError(f"{name}: no such file") from None
+    except PermissionError:
+        raise UserError(f"{name}: no permission to read it") from None
+    except (av.FFmpegError, ValueError) as error:
+        if not Path(path).stat().st_size:
+            raise UserError(f"{name}: the file is empty") from None
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"{name}: not audio that FFmpeg can read ({reason})") from None
+    if broken:
+        warnings.append("damaged or cut short: used what could be decoded")
+    if not len(waveform):
+        start = f" after {offset:g} s" if offset else ""
+        raise UserError(f"{name}: no audio could be decoded{start}")
+    finite = np.isfinite(waveform)
+    if not finite.all():
+        if not finite.any():
+            raise UserError(f"{name}: every sample is NaN or infinite")
+        warnings.append(f"{len(finite) - finite.sum()} samples were NaN or infinite: taken as silence")
+        waveform = np.where(finite, waveform, 0)
+    return resample(waveform, rate, sample_rate), warnings
+
+
+def _decode_stream(
+    container: av.container.InputContainer, offset: float, max_seconds: float | None
+) -> tuple[np.ndarray, int, bool]:
+    """Mono samples of the first audio stream at its own rate, that rate, and whether some were unreadable."""
+    stream = container.streams.audio[0]
+    start = float((stream.start_time or 0) * stream.time_base)
+    if offset > 0:
+        try:
+            container.seek(int((start + max(0.0, offset - PREROLL_SECONDS)) / stream.time_base), stream=stream)
+        except av.FFmpegError:
+            pass  # no index to seek by: decode from the start and drop what comes before
+    to_float = av.AudioResampler(format="fltp")
+    chunks: list[np.ndarray] = []
+    rate, skip, missing, broken = 0, 0, math.inf, False
+    packets = container.demux(stream)
+    while missing > 0:
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError:
+            packet, broken = None, True
+        if packet is None:
+            break
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            broken = True
+            continue
+        for frame in frames:
+            if not rate:
+                rate = frame.sample_rate
+                missing = round(max_seconds * rate) if max_seconds else math.inf
+                skip = max(0, round((offset + start - (frame.time or 0.0)) * rate))
+                layout = frame.layout.name
+            if (frame.sample_rate, frame.layout.name) != (rate, layout):
+                return _join(chunks), rate, True  # the stream changes its format midway: what came before is used
+            for converted in to_float.resample(frame):
+                mono = converted.to_ndarray().mean(axis=0, dtype=np.float32)
+                dropped = min(skip, len(mono))
+                skip -= dropped
+                mono = mono[dropped : dropped + int(min(missing, len(mono)))]
+                missing -= len(mono)
+                chunks.append(mono)
+    return _join(chunks), rate, broken
+
+
+def _join(chunks: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(chunks) if chunks else np.zeros(0, np.float32)

@@ -1,0 +1,56 @@
+"""Kaldi-compatible log-mel filter bank: the front end of the Audio Spectrogram Transformer."""
+
+import torch
+import torch.nn.functional as F
+
+
+class LogMelFilterBank:
+    """Log-mel filter bank, cut or padded to a number of frames and normalised as (x - mean) / (2 std).
+
+    Gong et al., "AST: Audio Spectrogram Transformer", Interspeech 2021, section 2.1; the energies are
+    torchaudio's Kaldi-compatible ones (Hann window, no dither).
+
+    mel_bins: bands; frame_ms, hop_ms: length and step of a frame; max_frames: cut or filled with zeros to this many, before the
+    normalisation (None: as many as there are); mean, std: of the energies of the training set.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int = 16_000,
+        mel_bins: int = 128,
+        frame_ms: float = 25.0,
+        hop_ms: float = 10.0,
+        max_frames: int | None = 1024,
+        mean: float = -5.460994,
+        std: float = 3.1129124,
+    ) -> None:
+        self.sample_rate = sample_rate
+        self.mel_bins = mel_bins
+        self.frame_ms = frame_ms
+        self.hop_ms = hop_ms
+        self.max_frames = max_frames
+        self.mean = mean
+        self.std = std
+
+    def __call__(self, waveform: torch.Tensor) -> torch.Tensor:
+        """(batch, samples) -> (batch, frames, mel_bins)."""
+        from torchaudio.compliance.kaldi import fbank
+
+        energies = torch.stack(
+            [
+                fbank(
+                    clip[None],
+                    sample_frequency=self.sample_rate,
+                    num_mel_bins=self.mel_bins,
+                    frame_length=self.frame_ms,
+                    frame_shift=self.hop_ms,
+                    window_type="hanning",
+                    dither=0.0,
+                    use_energy=False,
+                )
+                for clip in waveform
+            ]
+        )
+        if self.max_frames is not None:
+            energies = F.pad(energies, (0, 0, 0, self.max_frames - energies.shape[1]))  # a negative pad cuts
+        return (energies - self.mean) / (2 * self.std)

@@ -1,0 +1,59 @@
+"""Complex spectrogram, compressed: the front end of the article's voice encoder, in two forms."""
+
+import torch
+import torch.nn.functional as F
+
+from speech2face.errors import UserError
+
+REPRESENTATIONS = ("real_imaginary", "magnitude_phase")
+
+
+class Spectrogram:
+    """Short-time Fourier transform as two channels, each compressed as sgn(x) |x|**power.
+
+    representation: "real_imaginary" is the article's (Oh et al., CVPR 2019, section 3 and supplementary material),
+        "magnitude_phase" (phase in radians) that of the published implementation.
+    n_fft, win_length, hop_length: in samples; the window is a periodic Hann.
+    centered: True pads with n_fft / 2 zeros at both ends and centres the window in the transform (6 s at 16 kHz give 601
+        frames); False starts with the first sample, the window followed by zeros (598 frames).
+    """
+
+    def __init__(
+        self,
+        representation: str = "real_imaginary",
+        n_fft: int = 512,
+        win_length: int = 400,
+        hop_length: int = 160,
+        centered: bool = False,
+        power: float = 0.3,
+    ) -> None:
+        if representation not in REPRESENTATIONS:
+            raise UserError(f"representation={representation}: must be one of {', '.join(REPRESENTATIONS)}")
+        self.representation = representation
+        self.n_fft = n_fft
+        self.win_length = win_length
+        self.hop_length = hop_length
+        self.centered = centered
+        self.power = power
+
+    def __call__(self, waveform: torch.Tensor) -> torch.Tensor:
+        """(batch, samples) -> (batch, 2, n_fft / 2 + 1, frames)."""
+        window = torch.hann_window(self.win_length)
+        if not self.centered:
+            zeros = self.n_fft - self.win_length
+            window, waveform = F.pad(window, (0, zeros)), F.pad(waveform, (0, zeros))
+        transform = torch.stft(
+            waveform,
+            self.n_fft,
+            self.hop_length,
+            win_length=len(window),
+            window=window,
+            center=self.centered,
+            pad_mode="constant",
+            return_complex=True,
+        )
+        if self.representation == "real_imaginary":
+            channels = torch.view_as_real(transform).movedim(-1, 1)
+        else:
+            channels = torch.stack([transform.abs(), transform.angle()], dim=1)
+        return channels.sign() * channels.abs() ** self.power

@@ -1,0 +1,160 @@
+"""A run: its output directory, its provenance, its log, and how it ends."""
+
+import time
+
+STARTED = time.perf_counter()  # noqa: E402 - before anything else is imported
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from speech2face.errors import UserError
+
+log = logging.getLogger(__name__)
+PACKAGES = ("torch", "torchaudio", "torchvision", "numpy", "av", "pillow", "dlib-bin", "hydra-core", "safetensors")
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(1 << 25))  # large: each turn waits for the interpreter
+    with open(path, "rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
+    return digest.hexdigest()
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; it takes its place when the block ends well, and is removed when not."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+class Run:
+    """What a pipeline gets of the run that it is part of.
+
+    directory: where it writes. overrides: what the user typed. choices: the option chosen in each group.
+    record: run.json, to be added to; earlier: that of the run that this one resumes. stages: wall time of each stage in s; those on other threads overlap.
+    """
+
+    def __init__(self, directory: Path, overrides: list[str], choices: dict[str, str]) -> None:
+        self.directory = directory
+        self.overrides = overrides
+        self.choices = choices
+        self.stages: dict[str, float] = {}
+        file = directory / "run.json"
+        self.earlier = json.loads(file.read_text()) if file.exists() else {}
+        self.record: dict[str, Any] = {
+            "status": "running",
+            "command": [os.path.basename(sys.argv[0]), *sys.argv[1:]],
+            "working_directory": os.getcwd(),
+            "overrides": overrides,
+            "started": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+            "git": git_state(),
+            "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
+            "platform": platform.platform(),
+        }
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time that the block takes to a stage."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.stages[name] = self.stages.get(name, 0.0) + time.perf_counter() - began
+
+    def save(self, **changes: Any) -> None:
+        """Write run.json as it stands, whole."""
+        self.record.update(changes)
+        self.record["seconds"] = {name: round(value, 3) for name, value in self.stages.items()} | {
+            "total": round(time.perf_counter() - STARTED, 3)
+        }
+        with atomic(self.directory / "run.json") as partial:
+            partial.write_text(json.dumps(self.record, indent=2, default=str) + "\n")
+
+    def save_config(self, config: DictConfig) -> None:
+        """Write the effective configuration, weights' own front end and architecture settled, to .hydra/effective.yaml.
+
+        `python run.py -cd DIRECTORY/.hydra -cn effective` repeats the run from it.
+        """
+        text = OmegaConf.to_yaml(config, resolve=False)
+        log.debug("effective configuration:\n%s", text)
+        file = self.directory / ".hydra" / "effective.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(file) as partial:
+            partial.write_text(f"defaults:\n- settings\n- _self_\n{text}")
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit of the project's checkout and whether tracked files differ from it; None outside a checkout."""
+    project = Path(__file__).parents[1]
+    try:
+        commit, status = (
+            subprocess.run(["git", "-C", project, *args], capture_output=True, text=True, check=True, timeout=10).stdout
+            for args in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit.strip(), "modified": bool(status.strip())}
+
+
+def execute(config: DictConfig) -> None:
+    """Run config.pipeline in Hydra's output directory; write run.json; end with status 1 if anything failed.
+
+    In a sweep a failed job is logged and recorded, and the others go on; the sweep ends with status 1.
+    """
+    from hydra.utils import call
+
+    settings = HydraConfig.get()
+    directory = Path(settings.runtime.output_dir)
+    sweeping = settings.mode == RunMode.MULTIRUN
+    resuming = not OmegaConf.is_missing(config, "resume")
+    if resuming and not (directory / "run.json").exists():
+        raise UserError(f"resume={config.resume}: no run there to resume (no run.json)")
+    run = Run(directory, list(settings.overrides.task), dict(settings.runtime.choices))
+    if not resuming:
+        claim(directory)
+    run.save()
+    status = 1
+    try:
+        status = call(config.pipeline, config, run, _recursive_=False)
+        run.save(status="failed" if status else "finished")
+    except UserError as error:
+        log.error("error: %s", error)
+        run.save(status="failed", error=str(error))
+    except KeyboardInterrupt:
+        log.error("interrupted; to go on: the same command with resume=%s", directory)
+        run.save(status="interrupted")
+        sys.exit(130)
+    except Exception as error:
+        log.exception("defect: %s", error)
+        run.save(status="failed", error=f"{type(error).__name__}: {error}")
+    if not sweeping and status:
+        sys.exit(status)
+
+
+def claim(directory: Path) -> None:
+    """Take an output directory for this run alone. Raises UserError where another run has it."""
+    try:
+        os.close(os.open(directory / "run.json", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    except FileExistsError:
+        raise UserError(f"{directory} holds a run already: give another hydra.run.dir=, or go on with resume=") from None

@@ -1,0 +1,76 @@
+"""Checkpoint files -> named tensors, by memory map and without running any code of theirs."""
+
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from speech2face.errors import UserError
+
+# What training scripts leave beside the tensors and what is safe to build: NumPy's numbers.
+SAFE_GLOBALS = [np.dtype, np.ndarray, np._core.multiarray.scalar, np._core.multiarray._reconstruct] + [
+    type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")
+]
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors of a .safetensors file, or of a .pt/.pth/.bin/.ckpt one: bare, or wrapped ({"model_state_dict": ...}).
+
+    Tensors are views of the mapped file where its format allows. Raises UserError for anything but tensors and numbers.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors import SafetensorError
+            from safetensors.torch import load_file
+
+            try:
+                return load_file(path)
+            except SafetensorError as error:
+                raise UserError(f"{path}: damaged, not a safetensors file ({error})") from None
+        return find_state_dict(load_torch(path), path)
+    except PermissionError:
+        raise UserError(f"{path}: no permission to read it") from None
+
+
+def load_torch(path: Path) -> Any:
+    """torch.load restricted to tensors and plain data, memory-mapped unless the file is of the format before torch 1.6."""
+    with torch.serialization.safe_globals(SAFE_GLOBALS):
+        try:
+            try:
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            except RuntimeError as error:
+                if "mmap can only be used" not in str(error):
+                    raise
+                return torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            blocked = re.search(r"(?:GLOBAL|global|type) ([\w.]+)", str(error))
+            if blocked and "." in blocked[1]:
+                raise UserError(
+                    f"{path}: holds {blocked[1]}, which only running its code could load; "
+                    "save its state_dict alone and use that"
+                ) from None
+            raise UserError(f"{path}: damaged, not a PyTorch checkpoint") from None
+        except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, OSError) as error:
+            if isinstance(error, PermissionError):
+                raise
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise UserError(f"{path}: damaged, not a PyTorch checkpoint ({reason})") from None
+
+
+def find_state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a loaded checkpoint, wherever it keeps them; prefixes of wrappers (module., _orig_mod.) removed."""
+    if not isinstance(content, Mapping):
+        raise UserError(f"{path}: holds a {type(content).__name__}, not a state dict")
+    wrapped = [value for key, value in content.items() if "optim" not in str(key)]
+    for candidate in (content, *wrapped):
+        if isinstance(candidate, Mapping) and any(isinstance(value, torch.Tensor) for value in candidate.values()):
+            tensors = {str(k): v for k, v in candidate.items() if isinstance(v, torch.Tensor)}
+            for prefix in ("module.", "_orig_mod."):
+                if all(name.startswith(prefix) for name in tensors):
+                    tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+            return tensors
+    raise UserError(f"{path}: no tensors in it; found {', '.join(map(str, list(content)[:5])) or 'nothing'}")
