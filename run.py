@@ -1,6 +1,6 @@
 """Compose the configuration and run what it says: `python run.py --help`."""
 
-from speech2face import runs  # first: it notes when the process began
+from speech2face import runs  # isort: skip - first: it notes when the process began
 
 import hydra
 from omegaconf import DictConfig

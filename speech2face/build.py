@@ -72,7 +72,9 @@ def explicit(node: DictConfig, prefix: str, overrides: list[str]) -> dict[str, A
     keys = [override.lstrip("+").partition("=")[0] for override in overrides]
     keys = [key.removeprefix(f"{prefix}.") for key in keys if key.startswith(f"{prefix}.")]
     values = {key: OmegaConf.select(node, key) for key in keys}
-    return {key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value for key, value in values.items()}
+    return {
+        key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value for key, value in values.items()
+    }
 
 
 def settle_preprocessing(config: DictConfig, brought: dict[str, Any] | None, overrides: list[str]) -> None:

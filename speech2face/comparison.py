@@ -78,7 +78,9 @@ def compare(directory: Path, jobs: list[Path], labels: list[str], records: list[
         (
             Path(name).name,
             [
-                job / row["output"] / "face.png" if (row := rows.get(name)) and row["status"] == "done" else _cell(row, record)
+                job / row["output"] / "face.png"
+                if (row := rows.get(name)) and row["status"] == "done"
+                else _cell(row, record)
                 for job, rows, record in zip(jobs, results, records, strict=True)
             ],
         )

@@ -21,7 +21,9 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def _text(draw: ImageDraw.ImageDraw, xy: tuple[float, float], text: str, size: int, fill: str = INK, width: int = 0) -> None:
+def _text(
+    draw: ImageDraw.ImageDraw, xy: tuple[float, float], text: str, size: int, fill: str = INK, width: int = 0
+) -> None:
     """A line of text, shortened in the middle to `width` pixels where that is given."""
     font = _font(size)
     if width and draw.textlength(text, font) > width:
@@ -115,11 +117,16 @@ def panel(
     else:
         for i, (key, label) in enumerate((("photo", "photo"), ("crop", "what the encoder sees"))):
             half = (left - 16) // 2
-            picture = ImageOps.contain(Image.fromarray(np.asarray(preview[key])), (half, side - 60), Image.Resampling.BICUBIC)
+            picture = ImageOps.contain(
+                Image.fromarray(np.asarray(preview[key])), (half, side - 60), Image.Resampling.BICUBIC
+            )
             x = gap + i * (half + 16)
             image.paste(picture, (x, top + 26))
             _text(draw, (x, top), label, 14, FAINT)
-    faces = (Image.fromarray(face).resize((side, side), Image.Resampling.BICUBIC), draw_landmarks(face, landmarks, parts))
+    faces = (
+        Image.fromarray(face).resize((side, side), Image.Resampling.BICUBIC),
+        draw_landmarks(face, landmarks, parts),
+    )
     for i, (picture, label) in enumerate(zip(faces, ("reconstructed face", "with landmarks"), strict=True)):
         x = left + (2 + i) * gap + i * side
         image.paste(picture, (x, top))

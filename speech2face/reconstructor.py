@@ -32,7 +32,9 @@ class Reconstruction:
 def resolve_device(name: str) -> torch.device:
     """auto (a GPU where there is one), cpu, cuda, cuda:N or mps. Raises UserError for what this machine lacks."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device(
+            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -99,7 +101,7 @@ class Reconstructor:
         return landmarks.float(), texture.float()
 
     def reconstruct(self, prepared: Sequence[Prepared]) -> list[Reconstruction]:
-        """Prepared inputs -> their faces. Raises ValueError for features that the encoder cannot take or make finite."""
+        """Prepared inputs -> their faces. Raises ValueError where the encoder cannot take the features."""
         with self.stage("encode"):
             embeddings = self.encode([one.features for one in prepared])
             finite = bool(embeddings.isfinite().all())

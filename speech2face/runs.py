@@ -1,8 +1,10 @@
 """A run: its output directory, its provenance, its log, and how it ends."""
 
+import gc
 import time
 
-STARTED = time.perf_counter()  # noqa: E402 - before anything else is imported
+STARTED = time.perf_counter()
+gc.disable()  # while torch is imported, see ready()
 
 import hashlib
 import json
@@ -37,6 +39,12 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def ready() -> None:
+    """Take what the imports made out of garbage collection, which would walk it in vain: at exit for half a second."""
+    gc.freeze()
+    gc.enable()
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """A path beside `path` to write to; it takes its place when the block ends well, and is removed when not."""
@@ -52,7 +60,8 @@ class Run:
     """What a pipeline gets of the run that it is part of.
 
     directory: where it writes. overrides: what the user typed. choices: the option chosen in each group.
-    record: run.json, to be added to; earlier: that of the run that this one resumes. stages: wall time of each stage in s; those on other threads overlap.
+    record: run.json, to be added to; earlier: that of the run that this one resumes.
+    stages: wall time of each stage in s; `preprocess` is on other threads and overlaps the rest.
     """
 
     def __init__(self, directory: Path, overrides: list[str], choices: dict[str, str]) -> None:
@@ -157,4 +166,6 @@ def claim(directory: Path) -> None:
     try:
         os.close(os.open(directory / "run.json", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
     except FileExistsError:
-        raise UserError(f"{directory} holds a run already: give another hydra.run.dir=, or go on with resume=") from None
+        raise UserError(
+            f"{directory} holds a run already: give another hydra.run.dir=, or go on with resume="
+        ) from None

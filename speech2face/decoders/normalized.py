@@ -1,4 +1,9 @@
-"""Face decoder, Cole et al., "Synthesizing Normalized Faces from Facial Identity Features", CVPR 2017 (arXiv 1701.04851)."""
+"""Face decoder of Cole et al., "Synthesizing Normalized Faces from Facial Identity Features", CVPR 2017.
+
+(arXiv 1701.04851)
+"""
+
+import itertools
 
 import torch
 import torch.nn.functional as F
@@ -35,8 +40,7 @@ class NormalizedFaceDecoder(nn.Module):
         channels = [round(width * channels) for channels in (256, 128, 64, 32, 32)]
         self.texture_input = nn.Linear(scaled[-1], channels[0] * 14 * 14)
         self.texture_layers = nn.ModuleList(
-            nn.ConvTranspose2d(i, o, 5, stride=2, padding=2, output_padding=1)
-            for i, o in zip(channels[:-1], channels[1:], strict=True)
+            nn.ConvTranspose2d(i, o, 5, stride=2, padding=2, output_padding=1) for i, o in itertools.pairwise(channels)
         )
         self.texture_output = nn.Conv2d(channels[-1], 3, 1)
 
@@ -55,6 +59,6 @@ class NormalizedFaceDecoder(nn.Module):
 
 def _perceptron(sizes: list[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for i, o in zip(sizes[:-1], sizes[1:], strict=True):
+    for i, o in itertools.pairwise(sizes):
         layers += [nn.Linear(i, o), nn.BatchNorm1d(o), nn.ReLU()]
     return nn.Sequential(*layers)

@@ -31,7 +31,8 @@ class Block(nn.Module):
         """(batch, tokens, hidden_size) -> the same shape."""
         normed = self.norm1(x)
         query, key, value = (
-            layer(normed).unflatten(-1, (self.heads, -1)).transpose(1, 2) for layer in (self.query, self.key, self.value)
+            layer(normed).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for layer in (self.query, self.key, self.value)
         )
         attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
         x = x + self.output(attended)
@@ -65,7 +66,8 @@ class AudioSpectrogramTransformer(nn.Module):
         self.grid = patches(mel_bins, stride), patches(max_frames, stride)
         self.class_token = nn.Parameter(torch.zeros(1, 1, hidden_size))
         self.distillation_token = nn.Parameter(torch.zeros(1, 1, hidden_size))
-        self.position_embeddings = nn.Parameter(torch.randn(1, 2 + self.grid[0] * self.grid[1], hidden_size) * 0.02)
+        self.position_embeddings = nn.Parameter(torch.zeros(1, 2 + self.grid[0] * self.grid[1], hidden_size))
+        nn.init.normal_(self.position_embeddings, std=0.02)
         self.patch_projection = nn.Conv2d(1, hidden_size, PATCH, stride)
         self.blocks = nn.ModuleList(Block(hidden_size, heads, mlp_size, epsilon) for _ in range(depth))
         self.norm = nn.LayerNorm(hidden_size, eps=epsilon)

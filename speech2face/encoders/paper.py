@@ -23,11 +23,11 @@ def output_size(size: int, pooled: bool) -> int:
 class PaperEncoder(nn.Module):
     """Spectrogram -> face feature: nine 4 x 4 convolutions, mean over time, two linear layers (article, table 1).
 
-    The mean over time makes it adaptive: any clip of at least about 2 s fits. The number of frequencies is fixed, because
-    what is left of them is flattened into the first linear layer.
+    The mean over time makes it adaptive to the length of the clip. The number of frequencies is fixed, because what is
+    left of them is flattened into the first linear layer.
 
     channels: of the nine convolutions. hidden: width of the first linear layer. frequencies: rows of the spectrogram.
-    relu: end in a ReLU, as the published implementation does; a VGG-Face feature, which it learns to predict, is one too.
+    relu: end in a ReLU, as the published implementation does; the VGG-Face feature that it learns to predict does too.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class PaperEncoder(nn.Module):
         self.relu = relu
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(batch, 2, frequencies, frames) -> (batch, 4096). Raises ValueError for fewer frames than one column needs."""
+        """(batch, 2, frequencies, frames) -> (batch, 4096). Raises ValueError for too few frames."""
         if output_size(x.shape[-1], pooled=True) < 1:
             raise ValueError(f"{x.shape[-1]} frames are too few for the convolutions of the paper's encoder")
         x = x.contiguous(memory_format=torch.channels_last)

@@ -27,7 +27,11 @@ def convert(config: DictConfig, run: Run, name: str, part: str) -> int:
     with run.stage("write"):
         save(run.directory, part, loaded)
     run.record["weights"] = {
-        part: {"weights": located.weights, "layout": loaded.layout, "sha256": sha256(located.file) if located.file else None}
+        part: {
+            "weights": located.weights,
+            "layout": loaded.layout,
+            "sha256": sha256(located.file) if located.file else None,
+        }
     }
     log.info("%s weights (%s) in our format; use them with %s.weights=%s", loaded.layout, part, part, run.directory)
     return 0

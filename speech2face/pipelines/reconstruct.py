@@ -24,7 +24,7 @@ from speech2face.build import PARTS, build_reconstructor, check_modality, locate
 from speech2face.errors import UserError
 from speech2face.inputs import Input, find_inputs
 from speech2face.results import SHEET_FACES, Results, read_results
-from speech2face.runs import STARTED, Run, atomic, sha256
+from speech2face.runs import STARTED, Run, atomic, ready, sha256
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,7 @@ def reconstruct(config: DictConfig, run: Run, name: str, modality: str, option: 
             digests = {part: executor.submit(sha256, one.file) for part, one in located.items() if one.file}
             import torch  # noqa: F401
 
+            ready()
             run.stages["import"] = time.perf_counter() - STARTED
             with run.stage("load"):
                 reconstructor, parts = build_reconstructor(config, run.choices, located, run.overrides, run.stage)
@@ -73,9 +74,7 @@ def reconstruct(config: DictConfig, run: Run, name: str, modality: str, option: 
                     config[part].weights = str(Path(located[part].weights).absolute())
             kept = rows_to_keep(config, run, inputs, weights, executor)
             run.save_config(config)
-            run.save(
-                device=str(reconstructor.device), precision=config.precision, seed=config.seed, weights=weights
-            )
+            run.save(device=str(reconstructor.device), precision=config.precision, seed=config.seed, weights=weights)
             for part, one in weights.items():
                 log.info("%s %s: %s (%s)", part, run.choices.get(part, ""), one["weights"], one["layout"])
                 if one["untrained"]:
@@ -100,7 +99,9 @@ def rows_to_keep(
     earlier = OmegaConf.load(before)
     for key in ("pipeline", *PARTS, "preprocessing", "precision", "seed"):
         if earlier.get(key) != config[key]:
-            raise UserError(f"resume={run.directory}: that run has another {key}; resume it with the same, or start anew")
+            raise UserError(
+                f"resume={run.directory}: that run has another {key}; resume it with the same, or start anew"
+            )
     for part, one in (run.earlier.get("weights") or {}).items():
         if one["sha256"] != weights[part]["sha256"]:
             raise UserError(f"resume={run.directory}: the file of {part}.weights has changed since; start anew")
@@ -173,7 +174,9 @@ def process(
     if len(inputs) > 1:
         with run.stage("write"):
             write_contact_sheet(run.directory, counts["done"])
-    told = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts.items() if count or status == "done")
+    told = ", ".join(
+        f"{count} {status.replace('_', ' ')}" for status, count in counts.items() if count or status == "done"
+    )
     log.info("%s: %s", told, run.directory)
     return int(counts["failed"] > 0 or counts["done"] == 0)
 
@@ -235,7 +238,8 @@ def write_outputs(run: Run, job: Job, result: Any) -> None:
     weights = run.record["weights"]
     untrained = any(one["untrained"] for one in weights.values())
     made_with = {
-        part: f"{run.choices.get(part, '')} {one['weights']} sha256 {one['sha256']}".strip() for part, one in weights.items()
+        part: f"{run.choices.get(part, '')} {one['weights']} sha256 {one['sha256']}".strip()
+        for part, one in weights.items()
     }
     text = PngInfo()
     for key, value in {
@@ -257,7 +261,9 @@ def write_outputs(run: Run, job: Job, result: Any) -> None:
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("part", "x", "y"))
     names = [part for part, count in LANDMARK_PARTS.items() for _ in range(count)]
-    writer.writerows((part, f"{x:.4f}", f"{y:.4f}") for part, (x, y) in zip(names, result.landmarks.tolist(), strict=True))
+    writer.writerows(
+        (part, f"{x:.4f}", f"{y:.4f}") for part, (x, y) in zip(names, result.landmarks.tolist(), strict=True)
+    )
     with atomic(folder / "landmarks.csv") as partial:
         partial.write_text(table.getvalue())
     caption = "   ".join(

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -24,16 +25,12 @@ def resample(waveform: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
         return waveform.astype(np.float32, copy=False)
     graph = av.filter.Graph()
     nodes = [
-        graph.add(
-            "abuffer", sample_rate=str(rate), sample_fmt="flt", channel_layout="mono", time_base=f"1/{rate}"
-        ),
+        graph.add("abuffer", sample_rate=str(rate), sample_fmt="flt", channel_layout="mono", time_base=f"1/{rate}"),
         graph.add("aresample", f"{new_rate}:{RESAMPLER}"),
         graph.add("abuffersink"),
     ]
     graph.link_nodes(*nodes).configure()
-    frame = av.AudioFrame.from_ndarray(
-        np.ascontiguousarray(waveform[None], np.float32), format="flt", layout="mono"
-    )
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(waveform[None], np.float32), format="flt", layout="mono")
     frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
     graph.push(frame)
     graph.push(None)
@@ -50,7 +47,7 @@ def decode_audio(
 ) -> tuple[np.ndarray, list[str]]:
     """Decode `max_seconds` of a recording from `offset` seconds on.
 
-    Channels are averaged and samples that are not finite become silence. A file that breaks off is used as far as it goes.
+    Channels are averaged; samples that are not finite become silence; a file that breaks off is used as far as it goes.
 
     Returns (samples,) float32 at `sample_rate` Hz, nominally in [-1, 1], and warnings.
     Raises UserError where there is no sound to be had: missing, not media, no audio stream, empty, all NaN.
@@ -98,10 +95,8 @@ def _decode_stream(
     stream = container.streams.audio[0]
     start = float((stream.start_time or 0) * stream.time_base)
     if offset > 0:
-        try:
+        with suppress(av.FFmpegError):  # no index to seek by: decode from the start and drop what comes before
             container.seek(int((start + max(0.0, offset - PREROLL_SECONDS)) / stream.time_base), stream=stream)
-        except av.FFmpegError:
-            pass  # no index to seek by: decode from the start and drop what comes before
     to_float = av.AudioResampler(format="fltp")
     chunks: list[np.ndarray] = []
     rate, skip, missing, broken = 0, 0, math.inf, False

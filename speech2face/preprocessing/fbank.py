@@ -10,8 +10,8 @@ class LogMelFilterBank:
     Gong et al., "AST: Audio Spectrogram Transformer", Interspeech 2021, section 2.1; the energies are
     torchaudio's Kaldi-compatible ones (Hann window, no dither).
 
-    mel_bins: bands; frame_ms, hop_ms: length and step of a frame; max_frames: cut or filled with zeros to this many, before the
-    normalisation (None: as many as there are); mean, std: of the energies of the training set.
+    mel_bins: bands; frame_ms, hop_ms: length and step of a frame; max_frames: cut or filled with zeros to this many,
+    before the normalisation (None: as many as there are); mean, std: of the energies of the training set.
     """
 
     def __init__(

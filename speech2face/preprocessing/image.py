@@ -63,7 +63,7 @@ def open_image(path: str | Path, max_pixels: int = 100_000_000) -> PillowImage.I
 
 
 def to_rgb(image: PillowImage.Image) -> PillowImage.Image:
-    """Any Pillow mode -> RGB. Deep grey levels (I;16, I, F) are scaled from 16 bits, or from [0, 1] if none is larger."""
+    """Any Pillow mode -> RGB. Deep grey levels (I;16, I, F) are scaled from 16 bits, or from [0, 1] if none is above."""
     if image.mode.startswith("I") or image.mode == "F":
         levels = np.nan_to_num(np.asarray(image, np.float32))
         levels = levels * (255 if levels.max(initial=0) <= 1 else 255 / 65535)
@@ -116,7 +116,7 @@ class Image:
     """Preprocessing of photos.
 
     crop: "face" takes the most confident face (the whole photo, with a warning, where there is none), "require" refuses
-        a photo without one, "none" always takes the whole photo, aspect ratio not kept, as the published implementation.
+        a photo without one, "none" always takes the whole photo, aspect ratio not kept, as published.
     margin: share of the face's size added on every side. size: pixels of the square result.
     channel_order: "rgb" or "bgr". scale: white. mean, std: of the three channels in that order and scale:
         (x * scale - mean) / std.

@@ -14,8 +14,8 @@ class Spectrogram:
     representation: "real_imaginary" is the article's (Oh et al., CVPR 2019, section 3 and supplementary material),
         "magnitude_phase" (phase in radians) that of the published implementation.
     n_fft, win_length, hop_length: in samples; the window is a periodic Hann.
-    centered: True pads with n_fft / 2 zeros at both ends and centres the window in the transform (6 s at 16 kHz give 601
-        frames); False starts with the first sample, the window followed by zeros (598 frames).
+    centered: True pads with n_fft / 2 zeros at both ends and centres the window in the transform (6 s at 16 kHz give
+        601 frames); False starts with the first sample, the window followed by zeros (598 frames).
     """
 
     def __init__(

@@ -41,7 +41,7 @@ IMAGENET_PHOTO = {**PHOTO, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 
 class Layout:
     """A published layout.
 
-    renames: (pattern, replacement) of whole tensor names; a replacement None drops the tensor. All tensors must match one.
+    renames: (pattern, replacement) of whole tensor names; None drops the tensor. All tensors must match one.
     needs: names, after renaming, without which it is not this layout.
     architecture: renamed tensors -> arguments of the model. convert: renamed tensors -> the model's.
     """
@@ -62,7 +62,9 @@ class Layout:
                 match = re.fullmatch(pattern, name)
                 if match:
                     if replacement is not None:
-                        renamed[match.expand(replacement) if isinstance(replacement, str) else replacement(match)] = tensor
+                        renamed[match.expand(replacement) if isinstance(replacement, str) else replacement(match)] = (
+                            tensor
+                        )
                     break
             else:
                 return None
@@ -90,7 +92,7 @@ PAPER = Layout(
         (r"layer10\.1\.(.+)", r"hidden.\1"),
         (r"layer11\.0\.(.+)", r"output.\1"),
     ),
-    needs=tuple(f"convolutions.{i}.weight" for i in range(9)) + ("hidden.weight", "output.weight"),
+    needs=(*tuple(f"convolutions.{i}.weight" for i in range(9)), "hidden.weight", "output.weight"),
     architecture=_paper_architecture,
     preprocessing=PUBLISHED_SPECTROGRAM,
 )
@@ -116,7 +118,9 @@ def _split_attention(tensors: Tensors) -> Tensors:
     split: Tensors = {}
     for name, tensor in tensors.items():
         if ".qkv." in name:
-            split |= {name.replace("qkv", k): t for k, t in zip(("query", "key", "value"), tensor.chunk(3), strict=True)}
+            split |= {
+                name.replace("qkv", k): t for k, t in zip(("query", "key", "value"), tensor.chunk(3), strict=True)
+            }
         else:
             split[name] = tensor
     return split
@@ -203,14 +207,21 @@ VGG_FACE = Layout(
 def _resnet_architecture(tensors: Tensors) -> dict[str, Any]:
     blocks = _count(tensors, r"network\.layer3\.(\d+)\.")
     bottleneck = "network.layer1.0.conv3.weight" in tensors
-    return {"depth": {(2, False): 18, (6, False): 34, (6, True): 50, (23, True): 101, (36, True): 152}[blocks, bottleneck]}
+    return {
+        "depth": {(2, False): 18, (6, False): 34, (6, True): 50, (23, True): 101, (36, True): 152}[blocks, bottleneck]
+    }
 
 
 RESNET = Layout(
     name="resnet (torchvision)",
     target="speech2face.encoders.resnet.ResNet",
     renames=((r"((?:conv1|bn1|fc|layer[1-4]\.\d+\.(?:conv\d|bn\d|downsample\.[01]))\..+)", r"network.\1"),),
-    needs=("network.conv1.weight", "network.layer1.0.conv1.weight", "network.layer4.1.conv1.weight", "network.fc.weight"),
+    needs=(
+        "network.conv1.weight",
+        "network.layer1.0.conv1.weight",
+        "network.layer4.1.conv1.weight",
+        "network.fc.weight",
+    ),
     architecture=_resnet_architecture,
     preprocessing=IMAGENET_PHOTO,
 )

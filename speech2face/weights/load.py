@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from speech2face.errors import UserError
 from speech2face.weights.layouts import LAYOUTS
@@ -17,6 +18,23 @@ from speech2face.weights.locate import OUR_CARD, OUR_TENSORS, Located
 from speech2face.weights.read import read_tensors
 
 FORMAT = 1
+
+
+class _Unfilled(TorchFunctionMode):
+    """Modules built under it have shapes and no values: on the meta device, initialisation passed over.
+
+    (On that device even a random fill that does nothing would import torch's compiler, for over a second.)
+    """
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function.__name__ in ("normal_", "uniform_"):
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **(kwargs or {}))
+
+    @classmethod
+    def build(cls, architecture: dict[str, Any]) -> nn.Module:
+        with torch.device("meta"), cls():
+            return instantiate(architecture)
 
 
 @dataclass
@@ -41,7 +59,8 @@ def load(
 ) -> Loaded:
     """Load weights into the model that `architecture` names.
 
-    part: "encoder" or "decoder"; choice: its option's name, for messages. architecture: _target_ and arguments as configured.
+    part: "encoder" or "decoder"; choice: its option's name, for messages. architecture: _target_ and arguments as
+    configured.
     explicit: arguments that the user set and that win over those of the weights.
     Raises UserError for weights that are damaged or of another model.
     """
@@ -67,8 +86,7 @@ def recognise(
 
     Raises UserError naming what was expected and what was found.
     """
-    with torch.device("meta"):
-        expected = instantiate(architecture).state_dict()
+    expected = _Unfilled.build(architecture).state_dict()
     if _shapes(expected) == _shapes(tensors):
         return tensors, {}, None, "the configured model's own state dict"
     for layout in LAYOUTS:
@@ -77,11 +95,15 @@ def recognise(
             continue
         if layout.target != architecture["_target_"]:
             kind = layout.target.split(".")[-2]
-            raise UserError(f"{part}.weights={path}: this is a {layout.name} checkpoint ({kind}), not one for {part}={choice}")
+            raise UserError(
+                f"{part}.weights={path}: this is a {layout.name} checkpoint ({kind}), not one for {part}={choice}"
+            )
         try:
             return layout.convert(renamed), layout.architecture(renamed), layout.preprocessing, layout.name
         except (KeyError, IndexError, ValueError) as error:
-            raise UserError(f"{path}: looks like {layout.name}, but its tensors do not fit together ({error})") from None
+            raise UserError(
+                f"{path}: looks like {layout.name}, but its tensors do not fit together ({error})"
+            ) from None
     raise UserError(
         f"{path}: fits no layout that {part}={choice} can read; expected {_sample(expected)}, or a published layout "
         f"({', '.join(layout.name for layout in LAYOUTS if layout.target == architecture['_target_']) or 'none'}); "
@@ -95,8 +117,7 @@ def assign(architecture: dict[str, Any], tensors: dict[str, torch.Tensor], path:
     Raises UserError where names or shapes differ.
     """
     try:
-        with torch.device("meta"):
-            model = instantiate(architecture)
+        model = _Unfilled.build(architecture)
     except Exception as error:
         raise UserError(f"{path}: no model can be built as it says: {' '.join(str(error).split())[:300]}") from None
     expected, found = _shapes(model.state_dict()), _shapes(tensors)
@@ -137,7 +158,9 @@ def check_harmless(value: Any, file: Path) -> None:
     if isinstance(value, dict):
         for key, item in value.items():
             if str(key).startswith("_") and not (key == "_target_" and _is_preprocessing(item)):
-                raise UserError(f"{file}: {key}={item} is refused: a checkpoint may only name this package's preprocessing")
+                raise UserError(
+                    f"{file}: {key}={item} is refused: a checkpoint may only name this package's preprocessing"
+                )
             check_harmless(item, file)
     elif isinstance(value, list):
         for item in value:
@@ -149,9 +172,10 @@ def check_harmless(value: Any, file: Path) -> None:
 def _is_preprocessing(target: Any) -> bool:
     module, _, name = str(target).rpartition(".")
     package = "speech2face.preprocessing"
-    if module.rpartition(".")[0] != package or not Path(__file__).parents[1].joinpath(
-        "preprocessing", module.rpartition(".")[2] + ".py"
-    ).exists():
+    if (
+        module.rpartition(".")[0] != package
+        or not Path(__file__).parents[1].joinpath("preprocessing", module.rpartition(".")[2] + ".py").exists()
+    ):
         return False
     found = getattr(importlib.import_module(module), name, None)
     return inspect.isclass(found) and found.__module__ == module
@@ -160,7 +184,9 @@ def _is_preprocessing(target: Any) -> bool:
 def _with_feature_extractor(preprocessing: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     """The filter bank as a Hugging Face feature extractor's JSON has it."""
     names = {"mean": "mean", "std": "std", "max_length": "max_frames", "num_mel_bins": "mel_bins"}
-    brought = {ours: settings[theirs] for theirs, ours in names.items() if isinstance(settings.get(theirs), int | float)}
+    brought = {
+        ours: settings[theirs] for theirs, ours in names.items() if isinstance(settings.get(theirs), int | float)
+    }
     return preprocessing | {"features": preprocessing["features"] | brought}
 
 

@@ -34,13 +34,15 @@ def locate(part: str, choice: str, weights: str | None) -> Located:
     option = f"{part}.weights"
     if weights is None:
         raise UserError(
-            f"{part}={choice} has no weights: give {option}= a checkpoint or a hub id, or {option}=random to try things out"
+            f"{part}={choice} has no weights: give {option}= a checkpoint or a hub id, or random to try things out"
         )
     weights = str(weights)
     if weights == "random":
         return Located(weights)
     if weights == "bundled":
-        raise UserError(f"{option}=bundled: none are bundled for {part}={choice} yet; give a checkpoint, a hub id or random")
+        raise UserError(
+            f"{option}=bundled: none are bundled for {part}={choice} yet; give a checkpoint, a hub id or random"
+        )
     path = Path(weights).expanduser()
     if not path.exists() and HUB_ID.fullmatch(weights) and path.suffix not in SUFFIXES:
         path = fetch(weights, option)
@@ -74,5 +76,3 @@ def fetch(repository: str, option: str) -> Path:
     except Exception as error:  # huggingface_hub raises its own, requests' and the operating system's
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{option}={repository}: no such file, and not to be had from the hub ({reason})") from None
-
-

@@ -37,7 +37,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def load_torch(path: Path) -> Any:
-    """torch.load restricted to tensors and plain data, memory-mapped unless the file is of the format before torch 1.6."""
+    """torch.load restricted to tensors and plain data, memory-mapped unless the file is older than torch 1.6."""
     with torch.serialization.safe_globals(SAFE_GLOBALS):
         try:
             try:
@@ -62,7 +62,7 @@ def load_torch(path: Path) -> Any:
 
 
 def find_state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a loaded checkpoint, wherever it keeps them; prefixes of wrappers (module., _orig_mod.) removed."""
+    """The tensors of a checkpoint, wherever it keeps them; prefixes of wrappers (module., _orig_mod.) removed."""
     if not isinstance(content, Mapping):
         raise UserError(f"{path}: holds a {type(content).__name__}, not a state dict")
     wrapped = [value for key, value in content.items() if "optim" not in str(key)]
