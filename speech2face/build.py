@@ -21,9 +21,14 @@ TAKES = {"speech": "a voice", "face": "a photo"}
 def compose_config(overrides: list[str]) -> tuple[DictConfig, dict[str, str]]:
     """The configuration that `python run.py OVERRIDES` would run, and the option chosen in each group."""
     from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
 
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", overrides, return_hydra_config=True)
+    outer, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # within run.py there is one already
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            config = compose("config", overrides, return_hydra_config=True)
+    finally:
+        GlobalHydra.instance().hydra = outer
     choices = dict(config.hydra.runtime.choices)
     OmegaConf.set_struct(config, False)
     del config["hydra"]
@@ -131,7 +136,7 @@ def build_reconstructor(
     except Exception as error:
         cause = error.__cause__ or error
         if isinstance(cause, UserError | TypeError | ValueError):
-            raise UserError(f"preprocessing: {cause}") from None
+            raise UserError(str(cause) if isinstance(cause, UserError) else f"preprocessing: {cause}") from None
         raise
     if preprocessing.modality != config.pipeline.modality:
         raise UserError(f"preprocessing={choices.get('preprocessing')} is not for pipeline={config.pipeline.name}")

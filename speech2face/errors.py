@@ -26,9 +26,9 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except (UserError, HydraException, OmegaConfBaseException) as error:
-        message = str(error)
+        message = str(error).partition("Config search path")[0]
         if isinstance(error, OverrideParseException):
-            message += " (a value with special characters needs quotes inside quotes: \"audio='clip (1).wav'\")"
+            message = f"{error.override}: special characters need quotes inside quotes, as in \"audio='clip (1).wav'\""
         elif message.startswith("Could not override"):
             message = f"{message.splitlines()[0]} There is no such option: see python run.py --help"
         print("error: " + " ".join(message.split()), file=sys.stderr)

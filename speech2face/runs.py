@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -64,13 +65,14 @@ class Run:
     stages: wall time of each stage in s; `preprocess` is on other threads and overlaps the rest.
     """
 
-    def __init__(self, directory: Path, overrides: list[str], choices: dict[str, str]) -> None:
+    def __init__(
+        self, directory: Path, overrides: list[str], choices: dict[str, str], earlier: dict[str, Any] | None = None
+    ) -> None:
         self.directory = directory
+        self.earlier = earlier or {}
         self.overrides = overrides
         self.choices = choices
         self.stages: dict[str, float] = {}
-        file = directory / "run.json"
-        self.earlier = json.loads(file.read_text()) if file.exists() else {}
         self.record: dict[str, Any] = {
             "status": "running",
             "command": [os.path.basename(sys.argv[0]), *sys.argv[1:]],
@@ -131,21 +133,22 @@ def execute(config: DictConfig) -> None:
 
     In a sweep a failed job is logged and recorded, and the others go on; the sweep ends with status 1.
     """
-    from hydra.utils import call
+    from hydra.utils import get_method
 
     settings = HydraConfig.get()
     directory = Path(settings.runtime.output_dir)
     sweeping = settings.mode == RunMode.MULTIRUN
-    resuming = not OmegaConf.is_missing(config, "resume")
-    if resuming and not (directory / "run.json").exists():
-        raise UserError(f"resume={config.resume}: no run there to resume (no run.json)")
-    run = Run(directory, list(settings.overrides.task), dict(settings.runtime.choices))
-    if not resuming:
+    earlier = None
+    if OmegaConf.is_missing(config, "resume"):
         claim(directory)
+    else:
+        earlier = read_record(directory)
+    run = Run(directory, list(settings.overrides.task), dict(settings.runtime.choices), earlier)
     run.save()
     status = 1
     try:
-        status = call(config.pipeline, config, run, _recursive_=False)
+        arguments = {key: value for key, value in config.pipeline.items() if key != "_target_"}
+        status = get_method(config.pipeline._target_)(config, run, **arguments)
         run.save(status="failed" if status else "finished")
     except UserError as error:
         log.error("error: %s", error)
@@ -161,11 +164,46 @@ def execute(config: DictConfig) -> None:
         sys.exit(status)
 
 
+def read_record(directory: Path) -> dict[str, Any]:
+    """run.json of an earlier run. Raises UserError where there is none."""
+    try:
+        return json.loads((directory / "run.json").read_text())
+    except FileNotFoundError:
+        raise UserError(f"resume={directory}: no run there to go on with (no run.json)") from None
+    except ValueError:
+        return {}  # ended before it could say anything
+
+
 def claim(directory: Path) -> None:
     """Take an output directory for this run alone. Raises UserError where another run has it."""
     try:
         os.close(os.open(directory / "run.json", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
     except FileExistsError:
-        raise UserError(
-            f"{directory} holds a run already: give another hydra.run.dir=, or go on with resume="
-        ) from None
+        raise UserError(taken(directory)) from None
+
+
+def taken(directory: Path) -> str:
+    return f"{directory} holds a run already: give another hydra.run.dir=, or go on with it by resume={directory}"
+
+
+class KeepEarlierRuns(Callback):
+    """Hydra callback: refuse a directory that holds results before Hydra writes there (`claim` settles races)."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        directory = Path(config.hydra.run.dir)
+        if OmegaConf.is_missing(config, "resume"):
+            self._check(directory, directory / "run.json")
+        elif not (directory / "run.json").exists():
+            self._refuse(f"resume={directory}: no run there to go on with (no run.json)")
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        directory = Path(config.hydra.sweep.dir)
+        self._check(directory, directory / "0" / "run.json")
+
+    def _check(self, directory: Path, record: Path) -> None:
+        if record.exists():
+            self._refuse(taken(directory))
+
+    def _refuse(self, message: str) -> None:
+        print(f"error: {message}", file=sys.stderr)  # an exception would only be logged by Hydra
+        sys.exit(1)
