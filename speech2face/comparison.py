@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -74,9 +75,10 @@ def compare(directory: Path, jobs: list[Path], labels: list[str], records: list[
                     cosines.append("")
             writer.writerow([name, *cells, *cosines])
     shown = [name for name in inputs if any(rows.get(name, {}).get("status") != "passed_over" for rows in results)]
+    above = os.path.commonpath([os.path.dirname(os.path.abspath(name)) for name in shown or [""]])
     table = [
         (
-            Path(name).name,
+            os.path.relpath(name, above) if name else "",
             [
                 job / row["output"] / "face.png"
                 if (row := rows.get(name)) and row["status"] == "done"

@@ -4,10 +4,22 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 class UserError(Exception):
     """What the user can mend. The message is one line: what is wrong, with which file or option, and the way out."""
+
+
+def why_not(path: Path, error: Exception, expected: str) -> str:
+    """What keeps a file from being read as what was `expected`, for a message that has named it already."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, PermissionError):
+        return "no permission to read it"
+    if path.is_dir():
+        return f"a directory, not {expected}"
+    return f"not {expected}" if path.stat().st_size else "the file is empty"
 
 
 @contextmanager

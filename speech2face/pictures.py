@@ -148,19 +148,18 @@ def sheet(rows: Sequence[tuple[str, Sequence[Path | str]]], columns: Sequence[st
 
     columns: their headings; none for a contact sheet, where each cell stands for itself.
     """
-    cell, pad, label = 168, 8, 190 if columns else 0
+    cell, low, pad, label = 168, 64, 8, 190 if columns else 0
     count = max(len(cells) for _, cells in rows)
-    head = 40 + (24 if columns else 0)
-    step = cell + pad + (0 if columns else 20)
-    image = Image.new("RGB", (max(label + count * (cell + pad) + pad, 420), head + len(rows) * step + pad), PAPER)
+    heights = [cell if any(isinstance(one, Path) for one in cells) else low for _, cells in rows]
+    tops = np.cumsum([64 if columns else 40] + [height + pad + (0 if columns else 20) for height in heights]).tolist()
+    image = Image.new("RGB", (max(label + count * (cell + pad) + pad, 420), tops[-1] + pad), PAPER)
     draw = ImageDraw.Draw(image)
     _text(draw, (pad, 10), title, 18, width=image.width - 2 * pad)
     for column, heading in enumerate(columns):
         _text(draw, (label + pad + column * (cell + pad), 40), heading, 14, INK, width=cell)
-    for row, (name, cells) in enumerate(rows):
-        y = head + row * step
+    for (name, cells), y, height in zip(rows, tops, heights, strict=False):
         if columns:
-            _text(draw, (pad, y + cell / 2 - 8), name, 14, width=label - pad)
+            _text(draw, (pad, y + height / 2 - 8), name, 14, width=label - pad)
         for column, content in enumerate(cells):
             x = pad + label + column * (cell + pad)
             if isinstance(content, Path):
@@ -169,8 +168,8 @@ def sheet(rows: Sequence[tuple[str, Sequence[Path | str]]], columns: Sequence[st
                 if not columns:
                     _text(draw, (x, y + cell + 2), content.parent.name, 12, FAINT, width=cell)
             else:
-                draw.rectangle((x, y, x + cell, y + cell), "#f6e7e6")
-                _wrapped(draw, (x + 8, y + 8), content, cell - 16, 10)
+                draw.rectangle((x, y, x + cell, y + height), "#f6e7e6")
+                _wrapped(draw, (x + 8, y + 6), content, cell - 16, height // 16)
     return image
 
 

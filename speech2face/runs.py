@@ -108,7 +108,6 @@ class Run:
         `python run.py -cd DIRECTORY/.hydra -cn effective` repeats the run from it.
         """
         text = OmegaConf.to_yaml(config, resolve=False)
-        log.debug("effective configuration:\n%s", text)
         file = self.directory / ".hydra" / "effective.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
         with atomic(file) as partial:

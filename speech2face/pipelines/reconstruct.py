@@ -77,8 +77,10 @@ def reconstruct(config: DictConfig, run: Run, name: str, modality: str, option: 
             run.save(device=str(reconstructor.device), precision=config.precision, seed=config.seed, weights=weights)
             for part, one in weights.items():
                 log.info("%s %s: %s (%s)", part, run.choices.get(part, ""), one["weights"], one["layout"])
-                if one["untrained"]:
-                    log.warning("the %s is untrained: its weights are random, and the faces mean nothing", part)
+            log.info("front end: %s", OmegaConf.to_container(config.preprocessing, resolve=True))
+            untrained = [part for part, one in weights.items() if one["untrained"]]
+            if untrained:
+                log.warning("UNTRAINED: random weights in the %s; the faces mean nothing", " and the ".join(untrained))
             return process(run, inputs, kept, reconstructor, executor, config.workers)
         except BaseException:
             executor.shutdown(wait=False, cancel_futures=True)
@@ -132,7 +134,8 @@ def process(
 
         def finish(job: Job, status: str, **columns: Any) -> None:
             output = job.input.name if status == "done" else None
-            row = {"input": str(job.input.path), "status": status, "error": job.error, "output": output, **columns}
+            error = job.error.removeprefix(f"{job.input.path}: ") if job.error else None
+            row = {"input": str(job.input.path), "status": status, "error": error, "output": output, **columns}
             results.add(row | {"seconds": round(job.seconds, 3)})
             counts[status] += 1
             bar.update()
@@ -204,7 +207,6 @@ def prepare(one: Input, reconstructor: Any, run: Run, executor: Executor) -> Job
     except UserError as error:
         job.error = str(error)
     except Exception as error:  # one file must not stop the others, whatever a decoder makes of it
-        log.debug("defect while reading %s", one.path, exc_info=True)
         job.error = f"{one.path}: could not be prepared ({type(error).__name__}: {error})"
     job.seconds = time.perf_counter() - began
     return job

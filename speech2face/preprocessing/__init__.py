@@ -13,12 +13,12 @@ class Prepared:
 
     features: (windows, ...) float32, one row for each window of a clip (a photo has one).
     preview: what the panel shows. Speech: "waveform" (samples,) float32 and "sample_rate".
-        Photo: "photo" and "crop", (height, width, 3) uint8 RGB.
+        Photo: "photo" and "crop", (height, width, 3) uint8 RGB, "box" left, top, right, bottom of the crop in the photo.
     measurements: columns of results.csv.
     warnings: one line each.
     """
 
     features: torch.Tensor
-    preview: dict[str, np.ndarray | int]
+    preview: dict[str, Any]
     measurements: dict[str, Any]
     warnings: list[str]

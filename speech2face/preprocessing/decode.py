@@ -9,13 +9,16 @@ from pathlib import Path
 import av
 import numpy as np
 
-from speech2face.errors import UserError
+from speech2face.errors import UserError, why_not
 
 logging.getLogger("libav").setLevel(logging.CRITICAL)  # FFmpeg's own remarks; what matters is raised below
 
 # Kaiser-windowed sinc: flat to 7.4 kHz and below -90 dB from 8.2 kHz when going to 16 kHz (tests/test_audio.py).
 # It interpolates between filter phases, so that an odd or hostile sample rate costs no more than a usual one.
 RESAMPLER = "filter_size=128:cutoff=0.97:filter_type=kaiser:kaiser_beta=12"
+# Formats that are lists of other files or addresses: an untrusted file must not make FFmpeg open anything else.
+PLAYLISTS = {"hls", "dash", "concat", "concatf", "imf", "sdp", "rtsp", "rtp", "sap", "image2", "webm_dash_manifest"}
+OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(sorted(av.formats_available - PLAYLISTS))}
 PREROLL_SECONDS = 0.5  # decoded and thrown away after a seek: lossy codecs need some packets to settle
 
 
@@ -55,25 +58,12 @@ def decode_audio(
     name = str(path)
     warnings: list[str] = []
     try:
-        # An opened file instead of its name, and no protocols: a playlist cannot make FFmpeg open anything else.
-        with (
-            open(path, "rb") as file,
-            av.open(file, metadata_errors="ignore", options={"protocol_whitelist": ""}) as container,
-        ):
+        with av.open(f"file:{path}", metadata_errors="ignore", options=dict(OPTIONS)) as container:
             if not container.streams.audio:
                 raise UserError(f"{name}: there is no audio in it")
             waveform, rate, broken = _decode_stream(container, offset, max_seconds)
-    except IsADirectoryError:
-        raise UserError(f"{name}: a directory, not a recording") from None
-    except FileNotFoundError:
-        raise UserError(f"{name}: no such file") from None
-    except PermissionError:
-        raise UserError(f"{name}: no permission to read it") from None
-    except (av.FFmpegError, ValueError) as error:
-        if not Path(path).stat().st_size:
-            raise UserError(f"{name}: the file is empty") from None
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(f"{name}: not audio that FFmpeg can read ({reason})") from None
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise UserError(f"{name}: {why_not(Path(path), error, 'audio that FFmpeg can read')}") from None
     if broken:
         warnings.append("damaged or cut short: used what could be decoded")
     if not len(waveform):

@@ -9,7 +9,7 @@ import torch
 from PIL import Image as PillowImage
 from PIL import ImageOps, UnidentifiedImageError
 
-from speech2face.errors import UserError
+from speech2face.errors import UserError, why_not
 from speech2face.preprocessing import Prepared
 
 CROPS = ("face", "require", "none")
@@ -47,23 +47,16 @@ def open_image(path: str | Path, max_pixels: int = 100_000_000) -> PillowImage.I
                     f"{name}: {image.width} x {image.height} pixels is more than preprocessing.max_pixels={max_pixels}"
                 )
             return to_rgb(ImageOps.exif_transpose(image))
-    except IsADirectoryError:
-        raise UserError(f"{name}: a directory, not an image") from None
-    except FileNotFoundError:
-        raise UserError(f"{name}: no such file") from None
-    except PermissionError:
-        raise UserError(f"{name}: no permission to read it") from None
     except PillowImage.DecompressionBombError as error:
         raise UserError(f"{name}: {error}") from None
-    except UnidentifiedImageError:
-        empty = not Path(path).stat().st_size
-        raise UserError(f"{name}: " + ("the file is empty" if empty else "not an image that Pillow can read")) from None
+    except (FileNotFoundError, PermissionError, IsADirectoryError, UnidentifiedImageError) as error:
+        raise UserError(f"{name}: {why_not(Path(path), error, 'an image that Pillow can read')}") from None
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError) as error:  # Pillow's decoders raise all
         raise UserError(f"{name}: damaged or cut short ({error})") from None
 
 
 def to_rgb(image: PillowImage.Image) -> PillowImage.Image:
-    """Any Pillow mode -> RGB. Deep grey levels (I;16, I, F) are scaled from 16 bits, or from [0, 1] if none is above."""
+    """Any Pillow mode -> RGB. Deep grey levels (I;16, I, F) are scaled from 16 bits, or from [0, 1] if none exceeds 1."""
     if image.mode.startswith("I") or image.mode == "F":
         levels = np.nan_to_num(np.asarray(image, np.float32))
         levels = levels * (255 if levels.max(initial=0) <= 1 else 255 / 65535)
@@ -183,7 +176,11 @@ class Image:
         preview.thumbnail((512, 512))
         return Prepared(
             features=self.convert(crop),
-            preview={"photo": np.asarray(preview), "crop": np.asarray(crop)},
+            preview={
+                "photo": np.asarray(preview),
+                "crop": np.asarray(crop),
+                "box": [edge * preview.width / image.width for edge in box],
+            },
             measurements={
                 "width": image.width,
                 "height": image.height,
