@@ -66,7 +66,7 @@ def _passed_over(path: Path, modality: str) -> str | None:
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
-    """The stem of each file; its whole name where its folder has that stem twice; with folders where that is not enough.
+    """The stem of each file; its whole name where its folder has that stem twice; with folders where need be.
 
     Names are compared as a file system that ignores case and Unicode composition would.
     """

@@ -117,9 +117,10 @@ def panel(
     else:
         for i, (key, label) in enumerate((("photo", "photo"), ("crop", "what the encoder sees"))):
             half = (left - 16) // 2
-            picture = ImageOps.contain(
-                Image.fromarray(np.asarray(preview[key])), (half, side - 60), Image.Resampling.BICUBIC
-            )
+            picture = Image.fromarray(np.array(preview[key]))
+            if key == "photo":
+                ImageDraw.Draw(picture).rectangle(preview["box"], outline="#ffd166", width=max(2, picture.width // 120))
+            picture = ImageOps.contain(picture, (half, side - 60), Image.Resampling.BICUBIC)
             x = gap + i * (half + 16)
             image.paste(picture, (x, top + 26))
             _text(draw, (x, top), label, 14, FAINT)
@@ -143,10 +144,12 @@ def _describe(preview: dict[str, Any]) -> str:
     return ""
 
 
-def sheet(rows: Sequence[tuple[str, Sequence[Path | str]]], columns: Sequence[str], title: str) -> Image.Image:
+def sheet(
+    rows: Sequence[tuple[str, Sequence[Path | str]]], columns: Sequence[str], title: str, root: Path | None = None
+) -> Image.Image:
     """A table of faces: rows of (label, cells), a cell being a picture's path or a text where there is none.
 
-    columns: their headings; none for a contact sheet, where each cell stands for itself.
+    columns: their headings; none for a contact sheet, where each face has its folder below `root` as its caption.
     """
     cell, low, pad, label = 168, 64, 8, 190 if columns else 0
     count = max(len(cells) for _, cells in rows)
@@ -165,8 +168,8 @@ def sheet(rows: Sequence[tuple[str, Sequence[Path | str]]], columns: Sequence[st
             if isinstance(content, Path):
                 with Image.open(content) as face:
                     image.paste(face.convert("RGB").resize((cell, cell), Image.Resampling.BICUBIC), (x, y))
-                if not columns:
-                    _text(draw, (x, y + cell + 2), content.parent.name, 12, FAINT, width=cell)
+                if root:
+                    _text(draw, (x, y + cell + 2), str(content.parent.relative_to(root)), 12, FAINT, width=cell)
             else:
                 draw.rectangle((x, y, x + cell, y + height), "#f6e7e6")
                 _wrapped(draw, (x + 8, y + 6), content, cell - 16, height // 16)
@@ -187,9 +190,9 @@ def _wrapped(draw: ImageDraw.ImageDraw, xy: tuple[int, int], text: str, width: i
             line = joined
 
 
-def contact_sheet(faces: Sequence[Path], total: int, title: str) -> Image.Image:
-    """A grid of faces, each with its name; the title says how many there are where not all are shown."""
-    columns = max(1, min(8, len(faces), round(len(faces) ** 0.5 + 0.49)))
+def contact_sheet(root: Path, faces: Sequence[Path], total: int) -> Image.Image:
+    """A grid of faces below `root`, each with its name; the title says so where not all of `total` are shown."""
+    columns = max(1, min(8, round(len(faces) ** 0.5 + 0.49)))
     rows = [("", faces[i : i + columns]) for i in range(0, len(faces), columns)]
-    shown = f"{title}, the first {len(faces)} of {total}" if total > len(faces) else title
-    return sheet(rows, (), shown)
+    title = f"{total} faces" + (f", the first {len(faces)} shown" if total > len(faces) else "")
+    return sheet(rows, (), title, root)

@@ -284,4 +284,4 @@ def write_contact_sheet(directory: Path, total: int) -> None:
     faces = [directory / row["output"] / "face.png" for row in rows[:SHEET_FACES]]
     if faces:
         with atomic(directory / "contact_sheet.png") as partial:
-            pictures.contact_sheet(faces, total, f"{total} faces").save(partial, "PNG")
+            pictures.contact_sheet(directory, faces, total).save(partial, "PNG")

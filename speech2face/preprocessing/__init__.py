@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 
@@ -13,7 +12,7 @@ class Prepared:
 
     features: (windows, ...) float32, one row for each window of a clip (a photo has one).
     preview: what the panel shows. Speech: "waveform" (samples,) float32 and "sample_rate".
-        Photo: "photo" and "crop", (height, width, 3) uint8 RGB, "box" left, top, right, bottom of the crop in the photo.
+        Photo: "photo" and "crop", (height, width, 3) uint8 RGB, and "box", the edges of the crop in the photo.
     measurements: columns of results.csv.
     warnings: one line each.
     """

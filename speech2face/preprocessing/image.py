@@ -56,7 +56,7 @@ def open_image(path: str | Path, max_pixels: int = 100_000_000) -> PillowImage.I
 
 
 def to_rgb(image: PillowImage.Image) -> PillowImage.Image:
-    """Any Pillow mode -> RGB. Deep grey levels (I;16, I, F) are scaled from 16 bits, or from [0, 1] if none exceeds 1."""
+    """Any Pillow mode -> RGB. Deep grey levels (I;16, I, F) are scaled from 16 bits, or from [0, 1] if no more."""
     if image.mode.startswith("I") or image.mode == "F":
         levels = np.nan_to_num(np.asarray(image, np.float32))
         levels = levels * (255 if levels.max(initial=0) <= 1 else 255 / 65535)
