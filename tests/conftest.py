@@ -1,0 +1,98 @@
+"""Shared by all tests: the command line as typed, media files made on the spot, published-layout checkpoints."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+GOLDENS = ROOT / "tests" / "goldens"
+SPEECH = EXAMPLES / "librivox_male.wav"
+PHOTO = EXAMPLES / "astronaut.png"
+# Small untrained networks: what a test of the machinery around them needs.
+TINY = ["encoder.weights=random", "decoder.weights=random", "decoder.model.width=0.02"]
+TINY_AST = ["encoder=ast_tiny", "encoder.model.depth=1", *TINY]
+TINY_PAPER = ["encoder=paper", "encoder.model.channels=[4,4,4,4,4,4,4,4,4]", "encoder.model.hidden=16", *TINY]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
+    """`python run.py ARGUMENTS` in an empty directory, its output as text; fails if the status is not `status`."""
+
+    def call(*arguments: object, status: int = 0, cwd: Path = tmp_path, env: dict | None = None):
+        command = [sys.executable, str(ROOT / "run.py"), *map(str, arguments)]
+        result = subprocess.run(
+            command, cwd=cwd, env=os.environ | (env or {}), capture_output=True, text=True, timeout=300
+        )
+        assert result.returncode == status, result.stdout + result.stderr
+        return result
+
+    return call
+
+
+def tone(seconds: float, rate: int, hertz: float = 440.0, level: float = 0.1) -> np.ndarray:
+    """(samples,) float32 sine."""
+    return (level * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+def write_audio(path: Path, samples: np.ndarray, rate: int, codec: str, layout: str = "mono", **options: str) -> Path:
+    """Write (channels, samples) float32 with FFmpeg's `codec`; the container goes by the suffix."""
+    samples = np.atleast_2d(samples).astype(np.float32)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, options=options)
+        stream.layout = layout
+        resampler = av.AudioResampler(stream.codec_context.format or "fltp", layout, rate)
+        step = 1024
+        for start in range(0, samples.shape[1], step):
+            frame = av.AudioFrame.from_ndarray(
+                np.ascontiguousarray(samples[:, start : start + step]), format="fltp", layout=layout
+            )
+            frame.sample_rate, frame.pts = rate, start
+            for converted in resampler.resample(frame):
+                container.mux(stream.encode(converted))
+        container.mux(stream.encode(None))
+    return path
+
+
+def write_video(path: Path, samples: np.ndarray | None, rate: int = 44_100) -> Path:
+    """A second of 64 x 64 video, with (samples,) of sound beside it or without any."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("mpeg4", rate=25)
+        video.width = video.height = 64
+        video.pix_fmt = "yuv420p"
+        audio = container.add_stream("aac", rate=rate, layout="mono") if samples is not None else None
+        for level in range(0, 250, 10):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(np.full((64, 64, 3), level, np.uint8))))
+        container.mux(video.encode(None))
+        if audio is not None:
+            for start in range(0, len(samples), 1024):
+                frame = av.AudioFrame.from_ndarray(samples[None, start : start + 1024], format="fltp", layout="mono")
+                frame.sample_rate, frame.pts = rate, start
+                container.mux(audio.encode(frame))
+            container.mux(audio.encode(None))
+    return path
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Full-size checkpoints in the five published layouts, filled with the goldens' reproducible random numbers."""
+    directory = tmp_path_factory.mktemp("checkpoints")
+    subprocess.run([sys.executable, GOLDENS / "make_checkpoints.py", directory], check=True, stdout=subprocess.DEVNULL)
+    yield directory
+    for file in directory.iterdir():
+        file.unlink()
+
+
+@pytest.fixture(scope="session")
+def goldens() -> dict[str, np.ndarray]:
+    return dict(np.load(GOLDENS / "goldens.npz"))
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float(a.ravel() @ b.ravel() / np.linalg.norm(a) / np.linalg.norm(b))

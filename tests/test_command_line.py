@@ -1,0 +1,351 @@
+"""The command line as typed: what runs, what they write, how they fail, stop, resume, repeat and compare."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from conftest import EXAMPLES, PHOTO, ROOT, SPEECH, TINY, TINY_AST, TINY_PAPER, tone, write_audio, write_video
+from PIL import Image
+
+ALONE = ["hydra.run.dir=out"]
+
+
+def rows(directory: Path) -> list[dict[str, str]]:
+    with open(directory / "results.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def record(directory: Path) -> dict:
+    return json.loads((directory / "run.json").read_text())
+
+
+def leftovers(directory: Path) -> list[Path]:
+    return [path for path in directory.rglob("*") if "partial" in path.name]
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    """Good, short, silent, corrupt, video and non-audio files."""
+    directory = tmp_path / "my clips"
+    (directory / "sub").mkdir(parents=True)
+    shutil.copy(SPEECH, directory / "good.wav")
+    shutil.copy(EXAMPLES / "alsa_female.flac", directory / "sub" / "good.flac")
+    write_audio(directory / "short.opus", tone(0.5, 48_000), 48_000, "libopus")
+    write_audio(directory / "silent.wav", np.zeros(16_000), 16_000, "pcm_s16le")
+    (directory / "corrupt.mp3").write_bytes(np.random.default_rng(0).bytes(20_000))
+    write_video(directory / "vidéo (1).mp4", tone(1, 44_100))
+    write_video(directory / "mute.mp4", None)
+    (directory / "notes.wav").write_text("these are notes")
+    (directory / "notes.txt").write_text("these are notes")
+    return directory
+
+
+def test_one_clip(run, tmp_path: Path) -> None:
+    result = run("pipeline=speech", f"audio={SPEECH}", *TINY_AST)
+    (directory,) = tmp_path.glob("outputs/speech/*/*")
+    assert str(directory) in result.stdout and "UNTRAINED" in result.stdout
+    time.strptime(f"{directory.parent.name} {directory.name}", "%Y-%m-%d %H-%M-%S-%f")
+    found = {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
+    assert found == {
+        ".hydra/config.yaml",
+        ".hydra/effective.yaml",
+        ".hydra/hydra.yaml",
+        ".hydra/overrides.yaml",
+        "run.log",
+        "run.json",
+        "results.csv",
+        "librivox_male/face.png",
+        "librivox_male/embedding.npy",
+        "librivox_male/landmarks.csv",
+        "librivox_male/panel.png",
+    }
+    (row,) = rows(directory)
+    digest = subprocess.run(["sha256sum", SPEECH], capture_output=True, text=True, check=True).stdout.split()[0]
+    assert (row["input"], row["sha256"], row["status"], row["error"]) == (str(SPEECH), digest, "done", "")
+    assert row["output"] == "librivox_male" and float(row["seconds"]) > 0
+    assert float(row["audio_seconds"]) == pytest.approx(7.1, abs=0.01) and row["windows"] == "1"
+    said = record(directory)
+    assert said["status"] == "finished" and said["counts"] == {"done": 1, "kept": 0, "failed": 0, "passed_over": 0}
+    assert said["command"][1:] == ["pipeline=speech", f"audio={SPEECH}", *TINY_AST]
+    assert said["weights"]["encoder"]["untrained"] and said["device"] and said["seed"] == 0
+    assert {"import", "load", "preprocess", "encode", "decode", "write", "total"} <= said["seconds"].keys()
+    assert said["versions"].keys() >= {"torch", "numpy", "av"} and len(said["git"]["commit"]) == 40
+    folder = directory / "librivox_male"
+    face = Image.open(folder / "face.png")
+    assert (face.size, face.mode) == ((224, 224), "RGB")
+    text = " ".join(face.text.values())
+    assert "Synthetic" in text and digest in text and "random" in text and "UNTRAINED" in text
+    assert tuple(np.asarray(face)[-3, 3]) == (179, 38, 30)  # the band that marks it
+    embedding = np.load(folder / "embedding.npy")
+    assert embedding.shape == (4096,) and embedding.dtype == np.float32
+    table = (folder / "landmarks.csv").read_text().splitlines()
+    assert table[0] == "part,x,y" and len(table) == 73
+    assert [line.split(",")[0] for line in table[1:]][:18] == ["chin"] * 17 + ["left_brow"]
+    assert Image.open(folder / "panel.png").width > 1000
+
+
+def test_sweep_over_good_and_bad_files(run, tmp_path: Path, clips: Path) -> None:
+    result = run(
+        "-m", "pipeline=speech", "encoder=paper,ast_tiny", f"audio={clips}", *TINY, "hydra.sweep.dir=sweep", status=1
+    )
+    sweep = tmp_path / "sweep"
+    expected = {
+        "corrupt.mp3": ("failed", "not audio that FFmpeg can read"),
+        "good.wav": ("done", ""),
+        "mute.mp4": ("failed", "there is no audio in it"),
+        "notes.txt": ("passed_over", "passed over: text/plain by its name"),
+        "notes.wav": ("failed", "not audio that FFmpeg can read"),
+        "short.opus": ("done", ""),
+        "silent.wav": ("failed", "silent (level -inf dBFS, below -80)"),
+        "sub/good.flac": ("done", ""),
+        "vidéo (1).mp4": ("done", ""),
+    }
+    for job in ("0", "1"):
+        table = rows(sweep / job)
+        assert {os.path.relpath(row["input"], clips): (row["status"], row["error"]) for row in table} == expected
+        outputs = [row["output"] for row in table if row["status"] == "done"]
+        assert outputs == ["my clips/good", "short", "sub/good", "vidéo (1)"]
+        assert all((sweep / job / output / "face.png").exists() for output in outputs)
+        assert (sweep / job / "contact_sheet.png").exists()
+        assert record(sweep / job)["counts"] == {"done": 4, "kept": 0, "failed": 4, "passed_over": 1}
+    with open(sweep / "comparison.csv", newline="") as file:
+        comparison = {os.path.relpath(row["input"], clips): row for row in csv.DictReader(file)}
+    assert comparison.keys() == expected.keys()
+    good, bad = comparison["good.wav"], comparison["silent.wav"]
+    assert good["encoder=paper"] == good["encoder=ast_tiny"] == "done"
+    assert bad["encoder=paper"].startswith("failed: silent")
+    a, b = (np.load(sweep / job / "my clips" / "good" / "embedding.npy") for job in ("0", "1"))
+    assert float(good["cosine encoder=ast_tiny"]) == pytest.approx(
+        a @ b / np.linalg.norm(a) / np.linalg.norm(b), abs=1e-3
+    )
+    assert Image.open(sweep / "comparison.png").height > 4 * 168
+    assert "Traceback" not in result.stdout + result.stderr
+    assert not leftovers(sweep)
+
+
+def test_a_failing_job_leaves_the_others_and_is_marked(run, tmp_path: Path) -> None:
+    run("-m", "encoder=ast_tiny,vgg_face", f"audio={SPEECH}", *TINY, "hydra.sweep.dir=sweep", status=1)
+    sweep = tmp_path / "sweep"
+    assert record(sweep / "0")["status"] == "finished"
+    assert record(sweep / "1")["error"].startswith(
+        "encoder=vgg_face takes a photo, but pipeline=speech gives it a voice"
+    )
+    comparison = (sweep / "comparison.csv").read_text()
+    assert "done" in comparison and "job failed: encoder=vgg_face takes a photo" in comparison
+
+
+MISTAKES = [
+    ([], "pipeline=speech needs audio="),
+    (["audio=nowhere.wav"], "audio=nowhere.wav: no such file"),
+    ([f"audio={SPEECH}"], "encoder=ast has no weights: give encoder.weights="),
+    ([f"audio={SPEECH}", "encoder.weights=nowhere.pt"], "encoder.weights=nowhere.pt: no such file"),
+    ([f"audio={SPEECH}", "encoder.weights=x.onnx"], "encoder.weights=x.onnx: no such file"),
+    ([f"audio={SPEECH}", "encoder=vgg_face"], "those that fit: ast, ast_small, ast_tiny, paper"),
+    (["pipeline=face", f"image={PHOTO}", "encoder=ast"], "those that fit: resnet, vgg_face"),
+    (["encoder=nosuch"], "Available options in 'encoder': ast ast_small"),
+    (["encoder.weight=a.pt"], "'encoder.weight'"),
+    (["audio=clip (1).wav"], "quotes inside quotes"),
+    (["resume=nowhere"], "resume=nowhere: no run there"),
+    ([f"audio={SPEECH}", *TINY_AST, "preprocessing.windows=0"], "preprocessing.windows=0: must be at least 1"),
+    ([f"audio={SPEECH}", *TINY_AST, "precision=fp8"], "precision=fp8: must be one of"),
+    ([f"audio={SPEECH}", *TINY_AST, "device=tpu"], "device=tpu: must be"),
+    ([f"audio={SPEECH}", *TINY_AST, "preprocessing=image"], "preprocessing=image"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES)
+def test_a_mistake_is_one_line(run, arguments: list[str], message: str) -> None:
+    result = run(*arguments, status=1)
+    lines = [line for line in (result.stdout + result.stderr).splitlines() if line.strip()]
+    (error,) = [line for line in lines if line.startswith("error: ")]
+    assert message in error
+    assert lines[-1] == error and "Traceback" not in result.stdout + result.stderr
+
+
+def test_two_identical_commands_give_identical_bytes(run, tmp_path: Path) -> None:
+    for directory in ("a", "b"):
+        run(f"audio={SPEECH}", *TINY_PAPER, f"hydra.run.dir={directory}")
+    for name in ("face.png", "embedding.npy", "landmarks.csv", "panel.png"):
+        a, b = ((tmp_path / one / "librivox_male" / name).read_bytes() for one in ("a", "b"))
+        assert a == b
+
+
+def test_a_run_is_repeated_from_its_own_directory_alone(run, tmp_path: Path) -> None:
+    """Weights that bring a front end, settings that win over them, and another working directory."""
+    from transformers import ASTConfig, ASTForAudioClassification
+
+    config = ASTConfig(
+        hidden_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=64,
+        num_labels=4096,
+        max_length=1024,
+    )
+    ASTForAudioClassification(config).save_pretrained(tmp_path / "ast")
+    shutil.copy(SPEECH, tmp_path / "a.wav")
+    won = ["encoder.model.relu=false", "preprocessing.windows=2", "preprocessing.features.mean=-4"]
+    run(
+        "encoder=ast", "audio=a.wav", "encoder.weights=ast", "decoder.weights=random", "decoder.model.width=0.02",
+        *won, "seed=5", *ALONE,
+    )  # fmt: skip
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    run("-cd", tmp_path / "out" / ".hydra", "-cn", "effective", "hydra.run.dir=again", cwd=elsewhere)
+    for name in ("face.png", "embedding.npy", "panel.png"):
+        assert (tmp_path / "out" / "a" / name).read_bytes() == (elsewhere / "again" / "a" / name).read_bytes()
+    assert (np.load(elsewhere / "again" / "a" / "embedding.npy") < 0).any()  # encoder.model.relu=false held
+    settings = [
+        yaml.safe_load((d / ".hydra" / "effective.yaml").read_text()) for d in (tmp_path / "out", elsewhere / "again")
+    ]
+    assert settings[0] == settings[1]
+
+
+def test_a_directory_that_holds_a_run_is_left_alone(run, tmp_path: Path) -> None:
+    run(f"audio={SPEECH}", *TINY_AST, *ALONE)
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    result = run(f"audio={EXAMPLES}/alsa_female.flac", *TINY_AST, *ALONE, status=1)
+    assert "out holds a run already" in result.stderr
+    assert before == {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+
+
+def test_of_two_runs_at_once_one_takes_the_directory(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "run.py"), f"audio={SPEECH}", *TINY_AST, *ALONE]
+    both = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(2)]
+    outputs = [process.communicate()[0].decode() for process in both]
+    assert sorted(process.returncode for process in both) == [0, 1], outputs
+    assert sum("holds a run already" in output for output in outputs) == 1
+    assert len(rows(tmp_path / "out")) == 1
+
+
+def test_resume_does_what_is_missing_and_no_more(run, tmp_path: Path) -> None:
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for name in ("a", "b", "c"):
+        shutil.copy(SPEECH, clips / f"{name}.wav")
+    (clips / "d.wav").write_text("not audio")
+    command = ["audio=clips", *TINY_AST]
+    run(*command, *ALONE, status=1)
+    out = tmp_path / "out"
+    kept = (out / "a" / "face.png").stat().st_mtime_ns
+    (out / "b" / "panel.png").unlink()  # as if it had been interrupted there
+    shutil.copy(EXAMPLES / "alsa_female.flac", clips / "c.wav")  # changed since
+    shutil.copy(SPEECH, clips / "d.wav")  # mended
+    run(*command, "resume=out")
+    assert {row["input"]: row["status"] for row in rows(out)} == {f"clips/{name}.wav": "done" for name in "abcd"}
+    assert record(out)["counts"] == {"done": 4, "kept": 1, "failed": 0, "passed_over": 0}
+    assert (out / "a" / "face.png").stat().st_mtime_ns == kept
+    changed = {row["input"]: row["sha256"] for row in rows(out)}
+    assert changed["clips/c.wav"] != changed["clips/a.wav"] == changed["clips/d.wav"]
+    assert "another encoder" in run("audio=clips", *TINY_PAPER, "resume=out", status=1).stdout
+
+
+def test_control_c_leaves_whole_files_and_a_run_to_resume(run, tmp_path: Path) -> None:
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for number in range(60):
+        os.link(SPEECH, clips / f"{number:02}.wav") if os.stat(SPEECH).st_dev == os.stat(clips).st_dev else shutil.copy(
+            SPEECH, clips / f"{number:02}.wav"
+        )
+    command = [sys.executable, str(ROOT / "run.py"), "audio=clips", *TINY_PAPER, *ALONE]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    out = tmp_path / "out"
+    while len(list(out.glob("*/panel.png"))) < 3 and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 130 and "Traceback" not in output
+    assert "resume=" in output and record(out)["status"] == "interrupted"
+    done = rows(out)
+    assert 3 <= len(done) < 60 and not leftovers(out)
+    for row in done:
+        assert np.load(out / row["output"] / "embedding.npy").shape == (4096,)
+        Image.open(out / row["output"] / "panel.png").load()
+    run("audio=clips", *TINY_PAPER, "resume=out")
+    assert len(rows(out)) == 60 and record(out)["counts"]["kept"] == len(done)
+
+
+def test_batches_windows_and_precisions_agree(run, tmp_path: Path) -> None:
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for number in range(3):
+        write_audio(clips / f"{number}.wav", tone(30, 16_000, 200 + 100 * number), 16_000, "pcm_s16le")
+    for name, options in {
+        "one": [],
+        "many": ["batch_size=4", "workers=4"],
+        "bf16": ["precision=bf16"],
+        "windows": ["preprocessing.windows=5", "batch_size=7"],
+    }.items():
+        run("audio=clips", *TINY_PAPER, *options, f"hydra.run.dir={name}")
+
+    def embeddings(name: str) -> np.ndarray:
+        return np.stack([np.load(tmp_path / name / str(number) / "embedding.npy") for number in range(3)])
+
+    np.testing.assert_allclose(embeddings("many"), embeddings("one"), atol=1e-5)
+    np.testing.assert_allclose(embeddings("bf16"), embeddings("one"), atol=0.02)
+    assert not np.array_equal(embeddings("bf16"), embeddings("one"))
+    # A steady tone sounds the same in every window but for its phase.
+    np.testing.assert_allclose(embeddings("windows"), embeddings("one"), atol=0.02)
+    assert [row["windows"] for row in rows(tmp_path / "windows")] == ["5"] * 3
+
+
+def test_face_to_face(run, tmp_path: Path) -> None:
+    shutil.copy(PHOTO, tmp_path / "a.png")
+    (tmp_path / "bad.jpg").write_bytes(b"no")
+    model = ["encoder=resnet", *TINY]
+    result = run("pipeline=face", "image=[a.png,bad.jpg]", *model, *ALONE, status=1)
+    good, bad = rows(tmp_path / "out")
+    assert good["status"] == "done" and int(good["faces"]) >= 1 and good["crop"].count(" ") == 3
+    assert bad["error"] == "not an image that Pillow can read" and "failed: bad.jpg" in result.stdout
+
+
+def test_convert_and_use_what_it_wrote(run, tmp_path: Path, checkpoints: Path) -> None:
+    paper = ["encoder=paper", f"audio={SPEECH}", "decoder.weights=random", "decoder.model.width=0.02"]
+    published = f"encoder.weights={checkpoints}/ve_conv.pt"
+    run("pipeline=convert", "encoder=paper", published, "hydra.run.dir=ours")
+    run(*paper, published, "hydra.run.dir=a")
+    run(*paper, "encoder.weights=ours", "hydra.run.dir=b")  # brings magnitude and phase with it
+    a, b = (np.load(tmp_path / one / "librivox_male" / "embedding.npy") for one in "ab")
+    np.testing.assert_array_equal(a, b)
+    card = json.loads((tmp_path / "ours" / "speech2face.json").read_text())
+    assert card["preprocessing"]["features"]["representation"] == "magnitude_phase"
+    run(
+        "pipeline=convert", "pipeline.part=decoder", f"decoder.weights={checkpoints}/face_decoder.pt", "hydra.run.dir=d"
+    )
+    assert (tmp_path / "d" / "model.safetensors").stat().st_size > 500e6
+    shutil.rmtree(tmp_path / "d")
+    shutil.rmtree(tmp_path / "ours")
+
+
+def test_help_names_every_group_and_option(run) -> None:
+    text = run("--help").stdout
+    assert text.count("python run.py ") >= 3
+    for file in (ROOT / "conf").glob("*/[!_]*.yaml"):
+        assert f"{file.parent.name}=" in text
+        assert file.stem in text.replace("=", " ").split(), file
+
+
+def test_an_encoder_is_added_by_one_module_and_one_yaml(run, tmp_path: Path) -> None:
+    """The ten lines of the README, in a directory of the user's own."""
+    readme = (ROOT / "README.md").read_text()
+    section = readme.split("## Add an encoder")[1].split("\n## ")[0]
+    module, settings = (
+        block.split("```")[0] for block in (section.split("```python\n")[1], section.split("```yaml\n")[1])
+    )
+    assert len(module.splitlines()) + len(settings.splitlines()) <= 20
+    (tmp_path / "mean_voice.py").write_text(module)
+    (tmp_path / "conf" / "encoder").mkdir(parents=True)
+    (tmp_path / "conf" / "encoder" / "mean_voice.yaml").write_text(settings)
+    run(
+        "-cd", "conf", "encoder=mean_voice", f"audio={SPEECH}", *TINY, *ALONE, env={"PYTHONPATH": str(tmp_path)}
+    )  # fmt: skip
+    assert rows(tmp_path / "out")[0]["status"] == "done"

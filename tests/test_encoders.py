@@ -1,0 +1,146 @@
+"""Networks against independent implementations: transformers, torchvision, shapes from the articles."""
+
+import pytest
+import torch
+from torch import nn
+
+from speech2face.decoders.normalized import LANDMARK_PARTS, NormalizedFaceDecoder
+from speech2face.encoders.ast import AudioSpectrogramTransformer
+from speech2face.encoders.paper import PaperEncoder
+from speech2face.encoders.resnet import ResNet
+from speech2face.encoders.vgg_face import VGGFace
+from speech2face.weights.layouts import ORIGINAL_AST, TRANSFORMERS_AST
+
+
+def parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@pytest.fixture
+def small_transformers_ast():
+    from transformers import ASTConfig, ASTForAudioClassification
+
+    torch.manual_seed(0)
+    config = ASTConfig(
+        hidden_size=128,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=256,
+        num_labels=4096,
+        max_length=256,
+    )
+    model = ASTForAudioClassification(config).eval()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+def ours_of(model: nn.Module, **options: object) -> AudioSpectrogramTransformer:
+    renamed = TRANSFORMERS_AST.rename(dict(model.state_dict()))
+    result = AudioSpectrogramTransformer(**TRANSFORMERS_AST.architecture(renamed) | options).eval()
+    result.load_state_dict(renamed)
+    return result
+
+
+@torch.inference_mode()
+def test_ast_agrees_with_transformers(small_transformers_ast: nn.Module) -> None:
+    ours = ours_of(small_transformers_ast, relu=False)
+    x = torch.randn(2, 256, 128)
+    torch.testing.assert_close(ours(x), small_transformers_ast(x).logits, atol=1e-4, rtol=1e-4)
+    assert (ours_of(small_transformers_ast)(x) == ours(x).relu()).all()
+
+
+@torch.inference_mode()
+def test_ast_takes_any_number_of_frames(small_transformers_ast: nn.Module) -> None:
+    ours = ours_of(small_transformers_ast)
+    for frames in (16, 100, 256, 700):
+        assert ours(torch.randn(1, frames, 128)).shape == (1, 4096)
+    with pytest.raises(ValueError, match="15 frames"):
+        ours(torch.randn(1, 15, 128))
+    # A patch keeps its position when the clip gets shorter, and positions are stretched when it gets longer.
+    shorter, full, longer = ours.positions(10), ours.positions(25), ours.positions(49)
+    rows = ours.grid[0]
+    grid = full[:, 2:].unflatten(1, (rows, 25))
+    torch.testing.assert_close(shorter[:, 2:].unflatten(1, (rows, 10)), grid[:, :, :10])
+    stretched = longer[:, 2:].unflatten(1, (rows, 49))
+    torch.testing.assert_close(stretched[:, :, 24], grid[:, :, 12])  # the middle stays the middle
+
+
+@torch.inference_mode()
+def test_ast_in_the_original_naming_is_the_same_network(small_transformers_ast: nn.Module) -> None:
+    ours = ours_of(small_transformers_ast)
+    original = {"v.head.weight": torch.zeros(10, 128), "v.head_dist.bias": torch.zeros(10)}
+    names = {"class_token": "v.cls_token", "distillation_token": "v.dist_token", "position_embeddings": "v.pos_embed"}
+    blocks = {"norm1": "norm1", "norm2": "norm2", "output": "attn.proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
+    state = ours.state_dict()
+    for name, tensor in state.items():
+        parts = name.split(".")
+        if name in names:
+            original[names[name]] = tensor
+        elif parts[0] == "blocks" and parts[2] in blocks:
+            original[f"v.blocks.{parts[1]}.{blocks[parts[2]]}.{parts[3]}"] = tensor
+        elif parts[0] == "blocks" and parts[2] == "query":
+            qkv = [state[name.replace("query", part)] for part in ("query", "key", "value")]
+            original[f"v.blocks.{parts[1]}.attn.qkv.{parts[3]}"] = torch.cat(qkv)
+        elif parts[0] in ("patch_projection", "norm"):
+            original[{"patch_projection": "v.patch_embed.proj", "norm": "v.norm"}[parts[0]] + "." + parts[1]] = tensor
+        elif parts[0] in ("head_norm", "head"):
+            original[{"head_norm": "mlp_head.0", "head": "mlp_head.1"}[parts[0]] + "." + parts[1]] = tensor
+    renamed = ORIGINAL_AST.convert(ORIGINAL_AST.rename(original))
+    assert renamed.keys() == state.keys()
+    assert all(torch.equal(renamed[name], state[name]) for name in state)
+
+
+def test_published_sizes() -> None:
+    with torch.device("meta"):
+        # 86.6 M of DeiT base with 1214 positions and one input channel, and the head (Gong et al., section 2)
+        assert parameters(AudioSpectrogramTransformer()) == pytest.approx(86.2e6 + 4096 * 769, rel=0.01)
+        assert parameters(AudioSpectrogramTransformer(192, 12, 3, 768)) == pytest.approx(5.5e6 + 4096 * 193, rel=0.02)
+        assert parameters(VGGFace()) == 145_002_878  # VGG-16 with 2622 classes
+        assert parameters(PaperEncoder()) == pytest.approx(148e6, rel=0.01)
+        narrow = parameters(NormalizedFaceDecoder(width=0.25)) / parameters(NormalizedFaceDecoder())
+        assert narrow < 0.1
+
+
+@torch.inference_mode()
+def test_vgg_face_agrees_with_torchvision() -> None:
+    from torchvision.models import vgg16
+
+    torch.manual_seed(0)
+    ours, theirs = VGGFace(classes=2622).eval(), vgg16(num_classes=2622).eval()
+    theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
+    x = torch.rand(1, 3, 224, 224)
+    feature = nn.Sequential(theirs.features, nn.Flatten(1), *theirs.classifier[:-1])(x)
+    torch.testing.assert_close(ours(x), feature, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(ours.classify(ours(x)), theirs(x), atol=1e-5, rtol=1e-4)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("depth", [18, 50])
+def test_resnet_is_torchvisions(depth: int) -> None:
+    from torchvision import models
+
+    torch.manual_seed(0)
+    ours, theirs = ResNet(depth, relu=False).eval(), getattr(models, f"resnet{depth}")(num_classes=4096).eval()
+    theirs.load_state_dict(ours.network.state_dict())
+    x = torch.rand(2, 3, 96, 96)
+    torch.testing.assert_close(ours(x), theirs(x), atol=1e-4, rtol=1e-3)
+    assert (ResNet(18)(x) >= 0).all()
+
+
+@torch.inference_mode()
+def test_paper_encoder_adapts_to_the_length_of_the_clip() -> None:
+    encoder = PaperEncoder(channels=[4] * 9, hidden=8).eval()
+    for frames in (259, 598, 601, 1500):
+        assert encoder(torch.randn(1, 2, 257, frames)).shape == (1, 4096)
+    with pytest.raises(ValueError, match="258 frames"):
+        encoder(torch.randn(1, 2, 257, 258))
+
+
+@torch.inference_mode()
+def test_decoder_of_any_width_gives_landmarks_and_texture() -> None:
+    for width in (0.02, 0.25):
+        landmarks, texture = NormalizedFaceDecoder(width).eval()(torch.randn(2, 4096))
+        assert landmarks.shape == (2, 72, 2) and texture.shape == (2, 3, 224, 224)
+        assert texture.min() >= 0 and texture.max() <= 1
+    assert sum(LANDMARK_PARTS.values()) == 72

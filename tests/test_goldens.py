@@ -1,0 +1,61 @@
+"""The published systems' answers, reproduced: by the parts, and by run.py from the files as typed."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import GOLDENS, PHOTO, SPEECH, cosine
+from PIL import Image
+
+from speech2face import build
+
+FILES = {"long.wav": SPEECH, "astronaut.png": PHOTO}
+FILES |= {name: GOLDENS / name for name in ("short.wav", "short_44k_stereo.m4a")}
+CLIPS = ("long.wav", "short.wav", "short_44k_stereo.m4a")
+LAYOUTS = [
+    ("paper", "paper", "ve_conv", CLIPS, 0.998),
+    ("ast", "ast", "ast", CLIPS, 0.9995),
+    ("vggface_serengil", "vgg_face", "vggface_serengil", ("astronaut.png",), 0.99999),
+    ("vggface16_rcmalli", "vgg_face", "vggface16_rcmalli", ("astronaut.png",), 0.99999),
+]
+
+
+@pytest.mark.parametrize(("golden", "encoder", "file", "inputs", "least"), LAYOUTS)
+def test_run_as_typed(run, tmp_path, checkpoints, goldens, golden, encoder, file, inputs, least) -> None:
+    pipeline, option = ("face", "image") if encoder == "vgg_face" else ("speech", "audio")
+    sources = ",".join(str(FILES[name]) for name in inputs)
+    run(
+        f"pipeline={pipeline}",
+        f"encoder={encoder}",
+        f"{option}=[{sources}]",
+        f"encoder.weights={checkpoints / file}.pt",
+        f"decoder.weights={checkpoints}/face_decoder.pt",
+        "hydra.run.dir=out",
+    )
+    for name in inputs:
+        folder = tmp_path / "out" / FILES[name].stem
+        embedding = np.load(folder / "embedding.npy")
+        assert embedding.dtype == np.float32 and embedding.shape == (4096,)
+        assert cosine(embedding, goldens[f"{golden}/{name}/embedding"]) > least
+        with open(folder / "landmarks.csv") as table:
+            landmarks = np.array([[float(row["x"]), float(row["y"])] for row in csv.DictReader(table)])
+        face = np.asarray(Image.open(folder / "face.png"))
+        assert face.shape == (224, 224, 3)
+        if encoder == "vgg_face":  # where the embedding is the same, so is the face
+            np.testing.assert_allclose(landmarks, goldens[f"{golden}/{name}/landmarks"], atol=1e-3)
+            assert np.mean(face != goldens[f"{golden}/{name}/face"]) < 1e-3
+
+
+def test_decoder_from_the_golden_embeddings(checkpoints: Path, goldens: dict[str, np.ndarray]) -> None:
+    decoder = f"decoder.weights={checkpoints}/face_decoder.pt"
+    pipeline = build("pipeline=speech", "encoder=ast_tiny", "encoder.weights=random", decoder)
+    names = [name.removesuffix("/embedding") for name in goldens if name.endswith("/embedding")]
+    assert len(names) == 8
+    for name in names:
+        landmarks, texture = pipeline.decode(torch.from_numpy(goldens[f"{name}/embedding"])[None])
+        np.testing.assert_allclose(landmarks[0].numpy(), goldens[f"{name}/landmarks"], atol=1e-3 * 224)
+        exact = texture[0].permute(1, 2, 0).numpy()
+        truncated = goldens[f"{name}/face"] / 255
+        assert (exact >= truncated - 1e-3).all() and (exact <= truncated + 1 / 255 + 1e-3).all()

@@ -1,0 +1,243 @@
+"""Weights: every layout is read, recognised, loaded without copies; what is not weights is refused in one line."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import GOLDENS, ROOT
+from safetensors.torch import save_file
+
+from speech2face import build
+from speech2face.errors import UserError
+from speech2face.weights.load import load
+from speech2face.weights.locate import locate
+from speech2face.weights.read import read_tensors
+
+SMALL_AST = {"_target_": "speech2face.encoders.ast.AudioSpectrogramTransformer", "hidden_size": 64, "depth": 1}
+SMALL_AST |= {"heads": 1, "mlp_size": 64, "max_frames": 64}
+DECODER = ["decoder.weights=random", "decoder.model.width=0.02"]
+
+
+@pytest.fixture
+def transformers_ast():
+    """A small network with transformers' own names, and the directory that its save_pretrained makes."""
+    from transformers import ASTConfig, ASTForAudioClassification
+
+    torch.manual_seed(0)
+    config = ASTConfig(
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=1,
+        intermediate_size=64,
+        num_labels=4096,
+        max_length=1024,
+    )
+    return ASTForAudioClassification(config).eval()
+
+
+def load_ast(path: object, choice: str = "ast", architecture: dict | None = None):
+    return load("encoder", choice, architecture or SMALL_AST, locate("encoder", choice, str(path)))
+
+
+@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"epoch": 3, "loss": np.float64(0.5), "model_state_dict": s}])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod."])
+@pytest.mark.parametrize("suffix", [".pt", ".pth"])
+def test_wrapped_or_bare_with_any_prefix(tmp_path: Path, transformers_ast, wrap, prefix: str, suffix: str) -> None:
+    state = {prefix + name: tensor for name, tensor in transformers_ast.state_dict().items()}
+    torch.save(wrap(state), tmp_path / f"ast{suffix}")
+    loaded = load_ast(tmp_path / f"ast{suffix}")
+    assert (
+        loaded.architecture["depth"] == 2 and loaded.architecture["max_frames"] == 1024
+    )  # of the file, not as configured
+    x = torch.randn(1, 1024, 128)
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded.model(x), transformers_ast(x).logits.relu(), atol=1e-5, rtol=1e-4)
+
+
+def test_both_namings_of_transformers(tmp_path: Path, transformers_ast) -> None:
+    transformers_ast.save_pretrained(tmp_path)  # writes the old names, the model has the new
+    new, old = transformers_ast.state_dict(), read_tensors(tmp_path / "model.safetensors")
+    assert any("q_proj" in name for name in new) and any("attention.attention.query" in name for name in old)
+    torch.save(new, tmp_path / "new.pt")
+    torch.save(old, tmp_path / "old.pt")
+    a, b = (load_ast(tmp_path / name).model.state_dict() for name in ("new.pt", "old.pt"))
+    assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_hugging_face_directory_with_its_own_mean_and_deviation(tmp_path: Path, transformers_ast) -> None:
+    from transformers import ASTFeatureExtractor
+
+    transformers_ast.save_pretrained(tmp_path)
+    ASTFeatureExtractor(mean=-4.2677393, std=4.5689974).save_pretrained(tmp_path)
+    pipeline = build("pipeline=speech", "encoder=ast", f"encoder.weights={tmp_path}", *DECODER)
+    assert (pipeline.preprocessing.features.mean, pipeline.preprocessing.features.std) == (-4.2677393, 4.5689974)
+
+
+def test_hub_id_through_the_hubs_own_cache(tmp_path: Path, transformers_ast) -> None:
+    """huggingface_hub finds a repository in its cache without a network: the layout of files that it documents."""
+    repository = tmp_path / "hub" / "models--someone--ast-4096"
+    snapshot = repository / "snapshots" / "0123456789abcdef0123456789abcdef01234567"
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(snapshot.name)
+    transformers_ast.save_pretrained(snapshot)
+    code = (
+        "from speech2face.weights.locate import locate; from speech2face.errors import UserError\n"
+        "print(locate('encoder', 'ast', 'someone/ast-4096').file)\n"
+        "try: locate('encoder', 'ast', 'someone/else')\n"
+        "except UserError as error: print(error)"
+    )
+    env = os.environ | {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    output = subprocess.run(
+        [sys.executable, "-c", code], env=env, cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    found, missing = output.strip().splitlines()
+    assert found == str(snapshot / "model.safetensors")
+    assert missing.startswith("encoder.weights=someone/else: no such file, and not to be had from the hub")
+
+
+def test_published_layouts_are_views_of_the_mapped_file(checkpoints: Path) -> None:
+    """Loading neither initialises nor copies: memory that is the process's own stays small beside the 592 MB file."""
+    code = (
+        "import sys, torch; from pathlib import Path\n"
+        "from speech2face.build import compose_config, load_part, locate_parts\n"
+        "def own(): return int(next(l for l in open('/proc/self/status') if l.startswith('RssAnon')).split()[1])\n"
+        "config, choices = compose_config(['encoder=paper', f'encoder.weights={sys.argv[1]}'])\n"
+        "located = locate_parts(config, choices, ('encoder',))['encoder']\n"
+        "import speech2face.weights.load; before = own()\n"
+        "loaded = load_part(config, 'encoder', located, [], choices)\n"
+        "print(own() - before, loaded.model.hidden.weight.shape)"
+    )
+    command = [sys.executable, "-c", code, checkpoints / "ve_conv.pt"]
+    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert int(output.split()[0]) < 100_000, output  # KiB
+    assert "[4096, 29184]" in output
+
+
+@pytest.mark.parametrize(
+    ("file", "encoder", "expected"),
+    [
+        ("ve_conv", "paper", {"representation": "magnitude_phase", "centered": True, "window_seconds": 6.0}),
+        ("ast", "ast", {"mean": -5.460994, "std": 3.1129124, "window_seconds": 10.26}),
+        ("vggface_serengil", "vgg_face", {"crop": "none", "channel_order": "rgb", "scale": 1.0}),
+        ("vggface16_rcmalli", "vgg_face", {"crop": "none", "channel_order": "rgb", "scale": 1.0}),
+    ],
+)
+def test_published_weights_bring_their_front_end(checkpoints: Path, file: str, encoder: str, expected: dict) -> None:
+    pipeline = "face" if encoder == "vgg_face" else "speech"
+    built = build(f"pipeline={pipeline}", f"encoder={encoder}", f"encoder.weights={checkpoints / file}.pt", *DECODER)
+    has = vars(built.preprocessing) | vars(getattr(built.preprocessing, "features", object)).copy()
+    assert {name: has[name] for name in expected} == expected
+
+
+def test_explicit_settings_win_over_the_weights_with_a_warning(tmp_path: Path, transformers_ast, caplog) -> None:
+    torch.save(transformers_ast.state_dict(), tmp_path / "ast.pt")
+    common = ["pipeline=speech", "encoder=ast", f"encoder.weights={tmp_path}/ast.pt", *DECODER]
+    built = build(*common, "preprocessing.features.mean=-4.0", "encoder.model.relu=false", "preprocessing.windows=2")
+    assert built.preprocessing.features.mean == -4.0 and built.preprocessing.features.std == 3.1129124
+    assert built.preprocessing.windows == 2 and not built.encoder.relu
+    assert "preprocessing.features.mean=-4.0 wins over -5.460994" in caplog.text
+    assert "encoder.model.relu=False wins over True" in caplog.text
+    assert "windows" not in caplog.text  # nothing that the weights bring
+    caplog.clear()
+    build(*common, "preprocessing=spectrogram")
+    assert "preprocessing=spectrogram wins over the front end" in caplog.text
+
+
+def test_state_dict_of_the_configured_model(tmp_path: Path) -> None:
+    from hydra.utils import instantiate
+
+    model = instantiate(SMALL_AST)
+    save_file(model.half().state_dict(), tmp_path / "mine.safetensors")
+    loaded = load_ast(tmp_path / "mine.safetensors").model
+    assert loaded.head.weight.dtype == torch.float32
+    torch.testing.assert_close(loaded.head.weight, model.head.weight.float())
+
+
+class Evil:
+    def __reduce__(self):
+        return (os.system, ("touch harmed",))
+
+
+def bad_files(directory: Path) -> dict[str, tuple[Path, str]]:
+    files = {
+        "pickle.pt": ("system", lambda path: torch.save({"model_state_dict": Evil()}, path)),
+        "namespace.pt": ("Namespace", lambda path: torch.save({"args": __import__("argparse").Namespace(a=1)}, path)),
+        "bare.pt": ("damaged|system", lambda path: path.write_bytes(pickle.dumps(Evil()))),
+        "text.pt": ("damaged", lambda path: path.write_text("hello")),
+        "empty.pth": ("damaged", lambda path: path.touch()),
+        "cut.pt": ("damaged", lambda path: path.write_bytes(whole[: len(whole) // 2])),
+        "cut.safetensors": ("damaged", lambda path: path.write_bytes(b"\xff" * 100)),
+        "nothing.pt": ("no tensors", lambda path: torch.save({"epoch": 1}, path)),
+        "list.pt": ("a list", lambda path: torch.save([torch.zeros(2)], path)),
+        "other.pt": ("expected.*found some.weight", lambda path: torch.save({"some.weight": torch.zeros(3, 4)}, path)),
+    }
+    torch.save({"x": torch.zeros(1000)}, directory / "whole.pt")
+    whole = (directory / "whole.pt").read_bytes()
+    for name, (_, write) in files.items():
+        write(directory / name)
+    return {name: (directory / name, message) for name, (message, _) in files.items()}
+
+
+def test_a_file_that_is_not_weights_is_refused_in_one_line_and_does_no_harm(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path, message in bad_files(tmp_path).values():
+        with pytest.raises(UserError, match=message) as caught:
+            load_ast(path)
+        assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+    assert not Path("harmed").exists()
+
+
+def test_a_head_of_another_width_is_named(tmp_path: Path) -> None:
+    from transformers import ASTConfig, ASTForAudioClassification
+
+    config = ASTConfig(hidden_size=64, num_hidden_layers=1, num_attention_heads=1, intermediate_size=64, num_labels=527)
+    torch.save(ASTForAudioClassification(config).state_dict(), tmp_path / "audioset.pt")
+    with pytest.raises(UserError, match=r"head.weight: expected \(4096, 64\), found \(527, 64\)"):
+        load_ast(tmp_path / "audioset.pt")
+
+
+def test_weights_of_another_network_are_named(checkpoints: Path) -> None:
+    with pytest.raises(UserError, match=r"this is a ve_conv checkpoint \(paper\), not one for encoder=ast"):
+        load_ast(checkpoints / "ve_conv.pt")
+
+
+HARMFUL = [
+    {"preprocessing": {"_target_": "os.system", "command": "touch harmed"}},
+    {"preprocessing": {"_target_": "speech2face.preprocessing.image.Path"}},
+    {"preprocessing": {"_target_": "speech2face.preprocessing.audio.np.fromfile"}},
+    {"preprocessing": {"features": {"_target_": "subprocess.run"}}},
+    {"preprocessing": {"mean": "${oc.env:HOME}"}},
+    {"architecture": {"_target_": "os.system", "command": "touch harmed"}},
+    {"architecture": SMALL_AST | {"hidden_size": {"_target_": "os.getpid"}}},
+    {"format": 99},
+]
+
+
+@pytest.mark.parametrize("change", HARMFUL)
+def test_our_json_names_no_code(tmp_path: Path, change: dict) -> None:
+    from hydra.utils import instantiate
+
+    save_file(instantiate(SMALL_AST).state_dict(), tmp_path / "model.safetensors")
+    card = {"format": 1, "part": "encoder", "architecture": SMALL_AST, "preprocessing": None}
+    (tmp_path / "speech2face.json").write_text(json.dumps(card))
+    load_ast(tmp_path)  # as it stands it loads
+    (tmp_path / "speech2face.json").write_text(json.dumps(card | change))
+    with pytest.raises(UserError):
+        load_ast(tmp_path)
+
+
+def test_every_layout_of_the_reference_is_recognised_by_shape_alone() -> None:
+    from speech2face.weights.layouts import LAYOUTS
+
+    for name, shapes in json.loads((GOLDENS / "seed_checkpoints.json").read_text()).items():
+        tensors = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
+        matching = [layout for layout in LAYOUTS if layout.rename(tensors) is not None]
+        assert len(matching) == 1, name
+        assert len(matching[0].rename(tensors)) == len(tensors)
