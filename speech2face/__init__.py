@@ -19,6 +19,6 @@ def build(*overrides: str) -> "Reconstructor":
     """
     from speech2face.build import build_reconstructor, check_modality, compose_config, locate_parts
 
-    config, choices = compose_config(list(overrides))
-    check_modality(config, choices)
-    return build_reconstructor(config, choices, locate_parts(config, choices), list(overrides))[0]
+    config = compose_config(list(overrides))
+    check_modality(config)
+    return build_reconstructor(config, locate_parts(config), list(overrides))[0]

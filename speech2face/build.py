@@ -15,11 +15,12 @@ from speech2face.weights.locate import Located, locate
 log = logging.getLogger(__name__)
 CONF = Path(__file__).parents[1] / "conf"
 PARTS = ("encoder", "decoder")
+GROUPS = ("pipeline", "preprocessing", *PARTS)
 TAKES = {"speech": "a voice", "face": "a photo"}
 
 
-def compose_config(overrides: list[str]) -> tuple[DictConfig, dict[str, str]]:
-    """The configuration that `python run.py OVERRIDES` would run, and the option chosen in each group."""
+def compose_config(overrides: list[str]) -> DictConfig:
+    """The configuration that `python run.py OVERRIDES` would run."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
@@ -29,30 +30,34 @@ def compose_config(overrides: list[str]) -> tuple[DictConfig, dict[str, str]]:
             config = compose("config", overrides, return_hydra_config=True)
     finally:
         GlobalHydra.instance().hydra = outer
-    choices = dict(config.hydra.runtime.choices)
     OmegaConf.set_struct(config, False)
-    del config["hydra"]
-    return config, choices
+    choose(config, config.pop("hydra").runtime.choices)
+    return config
 
 
-def check_modality(config: DictConfig, choices: dict[str, str]) -> None:
+def choose(config: DictConfig, choices: dict[str, str]) -> None:
+    """Note the option chosen in each group, unless a run that is repeated has done so."""
+    config.choices = config.choices or {group: choices[group] for group in GROUPS}
+
+
+def check_modality(config: DictConfig) -> None:
     """Refuse an encoder of the other modality, naming those that fit."""
     wanted, has = config.pipeline.modality, config.encoder.modality
     if wanted != has:
         options = sorted(file.stem for file in (CONF / "encoder").glob("*.yaml"))
-        fit = [name for name in options if compose_config([f"encoder={name}"])[0].encoder.modality == wanted]
+        fit = [name for name in options if compose_config([f"encoder={name}"]).encoder.modality == wanted]
         raise UserError(
-            f"encoder={choices.get('encoder')} takes {TAKES[has]}, but pipeline={config.pipeline.name} gives it "
+            f"encoder={config.choices.encoder} takes {TAKES[has]}, but pipeline={config.pipeline.name} gives it "
             f"{TAKES[wanted]}; those that fit: {', '.join(fit)}"
         )
 
 
-def locate_parts(config: DictConfig, choices: dict[str, str], parts: tuple[str, ...] = PARTS) -> dict[str, Located]:
+def locate_parts(config: DictConfig, parts: tuple[str, ...] = PARTS) -> dict[str, Located]:
     """Where each part's weights are. Raises UserError, before anything heavy is imported, where there are none."""
-    return {part: locate(part, choices.get(part, "as configured"), config[part].weights) for part in parts}
+    return {part: locate(part, config.choices[part], config[part].weights) for part in parts}
 
 
-def load_part(config: DictConfig, part: str, located: Located, overrides: list[str], choices: dict[str, str]) -> Any:
+def load_part(config: DictConfig, part: str, located: Located, overrides: list[str]) -> Any:
     """Load a part on its weights, and write the architecture that they settled into the configuration."""
     import torch
 
@@ -64,7 +69,7 @@ def load_part(config: DictConfig, part: str, located: Located, overrides: list[s
         own = explicit(config[part].model, f"{part}.model", overrides)
     else:
         own = {key: value for key, value in architecture.items() if key != "_target_"}
-    loaded = load(part, choices.get(part, "as configured"), architecture, located, own)
+    loaded = load(part, config.choices[part], architecture, located, own)
     for key, value in own.items():
         if config.from_weights and key in loaded.brought and loaded.brought[key] != value:
             log.warning("%s.model.%s=%s wins over %s, which the weights bring", part, key, value, loaded.brought[key])
@@ -115,7 +120,6 @@ def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def build_reconstructor(
     config: DictConfig,
-    choices: dict[str, str],
     located: dict[str, Located],
     overrides: list[str],
     stage: Callable[[str], AbstractContextManager[Any]] = lambda name: nullcontext(),
@@ -128,7 +132,7 @@ def build_reconstructor(
 
     from speech2face.reconstructor import Reconstructor
 
-    parts = {part: load_part(config, part, located[part], overrides, choices) for part in PARTS}
+    parts = {part: load_part(config, part, located[part], overrides) for part in PARTS}
     settle_preprocessing(config, parts["encoder"].preprocessing, overrides)
     config.from_weights = False
     try:
@@ -139,7 +143,7 @@ def build_reconstructor(
             raise UserError(str(cause) if isinstance(cause, UserError) else f"preprocessing: {cause}") from None
         raise
     if preprocessing.modality != config.pipeline.modality:
-        raise UserError(f"preprocessing={choices.get('preprocessing')} is not for pipeline={config.pipeline.name}")
+        raise UserError(f"preprocessing={config.choices.preprocessing} is not for pipeline={config.pipeline.name}")
     reconstructor = Reconstructor(
         preprocessing,
         parts["encoder"].model,

@@ -25,6 +25,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from speech2face.build import choose
 from speech2face.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -60,18 +61,15 @@ def atomic(path: Path) -> Iterator[Path]:
 class Run:
     """What a pipeline gets of the run that it is part of.
 
-    directory: where it writes. overrides: what the user typed. choices: the option chosen in each group.
+    directory: where it writes. overrides: what the user typed.
     record: run.json, to be added to; earlier: that of the run that this one resumes.
     stages: wall time of each stage in s; `preprocess` is on other threads and overlaps the rest.
     """
 
-    def __init__(
-        self, directory: Path, overrides: list[str], choices: dict[str, str], earlier: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, directory: Path, overrides: list[str], earlier: dict[str, Any] | None = None) -> None:
         self.directory = directory
         self.earlier = earlier or {}
         self.overrides = overrides
-        self.choices = choices
         self.stages: dict[str, float] = {}
         self.record: dict[str, Any] = {
             "status": "running",
@@ -142,7 +140,8 @@ def execute(config: DictConfig) -> None:
         claim(directory)
     else:
         earlier = read_record(directory)
-    run = Run(directory, list(settings.overrides.task), dict(settings.runtime.choices), earlier)
+    choose(config, settings.runtime.choices)
+    run = Run(directory, list(settings.overrides.task), earlier)
     run.save()
     status = 1
     try:

@@ -108,10 +108,10 @@ def test_published_layouts_are_views_of_the_mapped_file(checkpoints: Path) -> No
         "import sys, torch; from pathlib import Path\n"
         "from speech2face.build import compose_config, load_part, locate_parts\n"
         "def own(): return int(next(l for l in open('/proc/self/status') if l.startswith('RssAnon')).split()[1])\n"
-        "config, choices = compose_config(['encoder=paper', f'encoder.weights={sys.argv[1]}'])\n"
-        "located = locate_parts(config, choices, ('encoder',))['encoder']\n"
+        "config = compose_config(['encoder=paper', f'encoder.weights={sys.argv[1]}'])\n"
+        "located = locate_parts(config, ('encoder',))['encoder']\n"
         "import speech2face.weights.load; before = own()\n"
-        "loaded = load_part(config, 'encoder', located, [], choices)\n"
+        "loaded = load_part(config, 'encoder', located, [])\n"
         "print(own() - before, loaded.model.hidden.weight.shape)"
     )
     command = [sys.executable, "-c", code, checkpoints / "ve_conv.pt"]

@@ -17,9 +17,9 @@ def convert(config: DictConfig, run: Run, name: str, part: str) -> int:
 
     if part not in PARTS:
         raise UserError(f"pipeline.part={part}: must be one of {', '.join(PARTS)}")
-    located = locate_parts(config, run.choices, (part,))[part]
+    located = locate_parts(config, (part,))[part]
     with run.stage("load"):
-        loaded = load_part(config, part, located, run.overrides, run.choices)
+        loaded = load_part(config, part, located, run.overrides)
     if part == "encoder":
         settle_preprocessing(config, loaded.preprocessing, run.overrides)
         loaded.preprocessing = OmegaConf.to_container(config.preprocessing, resolve=True)

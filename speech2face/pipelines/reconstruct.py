@@ -44,10 +44,10 @@ def reconstruct(config: DictConfig, run: Run, name: str, modality: str, option: 
     """Reconstruct a face for every input that `option` (audio or image) names. Returns 0, or 1 if any input failed."""
     if not config[option]:
         raise UserError(f"pipeline={name} needs {option}= a file, a directory or a glob")
-    check_modality(config, run.choices)
+    check_modality(config)
     sources = [config[option]] if isinstance(config[option], str) else list(config[option])
     inputs = find_inputs(sources, modality, option)
-    located = locate_parts(config, run.choices)
+    located = locate_parts(config)
     with ThreadPoolExecutor(max(1, config.workers) + 1, "prepare") as executor:
         try:
             # The weights are hashed, and so brought into memory, while torch is imported.
@@ -57,9 +57,10 @@ def reconstruct(config: DictConfig, run: Run, name: str, modality: str, option: 
             ready()
             run.stages["import"] = time.perf_counter() - STARTED
             with run.stage("load"):
-                reconstructor, parts = build_reconstructor(config, run.choices, located, run.overrides, run.stage)
+                reconstructor, parts = build_reconstructor(config, located, run.overrides, run.stage)
                 weights = {
                     part: {
+                        "choice": config.choices[part],
                         "weights": located[part].weights,
                         "file": str(located[part].file) if located[part].file else None,
                         "sha256": digests[part].result() if part in digests else None,
@@ -76,7 +77,7 @@ def reconstruct(config: DictConfig, run: Run, name: str, modality: str, option: 
             run.save_config(config)
             run.save(device=str(reconstructor.device), precision=config.precision, seed=config.seed, weights=weights)
             for part, one in weights.items():
-                log.info("%s %s: %s (%s)", part, run.choices.get(part, ""), one["weights"], one["layout"])
+                log.info("%s %s: %s (%s)", part, config.choices[part], one["weights"], one["layout"])
             log.info("front end: %s", OmegaConf.to_container(config.preprocessing, resolve=True))
             untrained = [part for part, one in weights.items() if one["untrained"]]
             if untrained:
@@ -240,7 +241,7 @@ def write_outputs(run: Run, job: Job, result: Any) -> None:
     weights = run.record["weights"]
     untrained = any(one["untrained"] for one in weights.values())
     made_with = {
-        part: f"{run.choices.get(part, '')} {one['weights']} sha256 {one['sha256']}".strip()
+        part: f"{one['choice']}, " + ("random weights" if one["untrained"] else f"weights sha256 {one['sha256']}")
         for part, one in weights.items()
     }
     text = PngInfo()
@@ -268,9 +269,7 @@ def write_outputs(run: Run, job: Job, result: Any) -> None:
     )
     with atomic(folder / "landmarks.csv") as partial:
         partial.write_text(table.getvalue())
-    caption = "   ".join(
-        f"{part} {run.choices.get(part, '')}: {Path(one['weights']).name}" for part, one in weights.items()
-    )
+    caption = "   ".join(f"{part} {one['choice']}: {Path(one['weights']).name}" for part, one in weights.items())
     picture = pictures.panel(
         job.input.name, job.prepared.preview, face, result.landmarks, LANDMARK_PARTS, caption, untrained
     )
