@@ -9,7 +9,7 @@ import torch
 
 from speech2face.errors import UserError
 from speech2face.preprocessing import Prepared
-from speech2face.preprocessing.decode import decode_audio, resample
+from speech2face.preprocessing.decode import decode_audio, resample, silence_unfit
 
 
 def dbfs(waveform: np.ndarray) -> float:
@@ -81,7 +81,8 @@ class Audio:
         samples = np.atleast_2d(np.asarray(source, np.float32)).mean(axis=0)
         first = round(self.offset * sample_rate)
         last = first + round(self.max_seconds * sample_rate) if self.max_seconds else None
-        return resample(samples[first:last], sample_rate, self.sample_rate), []
+        samples, warnings = silence_unfit(samples[first:last], "samples")
+        return resample(samples, sample_rate, self.sample_rate), warnings
 
     def __call__(self, source: str | Path | np.ndarray, sample_rate: int | None = None) -> Prepared:
         """A recording (file, or samples with their rate in Hz) -> features and what to report about it.

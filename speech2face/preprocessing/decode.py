@@ -69,13 +69,19 @@ def decode_audio(
     if not len(waveform):
         start = f" after {offset:g} s" if offset else ""
         raise UserError(f"{name}: no audio could be decoded{start}")
+    waveform, unfit = silence_unfit(waveform, name)
+    return resample(waveform, rate, sample_rate), warnings + unfit
+
+
+def silence_unfit(waveform: np.ndarray, name: str) -> tuple[np.ndarray, list[str]]:
+    """(samples,) with silence for what is NaN or infinite, and a warning if any was. Raises UserError if all were."""
     finite = np.isfinite(waveform)
-    if not finite.all():
-        if not finite.any():
-            raise UserError(f"{name}: every sample is NaN or infinite")
-        warnings.append(f"{len(finite) - finite.sum()} samples were NaN or infinite: taken as silence")
-        waveform = np.where(finite, waveform, 0)
-    return resample(waveform, rate, sample_rate), warnings
+    if finite.all():
+        return waveform, []
+    if not finite.any():
+        raise UserError(f"{name}: every sample is NaN or infinite")
+    count = len(finite) - int(finite.sum())
+    return np.where(finite, waveform, 0), [f"{count} samples were NaN or infinite: taken as silence"]
 
 
 def _decode_stream(

@@ -1,5 +1,6 @@
 """Photo -> upright RGB -> face -> 224 x 224: what a face encoder sees."""
 
+import threading
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -67,11 +68,18 @@ def to_rgb(image: PillowImage.Image) -> PillowImage.Image:
     return image.convert("RGB")
 
 
-@cache
-def _detector():
-    import dlib
+class _Detector(threading.local):
+    """dlib's detector keeps the picture that it looks at: one for each thread."""
 
-    return dlib.get_frontal_face_detector()
+    def __init__(self) -> None:
+        import dlib
+
+        self.detector = dlib.get_frontal_face_detector()
+
+
+@cache
+def _detectors() -> _Detector:
+    return _Detector()
 
 
 def detect_faces(image: PillowImage.Image) -> list[Face]:
@@ -80,7 +88,7 @@ def detect_faces(image: PillowImage.Image) -> list[Face]:
     small = image.reduce(max(1, longest // DETECTION_PIXELS))
     pixels = np.asarray(small)
     # Small pictures are doubled, so that faces smaller than the detector's window of 80 pixels are found in them.
-    rectangles, scores, _ = _detector().run(pixels, int(max(small.size) < DETECTION_PIXELS), 0.0)
+    rectangles, scores, _ = _detectors().detector.run(pixels, int(max(small.size) < DETECTION_PIXELS), 0.0)
     scale = image.width / small.width
     faces = [
         Face(r.left() * scale, r.top() * scale, (r.right() + 1) * scale, (r.bottom() + 1) * scale, score)

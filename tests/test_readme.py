@@ -1,0 +1,32 @@
+"""Every command of the README, as printed."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_commands_and_python_of_the_readme_run_as_printed(tmp_path: Path, checkpoints: Path) -> None:
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (tmp_path / "weights").symlink_to(checkpoints)
+    blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    commands = [line for block in blocks for line in block.splitlines() if line.startswith("python run.py")]
+    assert len(commands) > 10
+    for command in commands:
+        typed = command.replace("python run.py", f"'{sys.executable}' '{ROOT}/run.py'")
+        result = subprocess.run(["bash", "-c", typed], cwd=tmp_path, capture_output=True, text=True)
+        assert result.returncode == 0, command + result.stdout + result.stderr
+    (program,) = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "build(" in block]
+    output = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
+    assert output == program.rsplit("# ", 1)[1]  # what its last comment says that it prints
+
+
+def test_links_of_the_readme_lead_somewhere() -> None:
+    for target in re.findall(r"\]\((?!http|#)([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
