@@ -13,6 +13,7 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -63,7 +64,8 @@ class Run:
 
     directory: where it writes. overrides: what the user typed.
     record: run.json, to be added to; earlier: that of the run that this one resumes.
-    stages: wall time of each stage in s; `preprocess` is on other threads and overlaps the rest.
+    stages: wall time of each stage in s; `preprocess` and `write` are on other threads
+    and overlap the rest.
     """
 
     def __init__(self, directory: Path, overrides: list[str], earlier: dict[str, Any] | None = None) -> None:
@@ -71,6 +73,7 @@ class Run:
         self.earlier = earlier or {}
         self.overrides = overrides
         self.stages: dict[str, float] = {}
+        self._lock = threading.Lock()
         self.record: dict[str, Any] = {
             "status": "running",
             "command": [os.path.basename(sys.argv[0]), *sys.argv[1:]],
@@ -89,7 +92,8 @@ class Run:
         try:
             yield
         finally:
-            self.stages[name] = self.stages.get(name, 0.0) + time.perf_counter() - began
+            with self._lock:
+                self.stages[name] = self.stages.get(name, 0.0) + time.perf_counter() - began
 
     def save(self, **changes: Any) -> None:
         """Write run.json as it stands, whole."""
@@ -155,6 +159,9 @@ def execute(config: DictConfig) -> None:
         log.error("interrupted; to go on: the same command with resume=%s", directory)
         run.save(status="interrupted")
         sys.exit(130)
+    except OSError as error:  # a full disk, an output directory that cannot be written
+        log.error("error: %s; what was written is whole, resume=%s goes on", error, directory)
+        run.save(status="failed", error=str(error))
     except Exception as error:
         log.exception("defect: %s", error)
         run.save(status="failed", error=f"{type(error).__name__}: {error}")

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,12 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Job:
-    """An input on its way: its hash, and its features or why there are none."""
+    """An input on its way: its hash, its features and its face, or why there are none."""
 
     input: Input
-    digest: Future
+    digest: Future | None = None
     prepared: Any = None
+    result: Any = None
     error: str | None = None
     seconds: float = 0.0
 
@@ -118,71 +119,47 @@ def rows_to_keep(
 
 
 def process(
-    run: Run,
-    inputs: list[Input],
-    kept: dict[str, dict[str, str]],
-    reconstructor: Any,
-    executor: Executor,
-    workers: int,
+    run: Run, inputs: list[Input], kept: dict[str, dict[str, str]], reconstructor: Any, executor: Executor, workers: int
 ) -> int:
-    """Prepare inputs on threads, reconstruct and write on this one, in order. Returns 0, or 1 if any input failed."""
+    """Prepare and write on threads, reconstruct on this one, report in order. Returns 0, or 1 if any input failed."""
     counts = {"done": len(kept), "kept": len(kept), "failed": 0, "passed_over": 0}
-    measurements = tuple(reconstructor.preprocessing.measurements)
     todo = [one for one in inputs if one.name not in kept]
+    prepared = ahead(executor, lambda one: prepare(one, reconstructor, run, executor), todo, workers + 1)
+    written = ahead(executor, lambda job: write_outputs(run, job), reconstructed(prepared, reconstructor), workers)
     bar = tqdm(total=len(inputs), initial=len(kept), desc="faces", unit="input", disable=len(inputs) < 2)
-    results = Results(run.directory, measurements, list(kept.values()))
+    results = Results(run.directory, reconstructor.preprocessing.measurements, list(kept.values()))
     with closing(results), bar, logging_redirect_tqdm():
-
-        def finish(job: Job, status: str, **columns: Any) -> None:
-            output = job.input.name if status == "done" else None
-            error = job.error.removeprefix(f"{job.input.path}: ") if job.error else None
-            row = {"input": str(job.input.path), "status": status, "error": error, "output": output, **columns}
-            results.add(row | {"seconds": round(job.seconds, 3)})
+        for job in written:
+            status = "passed_over" if job.input.skipped else "failed" if job.error else "done"
             counts[status] += 1
+            results.add(row_of(job, status))
+            if status == "failed":
+                log.error("failed: %s", job.error)
+            for warning in job.prepared.warnings if status == "done" else ():
+                log.warning("%s: %s", job.input.path, warning)
             bar.update()
-
-        def flush(batch: list[Job]) -> None:
-            good = [job for job in batch if job.error is None]
-            began = time.perf_counter()
-            for job, result in zip(good, reconstruct_each(reconstructor, good), strict=True):
-                if isinstance(result, str):
-                    job.error = result
-                else:
-                    with run.stage("write"):
-                        write_outputs(run, job, result)
-            for job in batch:
-                if job in good:
-                    job.seconds += (time.perf_counter() - began) / len(good)
-                if job.error is not None:
-                    log.error("failed: %s", job.error)
-                    finish(job, "failed", sha256=_digest(job))
-                    continue
-                for warning in job.prepared.warnings:
-                    log.warning("%s: %s", job.input.path, warning)
-                extra = job.prepared.measurements | {"warnings": "; ".join(job.prepared.warnings)}
-                finish(job, "done", sha256=_digest(job), **extra)
-
-        batch: list[Job] = []
-        for job in ahead(executor, lambda one: prepare(one, reconstructor, run, executor), todo, workers + 1):
-            if job.input.skipped:
-                flush(batch)
-                batch, job.error = [], job.input.skipped
-                finish(job, "passed_over")
-                continue
-            batch.append(job)
-            if sum(len(one.prepared.features) for one in batch if one.error is None) >= reconstructor.batch_size:
-                flush(batch)
-                batch = []
-        flush(batch)
     run.record["counts"] = counts
     if len(inputs) > 1:
         with run.stage("write"):
             write_contact_sheet(run.directory, counts["done"])
-    told = ", ".join(
-        f"{count} {status.replace('_', ' ')}" for status, count in counts.items() if count or status == "done"
-    )
-    log.info("%s: %s", told, run.directory)
+    told = [f"{count} {status.replace('_', ' ')}" for status, count in counts.items() if count or status == "done"]
+    log.info("%s: %s", ", ".join(told), run.directory)
     return int(counts["failed"] > 0 or counts["done"] == 0)
+
+
+def row_of(job: Job, status: str) -> dict[str, Any]:
+    """The job's row of results.csv."""
+    row = {
+        "input": str(job.input.path),
+        "sha256": _digest(job),
+        "status": status,
+        "error": job.error.removeprefix(f"{job.input.path}: ") if job.error else None,
+        "seconds": round(job.seconds, 3),
+    }
+    if status != "done":
+        return row
+    warnings = "; ".join(job.prepared.warnings)
+    return row | {"output": job.input.name, "warnings": warnings} | job.prepared.measurements
 
 
 def ahead(executor: Executor, function: Callable[[Any], Any], items: Iterable[Any], depth: int) -> Iterator[Any]:
@@ -190,7 +167,7 @@ def ahead(executor: Executor, function: Callable[[Any], Any], items: Iterable[An
     pending: deque[Future] = deque()
     for item in items:
         pending.append(executor.submit(function, item))
-        if len(pending) > depth:
+        while pending and (len(pending) > depth or pending[0].done()):
             yield pending.popleft().result()
     while pending:
         yield pending.popleft().result()
@@ -199,41 +176,73 @@ def ahead(executor: Executor, function: Callable[[Any], Any], items: Iterable[An
 def prepare(one: Input, reconstructor: Any, run: Run, executor: Executor) -> Job:
     """Read one input. What is wrong with it becomes the job's error, never an exception."""
     if one.skipped:
-        return Job(one, Future())
+        return Job(one, error=one.skipped)
     job = Job(one, executor.submit(sha256, one.path))
-    began = time.perf_counter()
-    try:
-        with run.stage("preprocess"):
+    with run.stage("preprocess"), timed(job):
+        try:
             job.prepared = reconstructor.preprocessing(one.path)
-    except UserError as error:
-        job.error = str(error)
-    except Exception as error:  # one file must not stop the others, whatever a decoder makes of it
-        job.error = f"{one.path}: could not be prepared ({type(error).__name__}: {error})"
-    job.seconds = time.perf_counter() - began
+        except UserError as error:
+            job.error = str(error)
+        except Exception as error:  # one file must not stop the others, whatever a decoder makes of it
+            job.error = f"{one.path}: could not be prepared ({type(error).__name__}: {error})"
     return job
 
 
-def reconstruct_each(reconstructor: Any, jobs: list[Job]) -> list[Any]:
-    """The reconstruction of each job, or a line saying why there is none; together first, one by one if that fails."""
-    if not jobs:
-        return []
-    try:
-        return reconstructor.reconstruct([job.prepared for job in jobs])
-    except (ValueError, RuntimeError) as error:
-        if len(jobs) == 1:
-            return [f"{jobs[0].input.path}: {' '.join(str(error).split())}"]
-        return [result for job in jobs for result in reconstruct_each(reconstructor, [job])]
+def reconstructed(jobs: Iterable[Job], reconstructor: Any) -> Iterator[Job]:
+    """The jobs in their order, with their result or error, as many at once as fill a batch of windows."""
+    batch: list[Job] = []
+    for job in jobs:
+        batch.append(job)
+        if sum(len(one.prepared.features) for one in batch if not one.error) >= reconstructor.batch_size:
+            yield from reconstruct_batch(reconstructor, batch)
+            batch = []
+    yield from reconstruct_batch(reconstructor, batch)
+
+
+def reconstruct_batch(reconstructor: Any, jobs: list[Job]) -> list[Job]:
+    """Give each job that was prepared its result, or the line that says why it has none: one by one if need be."""
+    good = [job for job in jobs if not job.error]
+    if not good:
+        return jobs
+    with timed(*good):
+        try:
+            for job, result in zip(good, reconstructor.reconstruct([job.prepared for job in good]), strict=True):
+                job.result = result
+        except (ValueError, RuntimeError) as error:
+            if len(good) == 1:
+                good[0].error = f"{good[0].input.path}: {' '.join(str(error).split())}"
+    if not all(job.result or job.error for job in good):
+        for job in good:
+            reconstruct_batch(reconstructor, [job])
+    return jobs
+
+
+@contextmanager
+def timed(*jobs: Job) -> Iterator[None]:
+    """Add the time that the block takes to the jobs, shared among them."""
+    began = time.perf_counter()
+    yield
+    for job in jobs:
+        job.seconds += (time.perf_counter() - began) / len(jobs)
 
 
 def _digest(job: Job) -> str | None:
     try:
-        return job.digest.result()
+        return job.digest.result() if job.digest else None
     except OSError:
         return None
 
 
-def write_outputs(run: Run, job: Job, result: Any) -> None:
+def write_outputs(run: Run, job: Job) -> Job:
     """face.png, embedding.npy, landmarks.csv and panel.png of one input, each whole or not at all."""
+    if not job.error:
+        with run.stage("write"), timed(job):
+            write_files(run, job, job.result)
+    job.result = None
+    return job
+
+
+def write_files(run: Run, job: Job, result: Any) -> None:
     from speech2face.decoders.normalized import LANDMARK_PARTS
 
     folder = run.directory / job.input.name
