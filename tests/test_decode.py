@@ -1,5 +1,6 @@
 """Decoding: every container, the right part of it, at the right rate, and nothing that is not sound."""
 
+import struct
 import subprocess
 import sys
 import wave
@@ -127,6 +128,15 @@ def test_some_samples_that_are_not_finite_become_silence(tmp_path: Path) -> None
     waveform, warnings = decode_audio(write_audio(tmp_path / "a.wav", samples, 16_000, "pcm_f32le"))
     assert not waveform[100:200].any() and np.isfinite(waveform).all()
     assert warnings == ["100 samples were NaN or infinite: taken as silence"]
+
+
+def test_tags_that_are_not_utf8_do_no_harm(tmp_path: Path) -> None:
+    content = bytearray(write_audio(tmp_path / "a.wav", tone(1, 16_000), 16_000, "pcm_s16le").read_bytes())
+    tags = b"INFOINAM" + struct.pack("<I", 8) + b"caf\xe9 \xff\xfe\0"
+    content += b"LIST" + struct.pack("<I", len(tags)) + tags
+    content[4:8] = struct.pack("<I", len(content) - 8)
+    (tmp_path / "a.wav").write_bytes(content)
+    assert len(decode_audio(tmp_path / "a.wav")[0]) == 16_000
 
 
 def make_bad(directory: Path, kind: str) -> Path:
