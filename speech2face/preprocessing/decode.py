@@ -19,8 +19,6 @@ RESAMPLER = "filter_size=128:cutoff=0.97:filter_type=kaiser:kaiser_beta=12"
 # Formats that are lists of other files or addresses: an untrusted file must not make FFmpeg open anything else.
 PLAYLISTS = {"hls", "dash", "concat", "concatf", "imf", "sdp", "rtsp", "rtp", "sap", "image2", "webm_dash_manifest"}
 OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(sorted(av.formats_available - PLAYLISTS))}
-# A title that is not UTF-8 is no reason to refuse a recording; from version 19 on PyAV needs no telling.
-LENIENT = {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "ignore"}
 PREROLL_SECONDS = 0.5  # decoded and thrown away after a seek: lossy codecs need some packets to settle
 
 
@@ -60,7 +58,7 @@ def decode_audio(
     name = str(path)
     warnings: list[str] = []
     try:
-        with av.open(f"file:{path}", options=dict(OPTIONS), **LENIENT) as container:
+        with av.open(f"file:{path}", options=dict(OPTIONS), metadata_errors="ignore") as container:
             if not container.streams.audio:
                 raise UserError(f"{name}: there is no audio in it")
             waveform, rate, broken = _decode_stream(container, offset, max_seconds)
