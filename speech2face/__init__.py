@@ -17,8 +17,8 @@ def build(*overrides: str) -> "Reconstructor":
 
     Raises speech2face.errors.UserError where run.py would end with an error.
     """
-    from speech2face.build import build_reconstructor, check_modality, compose_config, locate_parts
+    from speech2face.build import build_reconstructor, check, compose_config, locate_parts
 
     config = compose_config(list(overrides))
-    check_modality(config)
+    check(config)
     return build_reconstructor(config, locate_parts(config), list(overrides))[0]

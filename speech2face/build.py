@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from speech2face.errors import UserError
+from speech2face.errors import UserError, exists
 from speech2face.weights.locate import Located, locate
 
 log = logging.getLogger(__name__)
@@ -40,8 +40,13 @@ def choose(config: DictConfig, choices: dict[str, str]) -> None:
     config.choices = config.choices or {group: choices[group] for group in GROUPS}
 
 
-def check_modality(config: DictConfig) -> None:
-    """Refuse an encoder of the other modality, naming those that fit."""
+def check(config: DictConfig) -> None:
+    """Refuse numbers that are none, and an encoder of the other modality, naming those that fit."""
+    for option in ("seed", "batch_size", "workers"):
+        if not isinstance(config[option], int) or config[option] < (option != "seed"):
+            raise UserError(
+                f"{option}={config[option]}: must be a whole number" + (", at least 1" * (option != "seed"))
+            )
     wanted, has = config.pipeline.modality, config.encoder.modality
     if wanted != has:
         options = sorted(file.stem for file in (CONF / "encoder").glob("*.yaml"))
@@ -75,6 +80,15 @@ def load_part(config: DictConfig, part: str, located: Located, overrides: list[s
             log.warning("%s.model.%s=%s wins over %s, which the weights bring", part, key, value, loaded.brought[key])
     config[part].model = loaded.architecture
     return loaded
+
+
+def settle(config: DictConfig, located: dict[str, Located]) -> None:
+    """Make a configuration whose weights are loaded one that can be repeated: from anywhere, exactly as it now is."""
+    config.from_weights = False
+    config.resume = "???"
+    for part, one in located.items():
+        if one.file and exists(Path(one.weights).expanduser()):
+            config[part].weights = str(Path(one.weights).expanduser().absolute())
 
 
 def explicit(node: DictConfig, prefix: str, overrides: list[str]) -> dict[str, Any]:
@@ -134,7 +148,6 @@ def build_reconstructor(
 
     parts = {part: load_part(config, part, located[part], overrides) for part in PARTS}
     settle_preprocessing(config, parts["encoder"].preprocessing, overrides)
-    config.from_weights = False
     try:
         preprocessing = instantiate(config.preprocessing)
     except Exception as error:
@@ -148,7 +161,7 @@ def build_reconstructor(
         preprocessing,
         parts["encoder"].model,
         parts["decoder"].model,
-        device=config.device,
+        device=str(config.device),
         precision=config.precision,
         batch_size=config.batch_size,
         stage=stage,

@@ -13,6 +13,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from speech2face import pictures
+from speech2face.files import atomic
 from speech2face.results import SHEET_FACES, read_results
 
 log = logging.getLogger(__name__)
@@ -26,9 +27,13 @@ class Comparison(Callback):
         jobs = sorted((file.parent.parent for file in directory.glob("*/.hydra/overrides.yaml")), key=_number)
         records = [_record(job) for job in jobs]
         labels = job_labels([list(OmegaConf.load(job / ".hydra" / "overrides.yaml")) for job in jobs])
-        compare(directory, jobs, labels, records)
-        failed = [label for label, record in zip(labels, records, strict=True) if record["status"] != "finished"]
-        log.info("%d jobs, %d with failures: %s", len(jobs), len(failed), directory)
+        failed = sum(record["status"] != "finished" for record in records)
+        try:
+            compare(directory, jobs, labels, records)
+        except Exception:  # Hydra would log it in its own way and end with status 0
+            log.exception("defect: no comparison")
+            failed += 1
+        log.info("%d jobs, %d with failures: %s", len(jobs), failed, directory)
         if failed:
             sys.exit(1)
 
@@ -58,7 +63,10 @@ def compare(directory: Path, jobs: list[Path], labels: list[str], records: list[
     """
     results = [{row["input"]: row for row in read_results(job)} for job in jobs]
     inputs = list(dict.fromkeys(name for rows in results for name in rows)) or [""]
-    with open(directory / "comparison.csv", "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with (
+        atomic(directory / "comparison.csv") as partial,
+        open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["input", *labels, *(f"cosine {label}" for label in labels)])
         for name in inputs:
@@ -90,10 +98,13 @@ def compare(directory: Path, jobs: list[Path], labels: list[str], records: list[
     ]
     title = f"{len(jobs)} jobs, {len(shown)} inputs" + (f", the first {SHEET_FACES} shown" * (len(shown) > SHEET_FACES))
     if table:
-        pictures.sheet(table, labels, title).save(directory / "comparison.png")
+        with atomic(directory / "comparison.png") as partial:
+            pictures.sheet(table, labels, title).save(partial, "PNG")
 
 
 def _cell(row: dict[str, str] | None, record: dict[str, Any]) -> str:
     if row:
         return row["status"] if row["status"] == "done" else f"{row['status']}: {row['error']}"
+    if record["status"] == "finished":
+        return "not an input of this job"
     return f"job {record['status']}: {record.get('error', 'not reached')}"

@@ -11,6 +11,14 @@ class UserError(Exception):
     """What the user can mend. The message is one line: what is wrong, with which file or option, and the way out."""
 
 
+def exists(path: Path) -> bool:
+    """Whether there is something at `path`; a name that no file can have is not an error but an answer."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def why_not(path: Path, error: Exception, expected: str) -> str:
     """What keeps a file from being read as what was `expected`, for a message that has named it already."""
     if isinstance(error, FileNotFoundError):
@@ -37,7 +45,9 @@ def one_line_errors() -> Iterator[None]:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets its exceptions through instead of printing several lines
     try:
         yield
-    except (UserError, HydraException, OmegaConfBaseException) as error:
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (UserError, HydraException, OmegaConfBaseException, OSError) as error:  # OSError: no output directory
         message = str(error).partition("Config search path")[0]
         if isinstance(error, OverrideParseException):
             message = f"{error.override}: special characters need quotes inside quotes, as in \"audio='clip (1).wav'\""

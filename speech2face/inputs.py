@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from speech2face.errors import UserError
+from speech2face.errors import UserError, exists
 
 MEDIA = {"speech": ("audio", "video"), "face": ("image",)}
 NOT_MEDIA = ("application/json", "application/pdf")
@@ -25,35 +25,43 @@ class Input:
     skipped: str | None = None
 
 
-def find_inputs(sources: str | Sequence[str], modality: str, option: str) -> list[Input]:
+def find_inputs(sources: Sequence[object], modality: str, option: str) -> list[Input]:
     """Expand files, directories (searched recursively, hidden files left out) and globs, in sorted order.
 
     A search passes over what by its name is text or media of another kind; a file that is named is always an input.
     Raises UserError for a source that matches nothing.
     """
-    found: dict[Path, str | None] = {}
-    for source in [sources] if isinstance(sources, str) else list(sources):
-        path = Path(source).expanduser()
-        if path.is_dir():
+    found: dict[str, tuple[Path, str | None]] = {}  # by real path: each file once
+    for source in sources:
+        if source is None or not str(source):
+            raise UserError(f"{option}: an empty name in the list")
+        path = Path(str(source)).expanduser()
+        if not exists(path):
+            matches = sorted(map(Path, glob.glob(str(path), recursive=True))) if glob.has_magic(str(path)) else []
+            if not matches:
+                raise UserError(f"{option}={source}: no such file or directory")
+        elif path.is_dir():
             matches = sorted(_walk(path))
-        elif path.exists():
-            found[path] = None
+        elif path.is_file():
+            found.setdefault(os.path.realpath(path), (path, None))
             continue
-        elif glob.has_magic(str(path)):
-            matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True) if os.path.isfile(match))
         else:
-            raise UserError(f"{option}={source}: no such file or directory")
+            raise UserError(f"{option}={source}: not a regular file")
+        matches = [match for match in matches if match.is_file()]  # pipes and devices would wait for ever
         if not matches:
             raise UserError(f"{option}={source}: no files there")
         for match in matches:
-            found.setdefault(match, _passed_over(match, modality))
-    names = unique_names(list(found))
-    return [Input(path, name, skipped) for (path, skipped), name in zip(found.items(), names, strict=True)]
+            found.setdefault(os.path.realpath(match), (match, _passed_over(match, modality)))
+    names = unique_names([path for path, _ in found.values()])
+    return [Input(path, name, skipped) for (path, skipped), name in zip(found.values(), names, strict=True)]
 
 
 def _walk(directory: Path) -> Iterator[Path]:
+    """Files below a directory; hidden ones and the output directories of runs (with a .hydra in them) left out."""
     for folder, subfolders, files in os.walk(directory):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        subfolders[:] = [
+            name for name in subfolders if not name.startswith(".") and not Path(folder, name, ".hydra").exists()
+        ]
         yield from (Path(folder, name) for name in files if not name.startswith("."))
 
 
@@ -71,25 +79,28 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
     Names are compared as a file system that ignores case and Unicode composition would.
     """
     absolute = [path.absolute() for path in paths]
-    stems = Counter((_folded(str(path.parent)), _folded(path.stem)) for path in absolute)
-    labels = [
-        path.name
-        if stems[_folded(str(path.parent)), _folded(path.stem)] > 1 or _folded(path.stem) in RESERVED
-        else path.stem
-        for path in absolute
-    ]
+    folders = [_folded(str(path.parent)) for path in absolute]
+    stems = Counter(zip(folders, (_folded(path.stem) for path in absolute), strict=True))
+    twins: Counter[tuple[str, str]] = Counter()
+    labels = []
+    for path, folder in zip(absolute, folders, strict=True):
+        if stems[folder, _folded(path.stem)] == 1 and _folded(path.stem) not in RESERVED:
+            labels.append(path.stem)
+            continue
+        twins[folder, _folded(path.name)] += 1
+        number = twins[folder, _folded(path.name)]
+        labels.append(path.name if number == 1 else f"{path.name}~{number}")  # names that differ in case alone
     names, depths = list(labels), [0] * len(paths)
     while True:
         counts = Counter(map(_folded, names))
-        colliding = [i for i, name in enumerate(names) if counts[_folded(name)] > 1]
-        if not any(depths[i] < len(absolute[i].parts) - 2 for i in colliding):
-            break
+        colliding = [
+            i for i, name in enumerate(names) if counts[_folded(name)] > 1 and depths[i] < len(absolute[i].parts) - 2
+        ]
+        if not colliding:
+            return names
         for i in colliding:
-            depths[i] = min(depths[i] + 1, len(absolute[i].parts) - 2)
+            depths[i] += 1
             names[i] = "/".join([*absolute[i].parts[-1 - depths[i] : -1], labels[i]])
-    for number, i in enumerate(colliding):  # the same path but for case: the folders cannot help
-        names[i] += f"~{number + 1}"
-    return names
 
 
 def _folded(name: str) -> str:

@@ -26,6 +26,7 @@ def _text(
 ) -> None:
     """A line of text, shortened in the middle to `width` pixels where that is given."""
     font = _font(size)
+    text = "".join(c if c.isprintable() else "?" for c in text)
     if width and draw.textlength(text, font) > width:
         keep = len(text)
         while keep > 2 and draw.textlength(text[: keep // 2] + " ... " + text[-(keep // 2) :], font) > width:

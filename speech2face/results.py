@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from speech2face.files import atomic
+
 COLUMNS = ("input", "sha256", "status", "error", "seconds", "output")
 SHEET_FACES = 200  # a contact sheet shows no more
 
@@ -26,8 +28,6 @@ class Results:
     """
 
     def __init__(self, directory: Path, measurements: tuple[str, ...], kept: list[dict[str, str]]) -> None:
-        from speech2face.runs import atomic
-
         self.columns = (*COLUMNS, *measurements, "warnings")
         with atomic(directory / "results.csv") as partial:
             header = dict(zip(self.columns, self.columns, strict=True))
@@ -36,8 +36,8 @@ class Results:
 
     def _line(self, row: dict[str, Any]) -> bytes:
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerow(row.get(column) for column in self.columns)
-        return text.getvalue().encode(errors="surrogateescape")
+        csv.writer(text, lineterminator="\r\n").writerow(row.get(column) for column in self.columns)  # quotes both
+        return (text.getvalue()[:-2] + "\n").encode(errors="surrogateescape")
 
     def add(self, row: dict[str, Any]) -> None:
         os.write(self._file, self._line(row))

@@ -4,9 +4,7 @@ import gc
 import time
 
 STARTED = time.perf_counter()
-gc.disable()  # while torch is imported, see ready()
 
-import hashlib
 import json
 import logging
 import os
@@ -24,53 +22,41 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from speech2face.build import choose
 from speech2face.errors import UserError
+from speech2face.files import atomic
 
 log = logging.getLogger(__name__)
 PACKAGES = ("torch", "torchaudio", "torchvision", "numpy", "av", "pillow", "dlib-bin", "hydra-core", "safetensors")
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
-    digest, buffer = hashlib.sha256(), memoryview(bytearray(1 << 25))  # large: each turn waits for the interpreter
-    with open(path, "rb", buffering=0) as file:
-        while count := file.readinto(buffer):
-            digest.update(buffer[:count])
-    return digest.hexdigest()
+@contextmanager
+def quick_imports() -> Iterator[None]:
+    """Import something large: what it makes stays out of garbage collection, which would walk it in vain.
 
-
-def ready() -> None:
-    """Take what the imports made out of garbage collection, which would walk it in vain: at exit for half a second."""
+    That walk takes a quarter of a second while torch is imported, and half a second at exit.
+    """
+    gc.disable()
+    yield
     gc.freeze()
     gc.enable()
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; it takes its place when the block ends well, and is removed when not."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 class Run:
     """What a pipeline gets of the run that it is part of.
 
     directory: where it writes. overrides: what the user typed.
-    record: run.json, to be added to; earlier: that of the run that this one resumes.
+    record: run.json, to be added to; earlier: that of the run that this one resumes (None: of none).
     stages: wall time of each stage in s; `preprocess` and `write` are on other threads
     and overlap the rest.
     """
 
     def __init__(self, directory: Path, overrides: list[str], earlier: dict[str, Any] | None = None) -> None:
         self.directory = directory
-        self.earlier = earlier or {}
+        self.earlier = earlier
+        self.begun = False
         self.overrides = overrides
         self.stages: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -84,6 +70,17 @@ class Run:
             "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
             "platform": platform.platform(),
         }
+        if earlier is None:
+            self.begin()
+        else:
+            self.record["resumes"] = {
+                key: value for key, value in earlier.items() if key not in ("versions", "weights")
+            }
+
+    def begin(self) -> None:
+        """From here on the run is written down. One that resumes another begins when it has found that it may."""
+        self.begun = True
+        self.save()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -97,6 +94,8 @@ class Run:
 
     def save(self, **changes: Any) -> None:
         """Write run.json as it stands, whole."""
+        if not self.begun:
+            return
         self.record.update(changes)
         self.record["seconds"] = {name: round(value, 3) for name, value in self.stages.items()} | {
             "total": round(time.perf_counter() - STARTED, 3)
@@ -139,14 +138,14 @@ def execute(config: DictConfig) -> None:
     settings = HydraConfig.get()
     directory = Path(settings.runtime.output_dir)
     sweeping = settings.mode == RunMode.MULTIRUN
-    earlier = None
     if OmegaConf.is_missing(config, "resume"):
-        claim(directory)
+        earlier = claim(directory)
+    elif sweeping:
+        raise UserError(f"resume={config.resume} goes on with one run, not with a sweep")
     else:
         earlier = read_record(directory)
     choose(config, settings.runtime.choices)
     run = Run(directory, list(settings.overrides.task), earlier)
-    run.save()
     status = 1
     try:
         arguments = {key: value for key, value in config.pipeline.items() if key != "_target_"}
@@ -154,7 +153,7 @@ def execute(config: DictConfig) -> None:
         run.save(status="failed" if status else "finished")
     except UserError as error:
         log.error("error: %s", error)
-        run.save(status="failed", error=str(error))
+        run.save(status="failed", error=" ".join(str(error).split()))
     except KeyboardInterrupt:
         log.error("interrupted; to go on: the same command with resume=%s", directory)
         run.save(status="interrupted")
@@ -164,7 +163,7 @@ def execute(config: DictConfig) -> None:
         run.save(status="failed", error=str(error))
     except Exception as error:
         log.exception("defect: %s", error)
-        run.save(status="failed", error=f"{type(error).__name__}: {error}")
+        run.save(status="failed", error=" ".join(f"{type(error).__name__}: {error}".split()))
     if not sweeping and status:
         sys.exit(status)
 
@@ -176,7 +175,7 @@ def read_record(directory: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"resume={directory}: no run there to go on with (no run.json)") from None
     except ValueError:
-        return {}  # ended before it could say anything
+        raise UserError(f"resume={directory}: that run ended before it began; start anew") from None
 
 
 def claim(directory: Path) -> None:
@@ -200,6 +199,9 @@ class KeepEarlierRuns(Callback):
             self._check(directory, directory / "run.json")
         elif not (directory / "run.json").exists():
             self._refuse(f"resume={directory}: no run there to go on with (no run.json)")
+        else:  # what Hydra writes goes beside what it wrote of the earlier run
+            with open_dict(config):
+                config.hydra.output_subdir = ".hydra/resumed"
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         directory = Path(config.hydra.sweep.dir)

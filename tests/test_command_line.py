@@ -52,7 +52,7 @@ def clips(tmp_path: Path) -> Path:
 def test_one_clip(run, tmp_path: Path) -> None:
     result = run("pipeline=speech", f"audio={SPEECH}", *TINY_AST)
     (directory,) = tmp_path.glob("outputs/speech/*/*")
-    assert str(directory) in result.stdout and "UNTRAINED" in result.stdout
+    assert str(directory) in result.stderr and "UNTRAINED" in result.stderr
     time.strptime(f"{directory.parent.name} {directory.name}", "%Y-%m-%d %H-%M-%S-%f")
     found = {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
     assert found == {
@@ -246,7 +246,7 @@ def test_resume_does_what_is_missing_and_no_more(run, tmp_path: Path) -> None:
     assert (out / "a" / "face.png").stat().st_mtime_ns == kept
     changed = {row["input"]: row["sha256"] for row in rows(out)}
     assert changed["clips/c.wav"] != changed["clips/a.wav"] == changed["clips/d.wav"]
-    assert "another encoder" in run("audio=clips", *TINY_PAPER, "resume=out", status=1).stdout
+    assert "another encoder" in run("audio=clips", *TINY_PAPER, "resume=out", status=1).stderr
 
 
 def test_control_c_leaves_whole_files_and_a_run_to_resume(run, tmp_path: Path) -> None:
@@ -305,7 +305,7 @@ def test_face_to_face(run, tmp_path: Path) -> None:
     result = run("pipeline=face", "image=[a.png,bad.jpg]", *model, *ALONE, status=1)
     good, bad = rows(tmp_path / "out")
     assert good["status"] == "done" and int(good["faces"]) >= 1 and good["crop"].count(" ") == 3
-    assert bad["error"] == "not an image that Pillow can read" and "failed: bad.jpg" in result.stdout
+    assert bad["error"] == "not an image that Pillow can read" and "failed: bad.jpg" in result.stderr
 
 
 def test_convert_and_use_what_it_wrote(run, tmp_path: Path, checkpoints: Path) -> None:

@@ -33,11 +33,11 @@ def test_directories_globs_and_lists(tmp_path: Path) -> None:
 
 def test_a_search_passes_over_other_media_but_a_named_file_is_an_input(tmp_path: Path) -> None:
     make(tmp_path, "a.wav", "a.trans.txt", "b.jpg", "c.unknown", "d.mp4")
-    speech = {one.path.name: one.skipped for one in find_inputs(str(tmp_path), "speech", "audio")}
+    speech = {one.path.name: one.skipped for one in find_inputs([tmp_path], "speech", "audio")}
     assert [name for name, skipped in speech.items() if skipped] == ["a.trans.txt", "b.jpg"]
-    face = {one.path.name: one.skipped for one in find_inputs(str(tmp_path), "face", "image")}
+    face = {one.path.name: one.skipped for one in find_inputs([tmp_path], "face", "image")}
     assert [name for name, skipped in face.items() if not skipped] == ["b.jpg", "c.unknown"]
-    assert find_inputs(str(tmp_path / "b.jpg"), "speech", "audio")[0].skipped is None
+    assert find_inputs([tmp_path / "b.jpg"], "speech", "audio")[0].skipped is None
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,12 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from speech2face import __version__, pictures
-from speech2face.build import PARTS, build_reconstructor, check_modality, locate_parts
+from speech2face.build import PARTS, build_reconstructor, check, locate_parts, settle
 from speech2face.errors import UserError
+from speech2face.files import atomic, sha256
 from speech2face.inputs import Input, find_inputs
 from speech2face.results import SHEET_FACES, Results, read_results
-from speech2face.runs import STARTED, Run, atomic, ready, sha256
+from speech2face.runs import STARTED, Run, quick_imports
 
 log = logging.getLogger(__name__)
 
@@ -43,19 +44,18 @@ class Job:
 
 def reconstruct(config: DictConfig, run: Run, name: str, modality: str, option: str) -> int:
     """Reconstruct a face for every input that `option` (audio or image) names. Returns 0, or 1 if any input failed."""
-    if not config[option]:
+    if config[option] in (None, "", []):
         raise UserError(f"pipeline={name} needs {option}= a file, a directory or a glob")
-    check_modality(config)
-    sources = [config[option]] if isinstance(config[option], str) else list(config[option])
+    check(config)
+    sources = list(config[option]) if OmegaConf.is_list(config[option]) else [config[option]]
     inputs = find_inputs(sources, modality, option)
     located = locate_parts(config)
-    with ThreadPoolExecutor(max(1, config.workers) + 1, "prepare") as executor:
+    with ThreadPoolExecutor(config.workers + 1, "prepare") as executor:
         try:
             # The weights are hashed, and so brought into memory, while torch is imported.
             digests = {part: executor.submit(sha256, one.file) for part, one in located.items() if one.file}
-            import torch  # noqa: F401
-
-            ready()
+            with quick_imports():
+                import torch  # noqa: F401
             run.stages["import"] = time.perf_counter() - STARTED
             with run.stage("load"):
                 reconstructor, parts = build_reconstructor(config, located, run.overrides, run.stage)
@@ -66,15 +66,14 @@ def reconstruct(config: DictConfig, run: Run, name: str, modality: str, option: 
                         "file": str(located[part].file) if located[part].file else None,
                         "sha256": digests[part].result() if part in digests else None,
                         "layout": parts[part].layout,
-                        "untrained": located[part].file is None,
+                        "untrained": parts[part].untrained,
                     }
                     for part in PARTS
                 }
-            config[option] = [str(Path(source).expanduser().absolute()) for source in sources]
-            for part in PARTS:
-                if Path(located[part].weights).exists():
-                    config[part].weights = str(Path(located[part].weights).absolute())
+            config[option] = [str(Path(str(source)).expanduser().absolute()) for source in sources]
+            settle(config, located)
             kept = rows_to_keep(config, run, inputs, weights, executor)
+            run.begin()
             run.save_config(config)
             run.save(device=str(reconstructor.device), precision=config.precision, seed=config.seed, weights=weights)
             for part, one in weights.items():
@@ -97,17 +96,16 @@ def rows_to_keep(
     Raises UserError where that run was configured otherwise.
     """
     rows = {row["output"]: row for row in read_results(run.directory) if row["status"] == "done"}
-    before = run.directory / ".hydra" / "effective.yaml"
-    if not before.exists():
+    if run.earlier is None or not rows:
         return {}
-    earlier = OmegaConf.load(before)
+    earlier = OmegaConf.load(run.directory / ".hydra" / "effective.yaml")
     for key in ("pipeline", *PARTS, "preprocessing", "precision", "seed"):
         if earlier.get(key) != config[key]:
             raise UserError(
                 f"resume={run.directory}: that run has another {key}; resume it with the same, or start anew"
             )
-    for part, one in (run.earlier.get("weights") or {}).items():
-        if one["sha256"] != weights[part]["sha256"]:
+    for part in PARTS:
+        if run.earlier["weights"][part]["sha256"] != weights[part]["sha256"]:
             raise UserError(f"resume={run.directory}: the file of {part}.weights has changed since; start anew")
     done = [one for one in inputs if one.name in rows and (run.directory / one.name / "panel.png").exists()]
     digests = executor.map(lambda one: sha256(one.path), done)
@@ -236,8 +234,11 @@ def _digest(job: Job) -> str | None:
 def write_outputs(run: Run, job: Job) -> Job:
     """face.png, embedding.npy, landmarks.csv and panel.png of one input, each whole or not at all."""
     if not job.error:
-        with run.stage("write"), timed(job):
-            write_files(run, job, job.result)
+        try:
+            with run.stage("write"), timed(job):
+                write_files(run, job, job.result)
+        except ValueError as error:
+            job.error = f"{job.input.path}: could not be written ({error})"
     job.result = None
     return job
 

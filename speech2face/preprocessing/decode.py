@@ -42,7 +42,7 @@ def resample(waveform: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
         try:
             chunks.append(graph.pull().to_ndarray()[0])
         except (av.EOFError, av.BlockingIOError):
-            return np.concatenate(chunks)
+            return _join(chunks)
 
 
 def decode_audio(
@@ -62,21 +62,22 @@ def decode_audio(
             if not container.streams.audio:
                 raise UserError(f"{name}: there is no audio in it")
             waveform, rate, broken = _decode_stream(container, offset, max_seconds)
-    except (av.FFmpegError, OSError, ValueError) as error:
+    except (av.FFmpegError, OSError, ValueError, IndexError, MemoryError) as error:
         raise UserError(f"{name}: {why_not(Path(path), error, 'audio that FFmpeg can read')}") from None
     if broken:
         warnings.append("damaged or cut short: used what could be decoded")
+    waveform, unfit = silence_unfit(waveform, name)
+    waveform = resample(waveform, rate, sample_rate)
     if not len(waveform):
         start = f" after {offset:g} s" if offset else ""
         raise UserError(f"{name}: no audio could be decoded{start}")
-    waveform, unfit = silence_unfit(waveform, name)
-    return resample(waveform, rate, sample_rate), warnings + unfit
+    return waveform, warnings + unfit
 
 
 def silence_unfit(waveform: np.ndarray, name: str) -> tuple[np.ndarray, list[str]]:
     """(samples,) with silence for what is NaN or infinite, and a warning if any was. Raises UserError if all were."""
     finite = np.isfinite(waveform)
-    if finite.all():
+    if finite.all():  # also of none
         return waveform, []
     if not finite.any():
         raise UserError(f"{name}: every sample is NaN or infinite")
@@ -93,7 +94,7 @@ def _decode_stream(
     if offset > 0:
         with suppress(av.FFmpegError):  # no index to seek by: decode from the start and drop what comes before
             container.seek(int((start + max(0.0, offset - PREROLL_SECONDS)) / stream.time_base), stream=stream)
-    to_float = av.AudioResampler(format="fltp")
+    to_float = av.AudioResampler(format="flt")  # packed: PyAV crashes on eight planes and more
     chunks: list[np.ndarray] = []
     rate, skip, missing, broken = 0, 0, math.inf, False
     packets = container.demux(stream)
@@ -118,13 +119,17 @@ def _decode_stream(
             if (frame.sample_rate, frame.layout.name) != (rate, layout):
                 return _join(chunks), rate, True  # the stream changes its format midway: what came before is used
             for converted in to_float.resample(frame):
-                mono = converted.to_ndarray().mean(axis=0, dtype=np.float32)
+                mono = converted.to_ndarray().reshape(-1, converted.layout.nb_channels).mean(axis=1, dtype=np.float32)
                 dropped = min(skip, len(mono))
                 skip -= dropped
                 mono = mono[dropped : dropped + int(min(missing, len(mono)))]
                 missing -= len(mono)
                 chunks.append(mono)
-    return _join(chunks), rate, broken
+    waveform = _join(chunks)
+    claimed = float(stream.duration * stream.time_base) if stream.duration else 0.0
+    if missing > 0 and rate and offset + len(waveform) / rate < 0.9 * claimed - 0.1:
+        broken = True  # the file says that there is more; lengths estimated from the bit rate are that exact
+    return waveform, rate, broken
 
 
 def _join(chunks: list[np.ndarray]) -> np.ndarray:

@@ -57,10 +57,11 @@ def open_image(path: str | Path, max_pixels: int = 100_000_000) -> PillowImage.I
 
 
 def to_rgb(image: PillowImage.Image) -> PillowImage.Image:
-    """Any Pillow mode -> RGB. Deep grey levels (I;16, I, F) are scaled from 16 bits, or from [0, 1] if no more."""
+    """Any Pillow mode -> RGB. Deep grey is scaled from 16 bits, 32-bit and float from 255 or 1 if none is above."""
     if image.mode.startswith("I") or image.mode == "F":
         levels = np.nan_to_num(np.asarray(image, np.float32))
-        levels = levels * (255 if levels.max(initial=0) <= 1 else 255 / 65535)
+        white = 65535 if image.mode.startswith("I;16") else next((w for w in (1, 255) if levels.max() <= w), 65535)
+        levels = levels * (255 / white)
         return PillowImage.fromarray(levels.clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")

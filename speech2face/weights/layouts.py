@@ -174,7 +174,8 @@ ORIGINAL_AST = Layout(
         (r"mlp_head\.1\.(.+)", r"head.\1"),
     ),
     needs=("class_token", "position_embeddings", "blocks.0.qkv.weight", "blocks.0.fc1.weight"),
-    architecture=_ast_architecture,
+    # the original's layer norms are the image transformer's, and torch's own before the head
+    architecture=lambda tensors: _ast_architecture(tensors) | {"epsilon": 1e-6, "head_epsilon": 1e-5},
     convert=_split_attention,
     preprocessing=PUBLISHED_FBANK,
 )

@@ -1,8 +1,7 @@
 """Build a part of the pipeline on its weights, and say what they bring along."""
 
-import importlib
-import inspect
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,11 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from speech2face.errors import UserError
-from speech2face.weights.layouts import LAYOUTS
-from speech2face.weights.locate import OUR_CARD, OUR_TENSORS, Located
+from speech2face.weights import hugging_face
+from speech2face.weights.layouts import LAYOUTS, TRANSFORMERS_AST
+from speech2face.weights.locate import Located
+from speech2face.weights.ours import check_card, read_card
 from speech2face.weights.read import read_tensors
-
-FORMAT = 1
 
 
 class _Unfilled(TorchFunctionMode):
@@ -43,7 +42,7 @@ class Loaded:
 
     architecture: _target_ and arguments that the model was built with; brought: those of them that the weights say.
     preprocessing: the front end that the weights were trained with, where it is known.
-    file: what the tensors came from (None: random).
+    file: what the tensors came from (None: random). untrained: random, now or when they were converted.
     """
 
     model: nn.Module
@@ -52,6 +51,7 @@ class Loaded:
     preprocessing: dict[str, Any] | None
     layout: str
     file: Path | None
+    untrained: bool
 
 
 def load(
@@ -64,19 +64,26 @@ def load(
     explicit: arguments that the user set and that win over those of the weights.
     Raises UserError for weights that are damaged or of another model.
     """
-    path, beside = located.file, located.beside
+    path = located.file
     if path is None:
-        return Loaded(instantiate(architecture).eval().requires_grad_(False), architecture, {}, None, "random", None)
+        model = _checked(instantiate, architecture, "random weights")
+        return Loaded(model.eval().requires_grad_(False), architecture, {}, None, "random", None, untrained=True)
     tensors = read_tensors(path)
-    if "card" in beside:
-        card = check_card(beside["card"], path, part, choice, architecture)
-        brought, preprocessing, layout = card["architecture"], card.get("preprocessing"), "ours"
+    card = located.beside.get("card") or read_card(path)
+    if card:
+        check_card(card, path, part, choice, architecture["_target_"])
+        brought, preprocessing, layout = card["architecture"], card["preprocessing"], "ours"
     else:
         tensors, brought, preprocessing, layout = recognise(tensors, path, part, choice, architecture)
-        if preprocessing and "feature_extractor" in beside:
-            preprocessing = _with_feature_extractor(preprocessing, beside["feature_extractor"])
+        if layout == TRANSFORMERS_AST.name and "config" in located.beside:
+            brought = brought | hugging_face.architecture(located.beside["config"])
+        if layout == TRANSFORMERS_AST.name and "feature_extractor" in located.beside:
+            features = preprocessing["features"] | hugging_face.filter_bank(located.beside["feature_extractor"])
+            preprocessing = preprocessing | {"features": features}
     architecture = architecture | brought | (explicit or {})
-    return Loaded(assign(architecture, tensors, path), architecture, brought, preprocessing, layout, path)
+    model = assign(architecture, tensors, path)
+    untrained = bool(card and card.get("untrained"))
+    return Loaded(model, architecture, brought, preprocessing, layout, path, untrained)
 
 
 def recognise(
@@ -86,7 +93,7 @@ def recognise(
 
     Raises UserError naming what was expected and what was found.
     """
-    expected = _Unfilled.build(architecture).state_dict()
+    expected = _checked(_Unfilled.build, architecture, f"{part}={choice}").state_dict()
     if _shapes(expected) == _shapes(tensors):
         return tensors, {}, None, "the configured model's own state dict"
     for layout in LAYOUTS:
@@ -104,6 +111,8 @@ def recognise(
             raise UserError(
                 f"{path}: looks like {layout.name}, but its tensors do not fit together ({error})"
             ) from None
+    if len(expected.keys() & tensors.keys()) > len(expected) / 2:
+        raise UserError(f"{path}: does not fit {part}={choice}: {_difference(_shapes(expected), _shapes(tensors))}")
     raise UserError(
         f"{path}: fits no layout that {part}={choice} can read; expected {_sample(expected)}, or a published layout "
         f"({', '.join(layout.name for layout in LAYOUTS if layout.target == architecture['_target_']) or 'none'}); "
@@ -116,18 +125,20 @@ def assign(architecture: dict[str, Any], tensors: dict[str, torch.Tensor], path:
 
     Raises UserError where names or shapes differ.
     """
-    try:
-        model = _Unfilled.build(architecture)
-    except Exception as error:
-        raise UserError(f"{path}: no model can be built as it says: {' '.join(str(error).split())[:300]}") from None
+    model = _checked(_Unfilled.build, architecture, str(path))
+    for name, tensor in tensors.items():
+        if tensor.layout != torch.strided or tensor.is_meta or not (tensor.is_floating_point() or tensor.ndim == 0):
+            raise UserError(
+                f"{path}: {name} is {tensor.dtype}, {tensor.layout}: only plain floating-point weights are read"
+            )
     expected, found = _shapes(model.state_dict()), _shapes(tensors)
+    counters = [name for name in expected.keys() - found.keys() if name.endswith(".num_batches_tracked")]
+    tensors = tensors | {
+        name: torch.tensor(0) for name in counters
+    }  # older than these counters, which only training uses
+    found |= dict.fromkeys(counters, ())
     if expected != found:
-        wrong = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
-        name = wrong[0]
-        raise UserError(
-            f"{path}: {len(wrong)} of {len(expected)} tensors do not fit {architecture['_target_']}; "
-            f"{name}: expected {expected.get(name, 'none')}, found {found.get(name, 'none')}"
-        )
+        raise UserError(f"{path}: does not fit {architecture['_target_']}: {_difference(expected, found)}")
     model.load_state_dict(tensors, assign=True)
     if any(tensor.is_meta for tensor in itertools.chain(model.parameters(), model.buffers())):
         model = instantiate(architecture)  # buffers outside the state dict need their real values
@@ -135,82 +146,18 @@ def assign(architecture: dict[str, Any], tensors: dict[str, torch.Tensor], path:
     return model.float().eval().requires_grad_(False)
 
 
-def check_card(
-    card: dict[str, Any], path: Path, part: str, choice: str, architecture: dict[str, Any]
-) -> dict[str, Any]:
-    """The JSON of our format, refused unless it is of this model and names no code but this package's preprocessing."""
-    file = path.with_name(OUR_CARD)
+def _checked(build: Callable[[dict[str, Any]], nn.Module], architecture: dict[str, Any], name: str) -> nn.Module:
     try:
-        target = card["architecture"]["_target_"]
-        if card["format"] != FORMAT:
-            raise UserError(f"{file}: format {card['format']} is not known here, only {FORMAT}")
-    except (KeyError, TypeError):
-        raise UserError(f"{file}: not a description of weights of ours") from None
-    if target != architecture["_target_"]:
-        raise UserError(f"{part}.weights={path.parent}: weights of {target}, not of {part}={choice}")
-    check_harmless({k: v for k, v in card["architecture"].items() if k != "_target_"}, file)
-    check_harmless(card.get("preprocessing"), file)
-    return card
+        return build(architecture)
+    except Exception as error:  # whatever a class makes of arguments that it was not made for
+        reason = " ".join(str(error.__cause__ or error).split())[:300]
+        raise UserError(f"{name}: {architecture['_target_']} cannot be built so: {reason}") from None
 
 
-def check_harmless(value: Any, file: Path) -> None:
-    """Refuse a `_target_` that is not a class of speech2face.preprocessing, and interpolations."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if str(key).startswith("_") and not (key == "_target_" and _is_preprocessing(item)):
-                raise UserError(
-                    f"{file}: {key}={item} is refused: a checkpoint may only name this package's preprocessing"
-                )
-            check_harmless(item, file)
-    elif isinstance(value, list):
-        for item in value:
-            check_harmless(item, file)
-    elif isinstance(value, str) and "${" in value:
-        raise UserError(f"{file}: {value} is refused: a checkpoint may not interpolate")
-
-
-def _is_preprocessing(target: Any) -> bool:
-    module, _, name = str(target).rpartition(".")
-    package = "speech2face.preprocessing"
-    if (
-        module.rpartition(".")[0] != package
-        or not Path(__file__).parents[1].joinpath("preprocessing", module.rpartition(".")[2] + ".py").exists()
-    ):
-        return False
-    found = getattr(importlib.import_module(module), name, None)
-    return inspect.isclass(found) and found.__module__ == module
-
-
-def _with_feature_extractor(preprocessing: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """The filter bank as a Hugging Face feature extractor's JSON has it."""
-    names = {"mean": "mean", "std": "std", "max_length": "max_frames", "num_mel_bins": "mel_bins"}
-    brought = {
-        ours: settings[theirs] for theirs, ours in names.items() if isinstance(settings.get(theirs), int | float)
-    }
-    return preprocessing | {"features": preprocessing["features"] | brought}
-
-
-def save(directory: Path, part: str, loaded: Loaded) -> None:
-    """Write a part in our format: safetensors and the JSON that describes it. The directory must exist."""
-    import json
-
-    from safetensors.torch import save_file
-
-    tensors = {name: tensor.contiguous() for name, tensor in loaded.model.state_dict().items()}
-    card = {
-        "format": FORMAT,
-        "part": part,
-        "architecture": loaded.architecture,
-        "preprocessing": loaded.preprocessing,
-        "source": {"layout": loaded.layout, "file": loaded.file.name if loaded.file else None},
-    }
-    for name, write in (
-        (OUR_TENSORS, lambda file: save_file(tensors, file)),
-        (OUR_CARD, lambda file: file.write_text(json.dumps(card, indent=2) + "\n")),
-    ):
-        partial = directory / f".{name}.partial"
-        write(partial)
-        partial.replace(directory / name)
+def _difference(expected: dict[str, Any], found: dict[str, Any]) -> str:
+    wrong = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
+    first = [f"{name}: expected {expected.get(name, 'none')}, found {found.get(name, 'none')}" for name in wrong[:3]]
+    return "; ".join(first) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else "")
 
 
 def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from speech2face.errors import UserError
+from speech2face.errors import UserError, exists
 
 OUR_TENSORS, OUR_CARD = "model.safetensors", "speech2face.json"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+JSON_FILES = {"card": OUR_CARD, "config": "config.json", "feature_extractor": "preprocessor_config.json"}
 TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
 SUFFIXES = (".safetensors", *TORCH_SUFFIXES)
 
@@ -18,7 +19,7 @@ SUFFIXES = (".safetensors", *TORCH_SUFFIXES)
 class Located:
     """Weights as the user named them, the file with the tensors, and the JSON beside it, where there is one.
 
-    file None: random weights. card: that of our format; feature_extractor: that of a Hugging Face directory.
+    file None: random weights. beside: "card" of our format; "config", "feature_extractor" of a Hugging Face directory.
     """
 
     weights: str
@@ -44,9 +45,9 @@ def locate(part: str, choice: str, weights: str | None) -> Located:
             f"{option}=bundled: none are bundled for {part}={choice} yet; give a checkpoint, a hub id or random"
         )
     path = Path(weights).expanduser()
-    if not path.exists() and HUB_ID.fullmatch(weights) and path.suffix not in SUFFIXES:
+    if not exists(path) and HUB_ID.fullmatch(weights) and path.suffix not in SUFFIXES:
         path = fetch(weights, option)
-    if not path.exists():
+    if not exists(path):
         raise UserError(f"{option}={weights}: no such file or directory, nor the id (owner/name) of a hub repository")
     if path.is_dir():
         found = [path / name for name in (OUR_TENSORS, "pytorch_model.bin") if (path / name).exists()]
@@ -56,13 +57,15 @@ def locate(part: str, choice: str, weights: str | None) -> Located:
     elif path.suffix not in SUFFIXES:
         raise UserError(f"{option}={weights}: weights are read from {', '.join(SUFFIXES)} or a directory of ours")
     located = Located(weights, path)
-    for key, name in (("card", OUR_CARD), ("feature_extractor", "preprocessor_config.json")):
+    for key, name in JSON_FILES.items():
         beside = path.with_name(name)
         if path.name in (OUR_TENSORS, "pytorch_model.bin") and beside.exists():
             try:
                 located.beside[key] = json.loads(beside.read_text())
             except (ValueError, OSError) as error:
                 raise UserError(f"{beside}: not readable as JSON ({error})") from None
+            if not isinstance(located.beside[key], dict):
+                raise UserError(f"{beside}: not the JSON of a description")
     return located
 
 

@@ -23,17 +23,18 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     Tensors are views of the mapped file where its format allows. Raises UserError for anything but tensors and numbers.
     """
     try:
-        if path.suffix == ".safetensors":
-            from safetensors import SafetensorError
-            from safetensors.torch import load_file
-
-            try:
-                return load_file(path)
-            except SafetensorError as error:
-                raise UserError(f"{path}: damaged, not a safetensors file ({error})") from None
+        path.open("rb").close()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    if path.suffix != ".safetensors":
         return find_state_dict(load_torch(path), path)
-    except PermissionError:
-        raise UserError(f"{path}: no permission to read it") from None
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise UserError(f"{path}: damaged, not a safetensors file ({error})") from None
 
 
 def load_torch(path: Path) -> Any:
@@ -55,22 +56,23 @@ def load_torch(path: Path) -> Any:
                 ) from None
             raise UserError(f"{path}: damaged, not a PyTorch checkpoint") from None
         except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, OSError) as error:
-            if isinstance(error, PermissionError):
-                raise
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise UserError(f"{path}: damaged, not a PyTorch checkpoint ({reason})") from None
 
 
 def find_state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint, wherever it keeps them; prefixes of wrappers (module., _orig_mod.) removed."""
+    """The largest mapping of names to tensors in a checkpoint; prefixes of wrappers (module., _orig_mod.) removed."""
     if not isinstance(content, Mapping):
         raise UserError(f"{path}: holds a {type(content).__name__}, not a state dict")
-    wrapped = [value for key, value in content.items() if "optim" not in str(key)]
-    for candidate in (content, *wrapped):
-        if isinstance(candidate, Mapping) and any(isinstance(value, torch.Tensor) for value in candidate.values()):
-            tensors = {str(k): v for k, v in candidate.items() if isinstance(v, torch.Tensor)}
-            for prefix in ("module.", "_orig_mod."):
-                if all(name.startswith(prefix) for name in tensors):
-                    tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-            return tensors
-    raise UserError(f"{path}: no tensors in it; found {', '.join(map(str, list(content)[:5])) or 'nothing'}")
+    best: dict[str, torch.Tensor] = {}
+    pending = [content]
+    while pending:
+        mapping = pending.pop()
+        pending += [value for value in mapping.values() if isinstance(value, Mapping)]
+        tensors = {str(name): value for name, value in mapping.items() if isinstance(value, torch.Tensor)}
+        best = tensors if len(tensors) > len(best) else best
+    if not best:
+        raise UserError(f"{path}: no tensors in it; found {', '.join(map(str, list(content)[:5])) or 'nothing'}")
+    while prefix := next((p for p in ("module.", "_orig_mod.") if all(name.startswith(p) for name in best)), None):
+        best = {name.removeprefix(prefix): tensor for name, tensor in best.items()}
+    return best
