@@ -138,12 +138,11 @@ def execute(config: DictConfig) -> None:
     settings = HydraConfig.get()
     directory = Path(settings.runtime.output_dir)
     sweeping = settings.mode == RunMode.MULTIRUN
-    if OmegaConf.is_missing(config, "resume"):
-        earlier = claim(directory)
-    elif sweeping:
-        raise UserError(f"resume={config.resume} goes on with one run, not with a sweep")
-    else:
-        earlier = read_record(directory)
+    try:
+        earlier = claim(directory) if OmegaConf.is_missing(config, "resume") else read_record(directory)
+    except UserError as error:
+        log.error("error: %s", error)
+        sys.exit(1)
     choose(config, settings.runtime.choices)
     run = Run(directory, list(settings.overrides.task), earlier)
     status = 1
@@ -204,6 +203,8 @@ class KeepEarlierRuns(Callback):
                 config.hydra.output_subdir = ".hydra/resumed"
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        if any(override.lstrip("+").startswith("resume=") for override in config.hydra.overrides.task):
+            self._refuse("resume= goes on with one run, not with a sweep")
         directory = Path(config.hydra.sweep.dir)
         self._check(directory, directory / "0" / "run.json")
 

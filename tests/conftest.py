@@ -50,9 +50,8 @@ def write_audio(path: Path, samples: np.ndarray, rate: int, codec: str, layout: 
         resampler = av.AudioResampler(stream.codec_context.format or "fltp", layout, rate)
         step = 1024
         for start in range(0, samples.shape[1], step):
-            frame = av.AudioFrame.from_ndarray(
-                np.ascontiguousarray(samples[:, start : start + step]), format="fltp", layout=layout
-            )
+            interleaved = np.ascontiguousarray(samples[:, start : start + step].T).reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(interleaved, format="flt", layout=layout)
             frame.sample_rate, frame.pts = rate, start
             for converted in resampler.resample(frame):
                 container.mux(stream.encode(converted))

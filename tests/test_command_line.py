@@ -20,7 +20,7 @@ ALONE = ["hydra.run.dir=out"]
 
 
 def rows(directory: Path) -> list[dict[str, str]]:
-    with open(directory / "results.csv", newline="") as file:
+    with open(directory / "results.csv", newline="", errors="surrogateescape") as file:
         return list(csv.DictReader(file))
 
 
@@ -159,6 +159,12 @@ MISTAKES = [
     ([f"audio={SPEECH}", *TINY_AST, "precision=fp8"], "precision=fp8: must be one of"),
     ([f"audio={SPEECH}", *TINY_AST, "device=tpu"], "device=tpu: must be"),
     ([f"audio={SPEECH}", *TINY_AST, "preprocessing=image"], "preprocessing=image"),
+    ([f"audio={SPEECH}", *TINY_AST, "encoder.model.depth=x"], "cannot be built so"),
+    ([f"audio={SPEECH}", *TINY_AST, "seed=abc"], "seed=abc: must be a whole number"),
+    (["audio=123"], "audio=123: no such file"),
+    (["audio=" + "x" * 300], "no such file"),
+    ([f"audio={SPEECH}", "hydra.run.dir=/dev/null/x"], "/dev/null/x"),
+    (["-m", f"audio={SPEECH}", *TINY_AST, "resume=x"], "not with a sweep"),
 ]
 
 
@@ -246,7 +252,9 @@ def test_resume_does_what_is_missing_and_no_more(run, tmp_path: Path) -> None:
     assert (out / "a" / "face.png").stat().st_mtime_ns == kept
     changed = {row["input"]: row["sha256"] for row in rows(out)}
     assert changed["clips/c.wav"] != changed["clips/a.wav"] == changed["clips/d.wav"]
+    before = (out / "run.json").read_bytes()
     assert "another encoder" in run("audio=clips", *TINY_PAPER, "resume=out", status=1).stderr
+    assert (out / "run.json").read_bytes() == before  # with which weights the faces there were made
 
 
 def test_control_c_leaves_whole_files_and_a_run_to_resume(run, tmp_path: Path) -> None:
@@ -298,6 +306,20 @@ def test_batches_windows_and_precisions_agree(run, tmp_path: Path) -> None:
     assert [row["windows"] for row in rows(tmp_path / "windows")] == ["5"] * 3
 
 
+def test_names_that_no_one_expects(run, tmp_path: Path) -> None:
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    names = ["a\nb", "c\rd", "-x", "é'\"; rm", "run.json", "%d", os.fsdecode(b"\xff")]
+    for name in names:
+        shutil.copy(SPEECH, clips / f"{name}.wav")
+    run("audio=clips", *TINY_AST, *ALONE)
+    outputs = {row["output"] for row in rows(tmp_path / "out")}
+    assert outputs == {*names, "run.json.wav"} - {"run.json"}
+    assert all((tmp_path / "out" / output / "panel.png").exists() for output in outputs)
+    run("audio=clips", *TINY_AST, "resume=out")
+    assert record(tmp_path / "out")["counts"]["kept"] == len(names)
+
+
 def test_face_to_face(run, tmp_path: Path) -> None:
     shutil.copy(PHOTO, tmp_path / "a.png")
     (tmp_path / "bad.jpg").write_bytes(b"no")
@@ -324,6 +346,14 @@ def test_convert_and_use_what_it_wrote(run, tmp_path: Path, checkpoints: Path) -
     assert (tmp_path / "d" / "model.safetensors").stat().st_size > 500e6
     shutil.rmtree(tmp_path / "d")
     shutil.rmtree(tmp_path / "ours")
+
+
+def test_untrained_weights_stay_marked_when_converted(run, tmp_path: Path) -> None:
+    run("pipeline=convert", "encoder=ast_tiny", "encoder.model.depth=1", "encoder.weights=random", "hydra.run.dir=ours")
+    (tmp_path / "ours" / "model.safetensors").rename(tmp_path / "mine.safetensors")  # what it is goes with it
+    run("encoder=ast_tiny", "encoder.weights=mine.safetensors", f"audio={SPEECH}", *TINY[1:], *ALONE)
+    assert record(tmp_path / "out")["weights"]["encoder"]["untrained"]
+    assert record(tmp_path / "out")["weights"]["encoder"]["layout"] == "ours"
 
 
 def test_help_names_every_group_and_option(run) -> None:

@@ -55,9 +55,10 @@ def test_channels_are_averaged(tmp_path: Path) -> None:
     left, right = tone(1, 16_000, 300), tone(1, 16_000, 700)
     path = write_audio(tmp_path / "a.wav", np.stack([left, right]), 16_000, "pcm_f32le", "stereo")
     np.testing.assert_allclose(decode_audio(path)[0], (left + right) / 2, atol=1e-6)
-    six = np.stack([tone(1, 16_000, 100 * (i + 1)) for i in range(6)])
-    path = write_audio(tmp_path / "b.wav", six, 16_000, "pcm_f32le", "5.1")
-    np.testing.assert_allclose(decode_audio(path)[0], six.mean(axis=0), atol=1e-6)
+    for channels, layout in ((6, "5.1"), (8, "7.1"), (16, "hexadecagonal")):
+        many = np.stack([tone(1, 16_000, 100 * (i + 1)) for i in range(channels)])
+        path = write_audio(tmp_path / f"{channels}.wav", many, 16_000, "pcm_f32le", layout)
+        np.testing.assert_allclose(decode_audio(path)[0], many.mean(axis=0), atol=1e-6)
 
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_099, 44_100, 48_000, 96_000])
@@ -150,6 +151,8 @@ def make_bad(directory: Path, kind: str) -> Path:
     elif kind == "header":
         with wave.open(str(path), "wb") as file:
             file.setparams((1, 2, 16_000, 0, "NONE", ""))
+    elif kind == "instant":
+        write_audio(path, tone(0.0002, 8_000), 8_000, "pcm_s16le")
     elif kind == "silent":
         write_audio(path, np.zeros(32_000), 16_000, "pcm_s16le")
     elif kind == "nan":
@@ -172,6 +175,7 @@ BAD = {
     "noise": "not audio",
     "empty": "empty",
     "header": "no audio could be decoded",
+    "instant": "no audio could be decoded|silent",
     "silent": "silent",
     "nan": "NaN",
     "mute": "no audio",

@@ -47,6 +47,8 @@ def modes() -> dict[str, PillowImage.Image]:
         "CMYK.jpg": photo.convert("CMYK"),
         "I16.png": PillowImage.fromarray(grey.astype(np.uint16) * 257),
         "F.tiff": PillowImage.fromarray(grey.astype(np.float32) / 255),
+        "F255.tiff": PillowImage.fromarray(grey.astype(np.float32)),
+        "I255.tiff": PillowImage.fromarray(grey.astype(np.int32)),
         "LA.png": photo.convert("LA"),
         "RGBA.webp": photo.convert("RGBA"),
         "RGB.bmp": photo,

@@ -1,5 +1,6 @@
 """Which files a run is about, and their names."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,15 @@ def test_directories_globs_and_lists(tmp_path: Path) -> None:
             names(source)
 
 
+def test_a_search_leaves_out_pipes_and_the_output_of_runs(tmp_path: Path) -> None:
+    make(tmp_path, "a.wav", "out/.hydra/config.yaml", "out/run.json", "out/a/face.png")
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "again.wav").symlink_to(tmp_path / "a.wav")
+    assert [one.path.name for one in find_inputs([tmp_path], "speech", "audio")] == ["a.wav"]
+    with pytest.raises(UserError, match="not a regular file"):
+        find_inputs([tmp_path / "pipe.wav"], "speech", "audio")
+
+
 def test_a_search_passes_over_other_media_but_a_named_file_is_an_input(tmp_path: Path) -> None:
     make(tmp_path, "a.wav", "a.trans.txt", "b.jpg", "c.unknown", "d.mp4")
     speech = {one.path.name: one.skipped for one in find_inputs([tmp_path], "speech", "audio")}
@@ -49,6 +59,7 @@ def test_a_search_passes_over_other_media_but_a_named_file_is_an_input(tmp_path:
         (["/p/1/v/a.wav", "/q/1/v/a.wav"], ["p/1/v/a", "q/1/v/a"]),
         (["/x/run.json.wav", "/x/.hydra.wav", "/x/...wav"], ["run.json.wav", ".hydra.wav", "...wav"]),
         (["/x/A.wav", "/y/a.wav"], ["x/A", "y/a"]),
+        (["/x/A.wav", "/x/a.WAV"], ["A.wav", "a.WAV~2"]),
     ],
 )
 def test_names_are_stems_with_the_folders_that_tell_them_apart(paths: list[str], names: list[str]) -> None:

@@ -60,6 +60,22 @@ def test_wrapped_or_bare_with_any_prefix(tmp_path: Path, transformers_ast, wrap,
         torch.testing.assert_close(loaded.model(x), transformers_ast(x).logits.relu(), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {
+            "epoch": torch.tensor(3),
+            "model_state_dict": state,
+            "optimizer": {"state": {0: {"m": torch.ones(2)}}},
+        },
+        lambda state: {"trainer": {"model": {f"_orig_mod.module.{name}": tensor for name, tensor in state.items()}}},
+    ],
+)
+def test_the_weights_are_found_among_other_tensors(tmp_path: Path, transformers_ast, wrap) -> None:
+    torch.save(wrap(dict(transformers_ast.state_dict())), tmp_path / "ast.pt")
+    assert torch.equal(load_ast(tmp_path / "ast.pt").model.head.weight, transformers_ast.classifier.dense.weight)
+
+
 def test_both_namings_of_transformers(tmp_path: Path, transformers_ast) -> None:
     transformers_ast.save_pretrained(tmp_path)  # writes the old names, the model has the new
     new, old = transformers_ast.state_dict(), read_tensors(tmp_path / "model.safetensors")
@@ -77,6 +93,32 @@ def test_hugging_face_directory_with_its_own_mean_and_deviation(tmp_path: Path, 
     ASTFeatureExtractor(mean=-4.2677393, std=4.5689974).save_pretrained(tmp_path)
     pipeline = build("pipeline=speech", "encoder=ast", f"encoder.weights={tmp_path}", *DECODER)
     assert (pipeline.preprocessing.features.mean, pipeline.preprocessing.features.std) == (-4.2677393, 4.5689974)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"num_attention_heads": 4}, {"layer_norm_eps": 0.1}, {"max_length": 512}, {"num_mel_bins": 64}]
+)
+def test_hugging_face_directory_is_the_network_that_its_config_says(tmp_path: Path, settings: dict) -> None:
+    from transformers import ASTConfig, ASTForAudioClassification
+
+    torch.manual_seed(0)
+    config = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 1, "intermediate_size": 64}
+    model = ASTForAudioClassification(ASTConfig(**config | {"num_labels": 4096} | settings)).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    model.save_pretrained(tmp_path)
+    x = torch.randn(1, settings.get("max_length", 1024), settings.get("num_mel_bins", 128))
+    with torch.inference_mode():
+        torch.testing.assert_close(load_ast(tmp_path).model(x), model(x).logits.relu(), atol=1e-3, rtol=1e-3)
+
+
+def test_hugging_face_network_of_another_kind_is_refused(tmp_path: Path) -> None:
+    from transformers import ASTConfig, ASTForAudioClassification
+
+    config = ASTConfig(hidden_size=64, num_hidden_layers=1, num_attention_heads=1, hidden_act="relu", num_labels=4096)
+    ASTForAudioClassification(config).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="hidden_act=relu"):
+        load_ast(tmp_path)
 
 
 def test_hub_id_through_the_hubs_own_cache(tmp_path: Path, transformers_ast) -> None:

@@ -32,12 +32,16 @@ class NormalizedFaceDecoder(nn.Module):
 
     def __init__(self, width: float = 1.0, features: int = 4096) -> None:
         super().__init__()
-        scaled = [round(width * channels) for channels in (3072, 2048)]
+
+        def scale(*channels: int) -> list[int]:
+            return [max(1, round(width * one)) for one in channels]
+
+        scaled = scale(3072, 2048)
         self.trunk = _perceptron([features, *scaled])
-        landmark_sizes = [round(width * channels) for channels in (1024, 512, 256)]
+        landmark_sizes = scale(1024, 512, 256)
         self.landmark_layers = _perceptron([scaled[-1], *landmark_sizes])
         self.landmark_output = nn.Linear(landmark_sizes[-1], 2 * LANDMARKS)
-        channels = [round(width * channels) for channels in (256, 128, 64, 32, 32)]
+        channels = scale(256, 128, 64, 32, 32)
         self.texture_input = nn.Linear(scaled[-1], channels[0] * 14 * 14)
         self.texture_layers = nn.ModuleList(
             nn.ConvTranspose2d(i, o, 5, stride=2, padding=2, output_padding=1) for i, o in itertools.pairwise(channels)
