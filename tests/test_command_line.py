@@ -261,11 +261,16 @@ def test_control_c_leaves_whole_files_and_a_run_to_resume(run, tmp_path: Path) -
     clips = tmp_path / "clips"
     clips.mkdir()
     for number in range(60):
-        os.link(SPEECH, clips / f"{number:02}.wav") if os.stat(SPEECH).st_dev == os.stat(clips).st_dev else shutil.copy(
-            SPEECH, clips / f"{number:02}.wav"
-        )
+        shutil.copy(SPEECH, clips / f"{number:02}.wav")
     command = [sys.executable, str(ROOT / "run.py"), "audio=clips", *TINY_PAPER, *ALONE]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )
     out = tmp_path / "out"
     while not ((out / "results.csv").exists() and len(rows(out)) >= 3) and process.poll() is None:
         time.sleep(0.02)
