@@ -1,12 +1,20 @@
-"""results.csv and the folder of each input: written whole, row by row, and read again to go on."""
+"""results.csv, the folder of each input and the contact sheet: written whole, and read again to go on."""
 
 import csv
 import io
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from speech2face import __version__, pictures
 from speech2face.files import atomic
+
+if TYPE_CHECKING:
+    from speech2face.reconstructor import Reconstruction
 
 COLUMNS = ("input", "sha256", "status", "error", "seconds", "output")
 SHEET_FACES = 200  # a contact sheet shows no more
@@ -44,3 +52,58 @@ class Results:
 
     def close(self) -> None:
         os.close(self._file)
+
+
+def write_files(
+    folder: Path, name: str, digest: str | None, result: "Reconstruction", weights: dict[str, dict[str, Any]]
+) -> None:
+    """face.png, embedding.npy, landmarks.csv and panel.png of one input, each whole or not at all.
+
+    name, digest: of the input, its SHA-256. weights: what run.json says of the two parts.
+    """
+    from speech2face.decoders.normalized import LANDMARK_PARTS
+
+    folder.mkdir(parents=True, exist_ok=True)
+    untrained = any(one["untrained"] for one in weights.values())
+    made_with = {
+        part: f"{one['choice']}, " + ("random weights" if one["untrained"] else f"weights sha256 {one['sha256']}")
+        for part, one in weights.items()
+    }
+    text = PngInfo()
+    for key, value in {
+        "Title": "Synthetic face, not a photograph",
+        "Description": "Reconstructed by a neural network; an average-looking face, not the likeness of a person."
+        + (" UNTRAINED: the weights are random." if untrained else ""),
+        "Source": f"input sha256 {digest}",
+        "Software": f"speech2face {__version__}",
+        "Encoder": made_with["encoder"],
+        "Decoder": made_with["decoder"],
+    }.items():
+        text.add_itxt(key, value)
+    face = pictures.mark_untrained(result.face) if untrained else result.face
+    with atomic(folder / "face.png") as partial:
+        Image.fromarray(face).save(partial, "PNG", pnginfo=text)
+    with atomic(folder / "embedding.npy") as partial, open(partial, "wb") as file:
+        np.save(file, result.embedding)
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(("part", "x", "y"))
+    names = [part for part, count in LANDMARK_PARTS.items() for _ in range(count)]
+    writer.writerows(
+        (part, f"{x:.4f}", f"{y:.4f}") for part, (x, y) in zip(names, result.landmarks.tolist(), strict=True)
+    )
+    with atomic(folder / "landmarks.csv") as partial:
+        partial.write_text(table.getvalue())
+    caption = "   ".join(f"{part} {one['choice']}: {Path(one['weights']).name}" for part, one in weights.items())
+    picture = pictures.panel(name, result.prepared.preview, face, result.landmarks, LANDMARK_PARTS, caption, untrained)
+    with atomic(folder / "panel.png") as partial:
+        picture.save(partial, "PNG", pnginfo=text, compress_level=1)
+
+
+def write_contact_sheet(directory: Path, total: int) -> None:
+    """contact_sheet.png of the faces in results.csv; none where there are none."""
+    rows = [row for row in read_results(directory) if row["status"] == "done"]
+    faces = [directory / row["output"] / "face.png" for row in rows[:SHEET_FACES]]
+    if faces:
+        with atomic(directory / "contact_sheet.png") as partial:
+            pictures.contact_sheet(directory, faces, total).save(partial, "PNG")

@@ -78,6 +78,19 @@ def write_video(path: Path, samples: np.ndarray | None, rate: int = 44_100) -> P
     return path
 
 
+def transformers_ast(**settings: object):
+    """A small Audio Spectrogram Transformer of transformers', with weights large enough to tell networks apart."""
+    import torch
+    from transformers import ASTConfig, ASTForAudioClassification
+
+    small = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 1, "intermediate_size": 64}
+    torch.manual_seed(0)
+    model = ASTForAudioClassification(ASTConfig(**small | {"num_labels": 4096} | settings)).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Full-size checkpoints in the five published layouts, filled with the goldens' reproducible random numbers."""

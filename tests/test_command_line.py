@@ -13,7 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import EXAMPLES, PHOTO, ROOT, SPEECH, TINY, TINY_AST, TINY_PAPER, tone, write_audio, write_video
+from conftest import (
+    EXAMPLES,
+    PHOTO,
+    ROOT,
+    SPEECH,
+    TINY,
+    TINY_AST,
+    TINY_PAPER,
+    tone,
+    transformers_ast,
+    write_audio,
+    write_video,
+)
 from PIL import Image
 
 ALONE = ["hydra.run.dir=out"]
@@ -187,17 +199,7 @@ def test_two_identical_commands_give_identical_bytes(run, tmp_path: Path) -> Non
 
 def test_a_run_is_repeated_from_its_own_directory_alone(run, tmp_path: Path) -> None:
     """Weights that bring a front end, settings that win over them, and another working directory."""
-    from transformers import ASTConfig, ASTForAudioClassification
-
-    config = ASTConfig(
-        hidden_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        intermediate_size=64,
-        num_labels=4096,
-        max_length=1024,
-    )
-    ASTForAudioClassification(config).save_pretrained(tmp_path / "ast")
+    transformers_ast().save_pretrained(tmp_path / "ast")
     shutil.copy(SPEECH, tmp_path / "a.wav")
     won = ["encoder.model.relu=false", "preprocessing.windows=2", "preprocessing.features.mean=-4"]
     run(
@@ -291,12 +293,13 @@ def test_batches_windows_and_precisions_agree(run, tmp_path: Path) -> None:
     clips = tmp_path / "clips"
     clips.mkdir()
     for number in range(3):
-        write_audio(clips / f"{number}.wav", tone(30, 16_000, 200 + 100 * number), 16_000, "pcm_s16le")
+        write_audio(clips / f"{number}.wav", tone(20 + number, 16_000, 200 + 100 * number), 16_000, "pcm_s16le")
     for name, options in {
         "one": [],
         "many": ["batch_size=4", "workers=4"],
         "bf16": ["precision=bf16"],
         "windows": ["preprocessing.windows=5", "batch_size=7"],
+        "whole": ["preprocessing.window_seconds=null", "batch_size=3"],
     }.items():
         run("audio=clips", *TINY_PAPER, *options, f"hydra.run.dir={name}")
 
@@ -309,6 +312,7 @@ def test_batches_windows_and_precisions_agree(run, tmp_path: Path) -> None:
     # A steady tone sounds the same in every window but for its phase.
     np.testing.assert_allclose(embeddings("windows"), embeddings("one"), atol=0.02)
     assert [row["windows"] for row in rows(tmp_path / "windows")] == ["5"] * 3
+    np.testing.assert_allclose(embeddings("whole"), embeddings("one"), atol=0.05)  # clips of different length
 
 
 def test_names_that_no_one_expects(run, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from conftest import transformers_ast
 from torch import nn
 
 from speech2face.decoders.normalized import LANDMARK_PARTS, NormalizedFaceDecoder
@@ -17,22 +18,8 @@ def parameters(module: nn.Module) -> int:
 
 
 @pytest.fixture
-def small_transformers_ast():
-    from transformers import ASTConfig, ASTForAudioClassification
-
-    torch.manual_seed(0)
-    config = ASTConfig(
-        hidden_size=128,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        intermediate_size=256,
-        num_labels=4096,
-        max_length=256,
-    )
-    model = ASTForAudioClassification(config).eval()
-    for parameter in model.parameters():
-        nn.init.normal_(parameter, std=0.1)
-    return model
+def small_transformers_ast() -> nn.Module:
+    return transformers_ast(hidden_size=128, num_hidden_layers=3, num_attention_heads=2, max_length=256)
 
 
 def ours_of(model: nn.Module, **options: object) -> AudioSpectrogramTransformer:

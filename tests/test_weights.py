@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDENS, ROOT
+from conftest import GOLDENS, ROOT, transformers_ast
 from safetensors.torch import save_file
 
 from speech2face import build
@@ -24,21 +24,9 @@ SMALL_AST |= {"heads": 1, "mlp_size": 64, "max_frames": 64}
 DECODER = ["decoder.weights=random", "decoder.model.width=0.02"]
 
 
-@pytest.fixture
-def transformers_ast():
-    """A small network with transformers' own names, and the directory that its save_pretrained makes."""
-    from transformers import ASTConfig, ASTForAudioClassification
-
-    torch.manual_seed(0)
-    config = ASTConfig(
-        hidden_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=1,
-        intermediate_size=64,
-        num_labels=4096,
-        max_length=1024,
-    )
-    return ASTForAudioClassification(config).eval()
+@pytest.fixture(name="transformers_ast")
+def small_transformers_ast() -> torch.nn.Module:
+    return transformers_ast()
 
 
 def load_ast(path: object, choice: str = "ast", architecture: dict | None = None):
@@ -99,13 +87,7 @@ def test_hugging_face_directory_with_its_own_mean_and_deviation(tmp_path: Path, 
     "settings", [{"num_attention_heads": 4}, {"layer_norm_eps": 0.1}, {"max_length": 512}, {"num_mel_bins": 64}]
 )
 def test_hugging_face_directory_is_the_network_that_its_config_says(tmp_path: Path, settings: dict) -> None:
-    from transformers import ASTConfig, ASTForAudioClassification
-
-    torch.manual_seed(0)
-    config = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 1, "intermediate_size": 64}
-    model = ASTForAudioClassification(ASTConfig(**config | {"num_labels": 4096} | settings)).eval()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
+    model = transformers_ast(**settings)
     model.save_pretrained(tmp_path)
     x = torch.randn(1, settings.get("max_length", 1024), settings.get("num_mel_bins", 128))
     with torch.inference_mode():
@@ -113,10 +95,7 @@ def test_hugging_face_directory_is_the_network_that_its_config_says(tmp_path: Pa
 
 
 def test_hugging_face_network_of_another_kind_is_refused(tmp_path: Path) -> None:
-    from transformers import ASTConfig, ASTForAudioClassification
-
-    config = ASTConfig(hidden_size=64, num_hidden_layers=1, num_attention_heads=1, hidden_act="relu", num_labels=4096)
-    ASTForAudioClassification(config).save_pretrained(tmp_path)
+    transformers_ast(hidden_act="relu").save_pretrained(tmp_path)
     with pytest.raises(UserError, match="hidden_act=relu"):
         load_ast(tmp_path)
 
@@ -237,10 +216,7 @@ def test_a_file_that_is_not_weights_is_refused_in_one_line_and_does_no_harm(tmp_
 
 
 def test_a_head_of_another_width_is_named(tmp_path: Path) -> None:
-    from transformers import ASTConfig, ASTForAudioClassification
-
-    config = ASTConfig(hidden_size=64, num_hidden_layers=1, num_attention_heads=1, intermediate_size=64, num_labels=527)
-    torch.save(ASTForAudioClassification(config).state_dict(), tmp_path / "audioset.pt")
+    torch.save(transformers_ast(num_labels=527).state_dict(), tmp_path / "audioset.pt")
     with pytest.raises(UserError, match=r"head.weight: expected \(4096, 64\), found \(527, 64\)"):
         load_ast(tmp_path / "audioset.pt")
 

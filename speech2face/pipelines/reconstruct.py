@@ -1,7 +1,5 @@
 """`pipeline=speech` and `pipeline=face`: every input to its face, a row and a folder each."""
 
-import csv
-import io
 import logging
 import time
 from collections import deque
@@ -12,19 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from omegaconf import DictConfig, OmegaConf
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from speech2face import __version__, pictures
 from speech2face.build import PARTS, build_reconstructor, check, locate_parts, settle
 from speech2face.errors import UserError
-from speech2face.files import atomic, sha256
+from speech2face.files import sha256
 from speech2face.inputs import Input, find_inputs
-from speech2face.results import SHEET_FACES, Results, read_results
+from speech2face.results import Results, read_results, write_contact_sheet, write_files
 from speech2face.runs import STARTED, Run, quick_imports
 
 log = logging.getLogger(__name__)
@@ -232,65 +226,13 @@ def _digest(job: Job) -> str | None:
 
 
 def write_outputs(run: Run, job: Job) -> Job:
-    """face.png, embedding.npy, landmarks.csv and panel.png of one input, each whole or not at all."""
+    """Write the files of one input that has a face."""
     if not job.error:
         try:
             with run.stage("write"), timed(job):
-                write_files(run, job, job.result)
+                folder = run.directory / job.input.name
+                write_files(folder, job.input.name, _digest(job), job.result, run.record["weights"])
         except ValueError as error:
             job.error = f"{job.input.path}: could not be written ({error})"
     job.result = None
     return job
-
-
-def write_files(run: Run, job: Job, result: Any) -> None:
-    from speech2face.decoders.normalized import LANDMARK_PARTS
-
-    folder = run.directory / job.input.name
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = run.record["weights"]
-    untrained = any(one["untrained"] for one in weights.values())
-    made_with = {
-        part: f"{one['choice']}, " + ("random weights" if one["untrained"] else f"weights sha256 {one['sha256']}")
-        for part, one in weights.items()
-    }
-    text = PngInfo()
-    for key, value in {
-        "Title": "Synthetic face, not a photograph",
-        "Description": "Reconstructed by a neural network; an average-looking face, not the likeness of a person."
-        + (" UNTRAINED: the weights are random." if untrained else ""),
-        "Source": f"input sha256 {_digest(job)}",
-        "Software": f"speech2face {__version__}",
-        "Encoder": made_with["encoder"],
-        "Decoder": made_with["decoder"],
-    }.items():
-        text.add_itxt(key, value)
-    face = pictures.mark_untrained(result.face) if untrained else result.face
-    with atomic(folder / "face.png") as partial:
-        Image.fromarray(face).save(partial, "PNG", pnginfo=text)
-    with atomic(folder / "embedding.npy") as partial, open(partial, "wb") as file:
-        np.save(file, result.embedding)
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(("part", "x", "y"))
-    names = [part for part, count in LANDMARK_PARTS.items() for _ in range(count)]
-    writer.writerows(
-        (part, f"{x:.4f}", f"{y:.4f}") for part, (x, y) in zip(names, result.landmarks.tolist(), strict=True)
-    )
-    with atomic(folder / "landmarks.csv") as partial:
-        partial.write_text(table.getvalue())
-    caption = "   ".join(f"{part} {one['choice']}: {Path(one['weights']).name}" for part, one in weights.items())
-    picture = pictures.panel(
-        job.input.name, job.prepared.preview, face, result.landmarks, LANDMARK_PARTS, caption, untrained
-    )
-    with atomic(folder / "panel.png") as partial:
-        picture.save(partial, "PNG", pnginfo=text, compress_level=1)
-
-
-def write_contact_sheet(directory: Path, total: int) -> None:
-    """contact_sheet.png of the faces in results.csv; none where there are none."""
-    rows = [row for row in read_results(directory) if row["status"] == "done"]
-    faces = [directory / row["output"] / "face.png" for row in rows[:SHEET_FACES]]
-    if faces:
-        with atomic(directory / "contact_sheet.png") as partial:
-            pictures.contact_sheet(directory, faces, total).save(partial, "PNG")
