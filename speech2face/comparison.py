@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ class Comparison(Callback):
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         directory = Path(config.hydra.sweep.dir)
-        jobs = sorted((file.parent.parent for file in directory.glob("*/.hydra/overrides.yaml")), key=_number)
+        jobs = sorted(_jobs(directory), key=_number)
         records = [_record(job) for job in jobs]
         labels = job_labels([list(OmegaConf.load(job / ".hydra" / "overrides.yaml")) for job in jobs])
         failed = sum(record["status"] != "finished" for record in records)
@@ -36,6 +37,14 @@ class Comparison(Callback):
         log.info("%d jobs, %d with failures: %s", len(jobs), failed, directory)
         if failed:
             sys.exit(1)
+
+
+def _jobs(directory: Path) -> Iterator[Path]:
+    """Output directories of the runs below a sweep's, wherever hydra.sweep.subdir put them."""
+    for folder, subfolders, _ in os.walk(directory):
+        if ".hydra" in subfolders:
+            subfolders.clear()
+            yield Path(folder)
 
 
 def _number(job: Path) -> tuple[int, str]:
@@ -62,6 +71,8 @@ def compare(directory: Path, jobs: list[Path], labels: list[str], records: list[
     has one for this input.
     """
     results = [{row["input"]: row for row in read_results(job)} for job in jobs]
+    if not any(results) and all(record["status"] == "finished" for record in records):
+        return  # a pipeline that makes no faces
     inputs = list(dict.fromkeys(name for rows in results for name in rows)) or [""]
     with (
         atomic(directory / "comparison.csv") as partial,

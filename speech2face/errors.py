@@ -30,13 +30,25 @@ def why_not(path: Path, error: Exception, expected: str) -> str:
     return f"not {expected}" if path.stat().st_size else "the file is empty"
 
 
+def one_line(error: Exception) -> str:
+    """The message of an error of ours, Hydra's or OmegaConf's on one line, with the way out."""
+    from hydra.errors import OverrideParseException
+
+    message = str(error).partition("Config search path")[0]
+    if isinstance(error, OverrideParseException):
+        message = f"{error.override}: special characters need quotes inside quotes, as in \"audio='clip (1).wav'\""
+    elif message.startswith("Could not override"):
+        message = f"{message.splitlines()[0]} There is no such option: see python run.py --help"
+    return " ".join(message.split())
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn a mistake on the command line, ours or one that Hydra found, into one line on stderr and exit status 1.
 
     Anything else is a defect of ours and keeps its traceback. HYDRA_FULL_ERROR=1 shows every traceback.
     """
-    from hydra.errors import HydraException, OverrideParseException
+    from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     if os.environ.setdefault("HYDRA_FULL_ERROR", "0") == "1":
@@ -48,10 +60,5 @@ def one_line_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         sys.exit(130)
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:  # OSError: no output directory
-        message = str(error).partition("Config search path")[0]
-        if isinstance(error, OverrideParseException):
-            message = f"{error.override}: special characters need quotes inside quotes, as in \"audio='clip (1).wav'\""
-        elif message.startswith("Could not override"):
-            message = f"{message.splitlines()[0]} There is no such option: see python run.py --help"
-        print("error: " + " ".join(message.split()), file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         sys.exit(1)

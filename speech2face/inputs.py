@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speech2face.errors import UserError, exists
+from speech2face.results import FILES
 
 MEDIA = {"speech": ("audio", "video"), "face": ("image",)}
 NOT_MEDIA = ("application/json", "application/pdf")
-RESERVED = {"", ".", "..", ".hydra", "run.log", "run.json", "results.csv", "contact_sheet.png"}
+RESERVED = {"", ".", "..", ".hydra", "run.log", "run.json", "results.csv", "contact_sheet.png", *FILES}
 
 
 @dataclass
@@ -67,6 +68,8 @@ def _walk(directory: Path) -> Iterator[Path]:
 
 def _passed_over(path: Path, modality: str) -> str | None:
     kind = mimetypes.guess_type(path.name)[0] or ""
+    if path.suffix.lower() == ".ts":  # video, whatever the machine's table says
+        kind = "video/mp2t"
     family = kind.partition("/")[0]
     if family in MEDIA[modality] or (family not in ("text", "audio", "video", "image") and kind not in NOT_MEDIA):
         return None

@@ -104,11 +104,10 @@ class Reconstructor:
         """Prepared inputs -> their faces. Raises ValueError where the encoder cannot take the features."""
         with self.stage("encode"):
             embeddings = self.encode([one.features for one in prepared])
-            finite = bool(embeddings.isfinite().all())
-        if not finite:
-            raise ValueError("the face feature is not finite: damaged weights, or a precision too low for them")
         with self.stage("decode"):
             landmarks, texture = self.decode(embeddings)
+            if not all(bool(tensor.isfinite().all()) for tensor in (embeddings, landmarks, texture)):
+                raise ValueError("not finite: damaged weights, or a precision too low for them")
             faces = (texture.clamp(0, 1) * 255).to(torch.uint8).permute(0, 2, 3, 1)
             arrays = [tensor.cpu().numpy() for tensor in (embeddings, landmarks, faces)]
         return [Reconstruction(*one) for one in zip(*arrays, prepared, strict=True)]

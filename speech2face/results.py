@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from speech2face.reconstructor import Reconstruction
 
 COLUMNS = ("input", "sha256", "status", "error", "seconds", "output")
+FILES = ("face.png", "embedding.npy", "landmarks.csv", "panel.png")
 SHEET_FACES = 200  # a contact sheet shows no more
 
 

@@ -1,5 +1,6 @@
 """A run: its output directory, its provenance, its log, and how it ends."""
 
+import fcntl
 import gc
 import time
 
@@ -24,7 +25,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from speech2face.build import choose
+from speech2face.compose import choose
 from speech2face.errors import UserError
 from speech2face.files import atomic
 
@@ -34,14 +35,19 @@ PACKAGES = ("torch", "torchaudio", "torchvision", "numpy", "av", "pillow", "dlib
 
 @contextmanager
 def quick_imports() -> Iterator[None]:
-    """Import something large: what it makes stays out of garbage collection, which would walk it in vain.
+    """Import torch: what that makes stays out of garbage collection, which would walk it in vain.
 
-    That walk takes a quarter of a second while torch is imported, and half a second at exit.
+    That walk takes a quarter of a second during the import, and half a second at exit.
     """
+    if "torch" in sys.modules:
+        yield
+        return
     gc.disable()
-    yield
-    gc.freeze()
-    gc.enable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 class Run:
@@ -53,10 +59,14 @@ class Run:
     and overlap the rest.
     """
 
+    count = 0  # of runs in this process: a sweep has several, and the first one's time includes the imports
+
     def __init__(self, directory: Path, overrides: list[str], earlier: dict[str, Any] | None = None) -> None:
         self.directory = directory
         self.earlier = earlier
         self.begun = False
+        self.started = STARTED if not Run.count else time.perf_counter()
+        Run.count += 1
         self.overrides = overrides
         self.stages: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -98,7 +108,7 @@ class Run:
             return
         self.record.update(changes)
         self.record["seconds"] = {name: round(value, 3) for name, value in self.stages.items()} | {
-            "total": round(time.perf_counter() - STARTED, 3)
+            "total": round(time.perf_counter() - self.started, 3)
         }
         with atomic(self.directory / "run.json") as partial:
             partial.write_text(json.dumps(self.record, indent=2, default=str) + "\n")
@@ -139,7 +149,8 @@ def execute(config: DictConfig) -> None:
     directory = Path(settings.runtime.output_dir)
     sweeping = settings.mode == RunMode.MULTIRUN
     try:
-        earlier = claim(directory) if OmegaConf.is_missing(config, "resume") else read_record(directory)
+        earlier = None if OmegaConf.is_missing(config, "resume") else read_record(directory)
+        lock = take(directory)  # noqa: F841 - held until the process ends
     except UserError as error:
         log.error("error: %s", error)
         sys.exit(1)
@@ -154,7 +165,7 @@ def execute(config: DictConfig) -> None:
         log.error("error: %s", error)
         run.save(status="failed", error=" ".join(str(error).split()))
     except KeyboardInterrupt:
-        log.error("interrupted; to go on: the same command with resume=%s", directory)
+        log.error("interrupted" if sweeping else f"interrupted; to go on: the same command with resume={directory}")
         run.save(status="interrupted")
         sys.exit(130)
     except OSError as error:  # a full disk, an output directory that cannot be written
@@ -174,28 +185,28 @@ def read_record(directory: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"resume={directory}: no run there to go on with (no run.json)") from None
     except ValueError:
-        raise UserError(f"resume={directory}: that run ended before it began; start anew") from None
+        return {}  # ended before it began
 
 
-def claim(directory: Path) -> None:
-    """Take an output directory for this run alone. Raises UserError where another run has it."""
+def take(directory: Path) -> int:
+    """Lock an output directory for this process; the lock ends with it. Raises UserError where another one has it."""
+    descriptor = os.open(directory, os.O_RDONLY)
     try:
-        os.close(os.open(directory / "run.json", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-    except FileExistsError:
-        raise UserError(taken(directory)) from None
-
-
-def taken(directory: Path) -> str:
-    return f"{directory} holds a run already: give another hydra.run.dir=, or go on with it by resume={directory}"
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise UserError(f"{directory}: another run is writing there") from None
+    return descriptor
 
 
 class KeepEarlierRuns(Callback):
-    """Hydra callback: refuse a directory that holds results before Hydra writes there (`claim` settles races)."""
+    """Hydra callback: a run gets a directory of its own before Hydra writes there, and an earlier run is left alone."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         directory = Path(config.hydra.run.dir)
         if OmegaConf.is_missing(config, "resume"):
-            self._check(directory, directory / "run.json")
+            directory.mkdir(parents=True, exist_ok=True)
+            self._claim(directory, directory / "run.json", "resume")
         elif not (directory / "run.json").exists():
             self._refuse(f"resume={directory}: no run there to go on with (no run.json)")
         else:  # what Hydra writes goes beside what it wrote of the earlier run
@@ -206,11 +217,15 @@ class KeepEarlierRuns(Callback):
         if any(override.lstrip("+").startswith("resume=") for override in config.hydra.overrides.task):
             self._refuse("resume= goes on with one run, not with a sweep")
         directory = Path(config.hydra.sweep.dir)
-        self._check(directory, directory / "0" / "run.json")
+        directory.mkdir(parents=True, exist_ok=True)
+        self._claim(directory, directory / "multirun.yaml", None)
 
-    def _check(self, directory: Path, record: Path) -> None:
-        if record.exists():
-            self._refuse(taken(directory))
+    def _claim(self, directory: Path, file: Path, way_out: str | None) -> None:
+        try:
+            os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        except FileExistsError:
+            also = f", or go on with it by resume={directory}" if way_out else ""
+            self._refuse(f"{directory} holds a run already: give another directory{also}")
 
     def _refuse(self, message: str) -> None:
         print(f"error: {message}", file=sys.stderr)  # an exception would only be logged by Hydra

@@ -2,9 +2,9 @@
 
 import logging
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from speech2face.build import PARTS, load_part, locate_parts, settle, settle_preprocessing
+from speech2face.compose import PARTS, check, config_dict, load_part, locate_parts, settle, settle_preprocessing
 from speech2face.errors import UserError
 from speech2face.files import sha256
 from speech2face.runs import Run
@@ -14,19 +14,20 @@ log = logging.getLogger(__name__)
 
 def convert(config: DictConfig, run: Run, name: str, part: str) -> int:
     """Write the weights of `part` ("encoder" or "decoder") to the run's directory, with architecture and front end."""
-    from speech2face.weights.ours import save
+    from speech2face.weights.ours import save, without_run_settings
 
     if part not in PARTS:
         raise UserError(f"pipeline.part={part}: must be one of {', '.join(PARTS)}")
     if run.earlier is not None:
         raise UserError("pipeline=convert has nothing to resume")
+    check(config)
     parts = locate_parts(config, (part,))
     located = parts[part]
     with run.stage("load"):
         loaded = load_part(config, part, located, run.overrides)
     if part == "encoder":
         settle_preprocessing(config, loaded.preprocessing, run.overrides)
-        loaded.preprocessing = OmegaConf.to_container(config.preprocessing, resolve=True)
+        loaded.preprocessing = config_dict(config.preprocessing)
     settle(config, parts)
     run.save_config(config)
     source = {
@@ -38,7 +39,7 @@ def convert(config: DictConfig, run: Run, name: str, part: str) -> int:
         card = {
             "part": part,
             "architecture": loaded.architecture,
-            "preprocessing": loaded.preprocessing,
+            "preprocessing": loaded.preprocessing and without_run_settings(loaded.preprocessing),
             "untrained": loaded.untrained,
             "source": source,
         }

@@ -1,6 +1,7 @@
 """`pipeline=speech` and `pipeline=face`: every input to its face, a row and a folder each."""
 
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -14,12 +15,12 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from speech2face.build import PARTS, build_reconstructor, check, locate_parts, settle
+from speech2face.compose import PARTS, build_reconstructor, check, locate_parts, settle
 from speech2face.errors import UserError
 from speech2face.files import sha256
 from speech2face.inputs import Input, find_inputs
-from speech2face.results import Results, read_results, write_contact_sheet, write_files
-from speech2face.runs import STARTED, Run, quick_imports
+from speech2face.results import FILES, Results, read_results, write_contact_sheet, write_files
+from speech2face.runs import Run, quick_imports
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def reconstruct(config: DictConfig, run: Run, name: str, modality: str, option: 
             digests = {part: executor.submit(sha256, one.file) for part, one in located.items() if one.file}
             with quick_imports():
                 import torch  # noqa: F401
-            run.stages["import"] = time.perf_counter() - STARTED
+            run.stages["import"] = time.perf_counter() - run.started
             with run.stage("load"):
                 reconstructor, parts = build_reconstructor(config, located, run.overrides, run.stage)
                 weights = {
@@ -67,15 +68,13 @@ def reconstruct(config: DictConfig, run: Run, name: str, modality: str, option: 
             config[option] = [str(Path(str(source)).expanduser().absolute()) for source in sources]
             settle(config, located)
             kept = rows_to_keep(config, run, inputs, weights, executor)
+            run.record["weights"] = weights
             run.begin()
             run.save_config(config)
-            run.save(device=str(reconstructor.device), precision=config.precision, seed=config.seed, weights=weights)
+            run.save(device=str(reconstructor.device), precision=config.precision, seed=config.seed)
             for part, one in weights.items():
                 log.info("%s %s: %s (%s)", part, config.choices[part], one["weights"], one["layout"])
             log.info("front end: %s", OmegaConf.to_container(config.preprocessing, resolve=True))
-            untrained = [part for part, one in weights.items() if one["untrained"]]
-            if untrained:
-                log.warning("UNTRAINED: random weights in the %s; the faces mean nothing", " and the ".join(untrained))
             return process(run, inputs, kept, reconstructor, executor, config.workers)
         except BaseException:
             executor.shutdown(wait=False, cancel_futures=True)
@@ -84,15 +83,16 @@ def reconstruct(config: DictConfig, run: Run, name: str, modality: str, option: 
 
 def rows_to_keep(
     config: DictConfig, run: Run, inputs: list[Input], weights: dict[str, Any], executor: Executor
-) -> dict[str, dict[str, str]]:
-    """Rows of an earlier run in this directory, by input name, that are done and whose file is still the same.
+) -> list[dict[str, str]]:
+    """Rows of the earlier run in this directory that are done: of the same file still, or not among the inputs now.
 
     Raises UserError where that run was configured otherwise.
     """
-    rows = {row["output"]: row for row in read_results(run.directory) if row["status"] == "done"}
-    if run.earlier is None or not rows:
-        return {}
-    earlier = OmegaConf.load(run.directory / ".hydra" / "effective.yaml")
+    before = run.directory / ".hydra" / "effective.yaml"
+    rows = [row for row in read_results(run.directory) if row["status"] == "done"]
+    if not run.earlier or "weights" not in run.earlier or not before.exists() or not rows:
+        return []  # it is not known what was done there: start over
+    earlier = OmegaConf.load(before)
     for key in ("pipeline", *PARTS, "preprocessing", "precision", "seed"):
         if earlier.get(key) != config[key]:
             raise UserError(
@@ -101,25 +101,29 @@ def rows_to_keep(
     for part in PARTS:
         if run.earlier["weights"][part]["sha256"] != weights[part]["sha256"]:
             raise UserError(f"resume={run.directory}: the file of {part}.weights has changed since; start anew")
-    done = [one for one in inputs if one.name in rows and (run.directory / one.name / "panel.png").exists()]
-    digests = executor.map(lambda one: sha256(one.path), done)
-    return {
-        one.name: rows[one.name]
-        for one, digest in zip(done, tqdm(digests, "checking what is done", len(done)), strict=True)
-        if rows[one.name]["sha256"] == digest
-    }
+    wanted = {os.path.realpath(one.path): one for one in inputs}
+
+    def keep(row: dict[str, str]) -> bool:
+        if not all((run.directory / row["output"] / name).exists() for name in FILES):
+            return False
+        one = wanted.get(os.path.realpath(row["input"]))
+        return one is None or (one.name == row["output"] and sha256(one.path) == row["sha256"])
+
+    keeping = tqdm(executor.map(keep, rows), "checking what is done", len(rows))
+    return [row for row, kept in zip(rows, keeping, strict=True) if kept]
 
 
 def process(
-    run: Run, inputs: list[Input], kept: dict[str, dict[str, str]], reconstructor: Any, executor: Executor, workers: int
+    run: Run, inputs: list[Input], kept: list[dict[str, str]], reconstructor: Any, executor: Executor, workers: int
 ) -> int:
     """Prepare and write on threads, reconstruct on this one, report in order. Returns 0, or 1 if any input failed."""
     counts = {"done": len(kept), "kept": len(kept), "failed": 0, "passed_over": 0}
-    todo = [one for one in inputs if one.name not in kept]
+    names = {row["output"] for row in kept}
+    todo = [one for one in inputs if one.name not in names]
     prepared = ahead(executor, lambda one: prepare(one, reconstructor, run, executor), todo, workers + 1)
     written = ahead(executor, lambda job: write_outputs(run, job), reconstructed(prepared, reconstructor), workers)
-    bar = tqdm(total=len(inputs), initial=len(kept), desc="faces", unit="input", disable=len(inputs) < 2)
-    results = Results(run.directory, reconstructor.preprocessing.measurements, list(kept.values()))
+    bar = tqdm(total=len(todo) + len(kept), initial=len(kept), desc="faces", unit="input", disable=len(inputs) < 2)
+    results = Results(run.directory, reconstructor.preprocessing.measurements, kept)
     with closing(results), bar, logging_redirect_tqdm():
         for job in written:
             status = "passed_over" if job.input.skipped else "failed" if job.error else "done"
@@ -131,7 +135,7 @@ def process(
                 log.warning("%s: %s", job.input.path, warning)
             bar.update()
     run.record["counts"] = counts
-    if len(inputs) > 1:
+    if len(inputs) > 1 or len(kept) > 1:
         with run.stage("write"):
             write_contact_sheet(run.directory, counts["done"])
     told = [f"{count} {status.replace('_', ' ')}" for status, count in counts.items() if count or status == "done"]
@@ -183,11 +187,13 @@ def prepare(one: Input, reconstructor: Any, run: Run, executor: Executor) -> Job
 def reconstructed(jobs: Iterable[Job], reconstructor: Any) -> Iterator[Job]:
     """The jobs in their order, with their result or error, as many at once as fill a batch of windows."""
     batch: list[Job] = []
+    windows = 0
     for job in jobs:
         batch.append(job)
-        if sum(len(one.prepared.features) for one in batch if not one.error) >= reconstructor.batch_size:
+        windows += 0 if job.error else len(job.prepared.features)
+        if windows >= reconstructor.batch_size or not windows:  # full, or nothing in it to wait for
             yield from reconstruct_batch(reconstructor, batch)
-            batch = []
+            batch, windows = [], 0
     yield from reconstruct_batch(reconstructor, batch)
 
 
@@ -200,9 +206,9 @@ def reconstruct_batch(reconstructor: Any, jobs: list[Job]) -> list[Job]:
         try:
             for job, result in zip(good, reconstructor.reconstruct([job.prepared for job in good]), strict=True):
                 job.result = result
-        except (ValueError, RuntimeError) as error:
+        except Exception as error:  # what an encoder makes of one input must not stop the others
             if len(good) == 1:
-                good[0].error = f"{good[0].input.path}: {' '.join(str(error).split())}"
+                good[0].error = f"{good[0].input.path}: {type(error).__name__}: {' '.join(str(error).split())}"
     if not all(job.result or job.error for job in good):
         for job in good:
             reconstruct_batch(reconstructor, [job])

@@ -55,14 +55,19 @@ class Audio:
         windows: int = 1,
     ) -> None:
         for option, value, least in (
-            ("offset", offset, 0),
+            ("offset", offset, 0.0),
+            ("level_dbfs", level_dbfs, -200.0),
+            ("silence_dbfs", silence_dbfs, -400.0),
             ("max_seconds", max_seconds, 0.05),
             ("window_seconds", window_seconds, 0.05),
             ("windows", windows, 1),
             ("sample_rate", sample_rate, 1000),
         ):
-            if value is not None and not value >= least:
-                raise UserError(f"preprocessing.{option}={value}: must be at least {least}")
+            if value is None and option in ("max_seconds", "window_seconds"):
+                continue
+            if not isinstance(value, type(least) | int) or not value >= least:
+                kind = "a whole number" if isinstance(least, int) else "a number"
+                raise UserError(f"preprocessing.{option}={value}: must be {kind}, at least {least}")
         self.features = features
         self.sample_rate = sample_rate
         self.offset = offset
@@ -76,9 +81,13 @@ class Audio:
         """A file, or samples at `sample_rate` Hz as (samples,) or (channels, samples) -> (samples,), warnings."""
         if isinstance(source, str | Path):
             return decode_audio(source, self.sample_rate, self.offset, self.max_seconds)
-        if sample_rate is None:
-            raise UserError("samples need their sample_rate")
-        samples = np.atleast_2d(np.asarray(source, np.float32)).mean(axis=0)
+        if sample_rate is None or not sample_rate >= 1 or sample_rate != int(sample_rate):
+            raise UserError(f"samples need their sample_rate in Hz, not {sample_rate}")
+        sample_rate, samples = int(sample_rate), np.atleast_2d(np.asarray(source))
+        if samples.ndim > 2 or samples.shape[0] > samples.shape[1]:
+            raise UserError(f"samples must be (samples,) or (channels, samples), not {np.shape(source)}")
+        white = 1.0 if samples.dtype.kind == "f" else -float(np.iinfo(samples.dtype).min) or 1.0
+        samples = (samples / white).mean(axis=0, dtype=np.float32)
         first = round(self.offset * sample_rate)
         last = first + round(self.max_seconds * sample_rate) if self.max_seconds else None
         samples, warnings = silence_unfit(samples[first:last], "samples")

@@ -13,7 +13,7 @@ from speech2face.errors import UserError, why_not
 
 logging.getLogger("libav").setLevel(logging.CRITICAL)  # FFmpeg's own remarks; what matters is raised below
 
-# Kaiser-windowed sinc: flat to 7.4 kHz and below -90 dB from 8.2 kHz when going to 16 kHz (tests/test_audio.py).
+# Kaiser-windowed sinc: flat to 7.4 kHz and below -90 dB from 8.2 kHz when going to 16 kHz (tests/test_decode.py).
 # It interpolates between filter phases, so that an odd or hostile sample rate costs no more than a usual one.
 RESAMPLER = "filter_size=128:cutoff=0.97:filter_type=kaiser:kaiser_beta=12"
 # Formats that are lists of other files or addresses: an untrusted file must not make FFmpeg open anything else.

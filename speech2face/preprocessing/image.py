@@ -35,7 +35,7 @@ def _formats() -> list[str]:
     return [name for name in PillowImage.ID if name != "EPS"]
 
 
-def open_image(path: str | Path, max_pixels: int = 100_000_000) -> PillowImage.Image:
+def open_image(path: str | Path, max_pixels: int = 89_000_000) -> PillowImage.Image:
     """Open a photo as upright 8-bit RGB: EXIF orientation applied, transparency over white, 16 bits scaled to 8.
 
     Raises UserError for what is missing, not an image, cut short, or larger than `max_pixels` (before decoding it).
@@ -54,6 +54,13 @@ def open_image(path: str | Path, max_pixels: int = 100_000_000) -> PillowImage.I
         raise UserError(f"{name}: {why_not(Path(path), error, 'an image that Pillow can read')}") from None
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError) as error:  # Pillow's decoders raise all
         raise UserError(f"{name}: damaged or cut short ({error})") from None
+
+
+def _from_array(pixels: np.ndarray) -> PillowImage.Image:
+    pixels = np.asarray(pixels)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise UserError(f"an image must be (height, width, 3) uint8 RGB, not {pixels.shape} {pixels.dtype}")
+    return PillowImage.fromarray(pixels)
 
 
 def to_rgb(image: PillowImage.Image) -> PillowImage.Image:
@@ -137,12 +144,18 @@ class Image:
         scale: float = 1.0,
         mean: tuple[float, float, float] = (0.0, 0.0, 0.0),
         std: tuple[float, float, float] = (1.0, 1.0, 1.0),
-        max_pixels: int = 100_000_000,
+        max_pixels: int = 89_000_000,
     ) -> None:
         if crop not in CROPS:
             raise UserError(f"preprocessing.crop={crop}: must be one of {', '.join(CROPS)}")
         if channel_order not in ("rgb", "bgr"):
             raise UserError(f"preprocessing.channel_order={channel_order}: must be rgb or bgr")
+        if not (isinstance(margin, int | float) and 0 <= margin <= 10):
+            raise UserError(f"preprocessing.margin={margin}: must be a number from 0 to 10")
+        if not (isinstance(size, int) and 1 <= size <= 4096):
+            raise UserError(f"preprocessing.size={size}: must be a whole number from 1 to 4096")
+        if len(mean) != 3 or len(std) != 3 or 0 in std:
+            raise UserError("preprocessing.mean and .std: must be three numbers, and no deviation zero")
         self.crop = crop
         self.margin = margin
         self.size = size
@@ -167,7 +180,7 @@ class Image:
         if isinstance(source, str | Path):
             image = open_image(source, self.max_pixels)
         else:
-            image = to_rgb(source if isinstance(source, PillowImage.Image) else PillowImage.fromarray(source))
+            image = to_rgb(source if isinstance(source, PillowImage.Image) else _from_array(source))
         warnings: list[str] = []
         faces = detect_faces(image) if self.crop != "none" else []
         if faces:

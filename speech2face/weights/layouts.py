@@ -80,7 +80,7 @@ def _count(tensors: Tensors, pattern: str) -> int:
 
 def _paper_architecture(tensors: Tensors) -> dict[str, Any]:
     channels = [tensors[f"convolutions.{i}.weight"].shape[0] for i in range(9)]
-    return {"channels": channels, "hidden": tensors["hidden.weight"].shape[0], "relu": True}
+    return {"channels": channels, "hidden": tensors["hidden.weight"].shape[0]}
 
 
 PAPER = Layout(
@@ -109,7 +109,6 @@ def _ast_architecture(tensors: Tensors) -> dict[str, Any]:
         "heads": hidden_size // 64,  # as in every published size
         "mlp_size": tensors["blocks.0.fc1.weight"].shape[0],
         "max_frames": 1024 if columns == 101 else 16 + 10 * (columns - 1),
-        "relu": True,
     }
 
 

@@ -1,7 +1,7 @@
 """Build a part of the pipeline on its weights, and say what they bring along."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ class Loaded:
 
     architecture: _target_ and arguments that the model was built with; brought: those of them that the weights say.
     preprocessing: the front end that the weights were trained with, where it is known.
-    file: what the tensors came from (None: random). untrained: random, now or when they were converted.
+    untrained: random, now or when they were converted.
     """
 
     model: nn.Module
@@ -50,29 +50,34 @@ class Loaded:
     brought: dict[str, Any]
     preprocessing: dict[str, Any] | None
     layout: str
-    file: Path | None
     untrained: bool
 
 
 def load(
-    part: str, choice: str, architecture: dict[str, Any], located: Located, explicit: dict[str, Any] | None = None
+    part: str,
+    choice: str,
+    architecture: dict[str, Any],
+    located: Located,
+    explicit: dict[str, Any] | None = None,
+    trusted: Collection[str] = (),
 ) -> Loaded:
     """Load weights into the model that `architecture` names.
 
     part: "encoder" or "decoder"; choice: its option's name, for messages. architecture: _target_ and arguments as
     configured.
     explicit: arguments that the user set and that win over those of the weights.
+    trusted: classes that the front end which the weights bring may name beside this package's preprocessing.
     Raises UserError for weights that are damaged or of another model.
     """
     path = located.file
     if path is None:
         model = _checked(instantiate, architecture, "random weights")
-        return Loaded(model.eval().requires_grad_(False), architecture, {}, None, "random", None, untrained=True)
+        return Loaded(model.eval().requires_grad_(False), architecture, {}, None, "random", untrained=True)
     tensors = read_tensors(path)
     card = located.beside.get("card") or read_card(path)
     if card:
-        check_card(card, path, part, choice, architecture["_target_"])
-        brought, preprocessing, layout = card["architecture"], card["preprocessing"], "ours"
+        preprocessing = check_card(card, path, part, choice, architecture["_target_"], trusted)
+        brought, layout = card["architecture"], "ours"
     else:
         tensors, brought, preprocessing, layout = recognise(tensors, path, part, choice, architecture)
         if layout == TRANSFORMERS_AST.name and "config" in located.beside:
@@ -83,7 +88,7 @@ def load(
     architecture = architecture | brought | (explicit or {})
     model = assign(architecture, tensors, path)
     untrained = bool(card and card.get("untrained"))
-    return Loaded(model, architecture, brought, preprocessing, layout, path, untrained)
+    return Loaded(model, architecture, brought, preprocessing, layout, untrained)
 
 
 def recognise(
@@ -112,7 +117,9 @@ def recognise(
                 f"{path}: looks like {layout.name}, but its tensors do not fit together ({error})"
             ) from None
     if len(expected.keys() & tensors.keys()) > len(expected) / 2:
-        raise UserError(f"{path}: does not fit {part}={choice}: {_difference(_shapes(expected), _shapes(tensors))}")
+        difference = _difference(_shapes(expected), _shapes(tensors))
+        hint = f"if it is of another size, set that by {part}.model."
+        raise UserError(f"{path}: does not fit {part}={choice}: {difference}; {hint}")
     raise UserError(
         f"{path}: fits no layout that {part}={choice} can read; expected {_sample(expected)}, or a published layout "
         f"({', '.join(layout.name for layout in LAYOUTS if layout.target == architecture['_target_']) or 'none'}); "

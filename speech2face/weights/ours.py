@@ -7,6 +7,7 @@ import importlib
 import inspect
 import json
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from speech2face.weights.locate import OUR_CARD, OUR_TENSORS
 
 FORMAT = 1
 PREPROCESSING = "speech2face.preprocessing"
+RUN_SETTINGS = ("offset", "max_seconds", "silence_dbfs", "windows", "max_pixels")
 
 
 def save(directory: Path, tensors: dict[str, torch.Tensor], card: dict[str, Any]) -> None:
@@ -45,8 +47,13 @@ def read_card(path: Path) -> dict[str, Any] | None:
         raise UserError(f"{path}: the description in it is damaged") from None
 
 
-def check_card(card: Any, path: Path, part: str, choice: str, target: str) -> None:
-    """Refuse a card unless it is of the class `target` and names no code but this package's preprocessing."""
+def check_card(
+    card: Any, path: Path, part: str, choice: str, target: str, trusted: Collection[str]
+) -> dict[str, Any] | None:
+    """The front end that a card brings, None for none.
+
+    Refuses a card that is not of the class `target`, or names code beside this package's preprocessing and `trusted`.
+    """
     where = f"description of {path}"
     try:
         known, found = card["format"], card["architecture"]["_target_"]
@@ -58,22 +65,33 @@ def check_card(card: Any, path: Path, part: str, choice: str, target: str) -> No
     if found != target:
         raise UserError(f"{part}.weights={path}: weights of {found}, not of {part}={choice}")
     del arguments["_target_"]
-    check_harmless(arguments, where)
-    check_harmless(preprocessing, where)
-    if preprocessing is not None and not hasattr(preprocessing_class(preprocessing.get("_target_")), "modality"):
-        raise UserError(f"{where}: {preprocessing.get('_target_')} is no preprocessing")
+    check_harmless(arguments, where, ())
+    if preprocessing is None:
+        return None
+    if not isinstance(preprocessing, dict):
+        raise UserError(f"{where}: its preprocessing is not a mapping")
+    check_harmless(preprocessing, where, trusted)
+    outer = preprocessing.get("_target_")
+    if outer not in trusted and not hasattr(preprocessing_class(outer), "modality"):
+        raise UserError(f"{where}: {outer} is no preprocessing")
+    return without_run_settings(preprocessing)
 
 
-def check_harmless(value: Any, where: str) -> None:
-    """Refuse a `_target_` that is not a class of speech2face.preprocessing, Hydra's other keys, and interpolations."""
+def without_run_settings(preprocessing: dict[str, Any]) -> dict[str, Any]:
+    """A front end less what a run decides and not what a network was trained with, and less the bounds on files."""
+    return {key: value for key, value in preprocessing.items() if key not in RUN_SETTINGS}
+
+
+def check_harmless(value: Any, where: str, trusted: Collection[str]) -> None:
+    """Refuse a `_target_` beside speech2face.preprocessing and `trusted`, Hydra's other keys, and interpolations."""
     if isinstance(value, dict):
         for key, item in value.items():
-            if str(key).startswith("_") and not (key == "_target_" and preprocessing_class(item)):
+            if str(key).startswith("_") and not (key == "_target_" and (item in trusted or preprocessing_class(item))):
                 raise UserError(f"{where}: {key}={item} is refused: it may only name this package's preprocessing")
-            check_harmless(item, where)
+            check_harmless(item, where, trusted)
     elif isinstance(value, list):
         for item in value:
-            check_harmless(item, where)
+            check_harmless(item, where, trusted)
     elif isinstance(value, str) and "${" in value:
         raise UserError(f"{where}: {value} is refused: it may not interpolate")
 

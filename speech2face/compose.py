@@ -41,13 +41,12 @@ def choose(config: DictConfig, choices: dict[str, str]) -> None:
 
 
 def check(config: DictConfig) -> None:
-    """Refuse numbers that are none, and an encoder of the other modality, naming those that fit."""
-    for option in ("seed", "batch_size", "workers"):
-        if not isinstance(config[option], int) or config[option] < (option != "seed"):
-            raise UserError(
-                f"{option}={config[option]}: must be a whole number" + (", at least 1" * (option != "seed"))
-            )
-    wanted, has = config.pipeline.modality, config.encoder.modality
+    """Refuse numbers that are none, and an encoder of another modality than the pipeline's, naming those that fit."""
+    for option, least in (("seed", 0), ("batch_size", 1), ("workers", 1)):
+        value = config[option]
+        if type(value) is not int or not least <= value < 2**63:
+            raise UserError(f"{option}={value}: must be a whole number, at least {least}")
+    wanted, has = config.pipeline.get("modality", config.encoder.modality), config.encoder.modality
     if wanted != has:
         options = sorted(file.stem for file in (CONF / "encoder").glob("*.yaml"))
         fit = [name for name in options if compose_config([f"encoder={name}"]).encoder.modality == wanted]
@@ -69,12 +68,13 @@ def load_part(config: DictConfig, part: str, located: Located, overrides: list[s
     from speech2face.weights.load import load
 
     torch.manual_seed(config.seed)
-    architecture = OmegaConf.to_container(config[part].model, resolve=True)
+    architecture = config_dict(config[part].model)
     if config.from_weights:
         own = explicit(config[part].model, f"{part}.model", overrides)
     else:
         own = {key: value for key, value in architecture.items() if key != "_target_"}
-    loaded = load(part, config.choices[part], architecture, located, own)
+    trusted = {value for key, value in leaves(config_dict(config.preprocessing)).items() if key.endswith("_target_")}
+    loaded = load(part, config.choices[part], architecture, located, own, trusted)
     for key, value in own.items():
         if config.from_weights and key in loaded.brought and loaded.brought[key] != value:
             log.warning("%s.model.%s=%s wins over %s, which the weights bring", part, key, value, loaded.brought[key])
@@ -91,10 +91,16 @@ def settle(config: DictConfig, located: dict[str, Located]) -> None:
             config[part].weights = str(Path(one.weights).expanduser().absolute())
 
 
+def config_dict(node: DictConfig) -> dict[str, Any]:
+    return OmegaConf.to_container(node, resolve=True)
+
+
 def explicit(node: DictConfig, prefix: str, overrides: list[str]) -> dict[str, Any]:
     """What the user set below `prefix` on the command line: key, with dots, to value."""
-    keys = [override.lstrip("+").partition("=")[0] for override in overrides]
-    keys = [key.removeprefix(f"{prefix}.") for key in keys if key.startswith(f"{prefix}.")]
+    typed = [override.lstrip("+").partition("=")[0] for override in overrides]
+    keys = [key.removeprefix(f"{prefix}.") for key in typed if key.startswith(f"{prefix}.")]
+    if prefix in typed:  # a whole mapping
+        keys += [key for key in node if key != "_target_"]
     values = {key: OmegaConf.select(node, key) for key in keys}
     return {
         key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value for key, value in values.items()
@@ -105,7 +111,7 @@ def settle_preprocessing(config: DictConfig, brought: dict[str, Any] | None, ove
     """Put the front end that the encoder's weights bring into the configuration, unless the user set another."""
     if not config.from_weights or brought is None:
         return
-    configured = OmegaConf.to_container(config.preprocessing, resolve=True)
+    configured = config_dict(config.preprocessing)
     settled = merge(configured, brought)
     chosen = [override for override in overrides if override.lstrip("+").startswith("preprocessing=")]
     if chosen:
@@ -113,12 +119,23 @@ def settle_preprocessing(config: DictConfig, brought: dict[str, Any] | None, ove
             log.warning("%s wins over the front end that the weights were trained with", chosen[-1])
         return
     result = OmegaConf.create(settled)
+    for key, value in leaves(settled).items():
+        if leaves(configured).get(key, value) != value:
+            log.info("the weights bring preprocessing.%s=%s", key, value)
     for key, value in explicit(config.preprocessing, "preprocessing", overrides).items():
         theirs = OmegaConf.select(OmegaConf.create(brought), key)
         if theirs is not None and theirs != value:
             log.warning("preprocessing.%s=%s wins over %s, which the weights bring", key, value, theirs)
         OmegaConf.update(result, key, value, force_add=True)
     config.preprocessing = result
+
+
+def leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of nested dictionaries by their dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
 
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -147,6 +164,9 @@ def build_reconstructor(
     from speech2face.reconstructor import Reconstructor
 
     parts = {part: load_part(config, part, located[part], overrides) for part in PARTS}
+    untrained = [part for part in PARTS if parts[part].untrained]
+    if untrained:
+        log.warning("UNTRAINED: random weights in the %s; the faces mean nothing", " and the ".join(untrained))
     settle_preprocessing(config, parts["encoder"].preprocessing, overrides)
     try:
         preprocessing = instantiate(config.preprocessing)
