@@ -1,8 +1,10 @@
 """The command line as typed: what runs, what they write, how they fail, stop, resume, repeat and compare."""
 
 import csv
+import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -167,7 +169,10 @@ MISTAKES = [
     (["encoder.weight=a.pt"], "'encoder.weight'"),
     (["audio=clip (1).wav"], "quotes inside quotes"),
     (["resume=nowhere"], "resume=nowhere: no run there"),
-    ([f"audio={SPEECH}", *TINY_AST, "preprocessing.windows=0"], "preprocessing.windows=0: must be at least 1"),
+    (
+        [f"audio={SPEECH}", *TINY_AST, "preprocessing.windows=0"],
+        "preprocessing.windows=0: must be a whole number, at least 1",
+    ),
     ([f"audio={SPEECH}", *TINY_AST, "precision=fp8"], "precision=fp8: must be one of"),
     ([f"audio={SPEECH}", *TINY_AST, "device=tpu"], "device=tpu: must be"),
     ([f"audio={SPEECH}", *TINY_AST, "preprocessing=image"], "preprocessing=image"),
@@ -228,11 +233,25 @@ def test_a_directory_that_holds_a_run_is_left_alone(run, tmp_path: Path) -> None
 
 def test_of_two_runs_at_once_one_takes_the_directory(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "run.py"), f"audio={SPEECH}", *TINY_AST, *ALONE]
-    both = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(2)]
+    both = [
+        subprocess.Popen([*command, f"seed={seed}"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for seed in (1, 2)
+    ]
     outputs = [process.communicate()[0].decode() for process in both]
     assert sorted(process.returncode for process in both) == [0, 1], outputs
     assert sum("holds a run already" in output for output in outputs) == 1
     assert len(rows(tmp_path / "out")) == 1
+    # and what is said of it there is all of the same run
+    overrides = yaml.safe_load((tmp_path / "out" / ".hydra" / "overrides.yaml").read_text())
+    assert overrides == record(tmp_path / "out")["overrides"]
+
+
+def test_a_run_that_is_written_is_not_resumed_beside(run, tmp_path: Path) -> None:
+    run(f"audio={SPEECH}", *TINY_AST, *ALONE)
+    descriptor = os.open(tmp_path / "out", os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)  # as a run does
+    assert "another run is writing there" in run(f"audio={SPEECH}", *TINY_AST, "resume=out", status=1).stderr
+    os.close(descriptor)
 
 
 def test_resume_does_what_is_missing_and_no_more(run, tmp_path: Path) -> None:
@@ -254,6 +273,8 @@ def test_resume_does_what_is_missing_and_no_more(run, tmp_path: Path) -> None:
     assert (out / "a" / "face.png").stat().st_mtime_ns == kept
     changed = {row["input"]: row["sha256"] for row in rows(out)}
     assert changed["clips/c.wav"] != changed["clips/a.wav"] == changed["clips/d.wav"]
+    run("audio=clips/a.wav", *TINY_AST, "resume=out")  # fewer inputs: the rows of the others stay
+    assert len(rows(out)) == 4
     before = (out / "run.json").read_bytes()
     assert "another encoder" in run("audio=clips", *TINY_PAPER, "resume=out", status=1).stderr
     assert (out / "run.json").read_bytes() == before  # with which weights the faces there were made
@@ -369,8 +390,9 @@ def test_help_names_every_group_and_option(run) -> None:
     text = run("--help").stdout
     assert text.count("python run.py ") >= 3
     for file in (ROOT / "conf").glob("*/[!_]*.yaml"):
-        assert f"{file.parent.name}=" in text
-        assert file.stem in text.replace("=", " ").split(), file
+        group, option = file.parent.name, file.stem
+        listed = text if group == "pipeline" else text.split(f"({group}=)")[1].split("\n\n")[0]
+        assert re.search(rf"(pipeline=|  | ){option}\s", listed), file
 
 
 def test_an_encoder_is_added_by_one_module_and_one_yaml(run, tmp_path: Path) -> None:

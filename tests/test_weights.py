@@ -225,12 +225,15 @@ def test_weights_of_another_network_are_named(checkpoints: Path) -> None:
         load_ast(checkpoints / "ve_conv.pt")
 
 
+AUDIO = "speech2face.preprocessing.audio.Audio"
 HARMFUL = [
     {"preprocessing": {"_target_": "os.system", "command": "touch harmed"}},
     {"preprocessing": {"_target_": "speech2face.preprocessing.image.Path"}},
     {"preprocessing": {"_target_": "speech2face.preprocessing.audio.np.fromfile"}},
-    {"preprocessing": {"features": {"_target_": "subprocess.run"}}},
-    {"preprocessing": {"mean": "${oc.env:HOME}"}},
+    {"preprocessing": {"_target_": AUDIO, "features": {"_target_": "subprocess.run"}}},
+    {"preprocessing": {"_target_": AUDIO, "features": {"_target_": AUDIO, "_partial_": True}}},
+    {"preprocessing": {"_target_": AUDIO, "level_dbfs": "${oc.env:HOME}"}},
+    {"preprocessing": ["x"]},
     {"architecture": {"_target_": "os.system", "command": "touch harmed"}},
     {"architecture": SMALL_AST | {"hidden_size": {"_target_": "os.getpid"}}},
     {"format": 99},
@@ -246,8 +249,18 @@ def test_our_json_names_no_code(tmp_path: Path, change: dict) -> None:
     (tmp_path / "speech2face.json").write_text(json.dumps(card))
     load_ast(tmp_path)  # as it stands it loads
     (tmp_path / "speech2face.json").write_text(json.dumps(card | change))
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match=r"refused|no preprocessing|not a mapping|weights of os\.system|format 99"):
         load_ast(tmp_path)
+
+
+def test_our_json_brings_no_settings_of_a_run(tmp_path: Path) -> None:
+    from hydra.utils import instantiate
+
+    save_file(instantiate(SMALL_AST).state_dict(), tmp_path / "model.safetensors")
+    front_end = {"_target_": AUDIO, "window_seconds": 3.0, "max_seconds": None, "offset": 9.0, "windows": 10**9}
+    card = {"format": 1, "part": "encoder", "architecture": SMALL_AST, "preprocessing": front_end}
+    (tmp_path / "speech2face.json").write_text(json.dumps(card))
+    assert load_ast(tmp_path).preprocessing == {"_target_": AUDIO, "window_seconds": 3.0}
 
 
 def test_every_layout_of_the_reference_is_recognised_by_shape_alone() -> None:
