@@ -55,8 +55,7 @@ class Run:
 
     directory: where it writes. overrides: what the user typed.
     record: run.json, to be added to; earlier: that of the run that this one resumes (None: of none).
-    stages: wall time of each stage in s; `preprocess` and `write` are on other threads
-    and overlap the rest.
+    stages: wall time of each stage in s; `preprocess` and `write` are on other threads and overlap the rest.
     """
 
     count = 0  # of runs in this process: a sweep has several, and the first one's time includes the imports
@@ -150,7 +149,7 @@ def execute(config: DictConfig) -> None:
     sweeping = settings.mode == RunMode.MULTIRUN
     try:
         earlier = None if OmegaConf.is_missing(config, "resume") else read_record(directory)
-        lock = take(directory)  # noqa: F841 - held until the process ends
+        lock(directory)
     except UserError as error:
         log.error("error: %s", error)
         sys.exit(1)
@@ -188,15 +187,14 @@ def read_record(directory: Path) -> dict[str, Any]:
         return {}  # ended before it began
 
 
-def take(directory: Path) -> int:
-    """Lock an output directory for this process; the lock ends with it. Raises UserError where another one has it."""
+def lock(directory: Path) -> None:
+    """Lock an output directory until this process ends. Raises UserError where another one has it."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(descriptor)
         raise UserError(f"{directory}: another run is writing there") from None
-    return descriptor
 
 
 class KeepEarlierRuns(Callback):

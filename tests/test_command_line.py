@@ -275,6 +275,9 @@ def test_resume_does_what_is_missing_and_no_more(run, tmp_path: Path) -> None:
     assert changed["clips/c.wav"] != changed["clips/a.wav"] == changed["clips/d.wav"]
     run("audio=clips/a.wav", *TINY_AST, "resume=out")  # fewer inputs: the rows of the others stay
     assert len(rows(out)) == 4
+    (tmp_path / "a.wav").write_bytes((EXAMPLES / "alsa_female.flac").read_bytes())
+    run("audio=a.wav", *TINY_AST, "resume=out")  # another file of the same name is not what was done
+    assert {row["input"]: row["sha256"] for row in rows(out)}["a.wav"] == changed["clips/c.wav"]
     before = (out / "run.json").read_bytes()
     assert "another encoder" in run("audio=clips", *TINY_PAPER, "resume=out", status=1).stderr
     assert (out / "run.json").read_bytes() == before  # with which weights the faces there were made

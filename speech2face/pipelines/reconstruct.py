@@ -84,7 +84,7 @@ def reconstruct(config: DictConfig, run: Run, name: str, modality: str, option: 
 def rows_to_keep(
     config: DictConfig, run: Run, inputs: list[Input], weights: dict[str, Any], executor: Executor
 ) -> list[dict[str, str]]:
-    """Rows of the earlier run in this directory that are done: of the same file still, or not among the inputs now.
+    """Rows of the earlier run in this directory that are done: of the same file still, or of none of the inputs now.
 
     Raises UserError where that run was configured otherwise.
     """
@@ -102,12 +102,15 @@ def rows_to_keep(
         if run.earlier["weights"][part]["sha256"] != weights[part]["sha256"]:
             raise UserError(f"resume={run.directory}: the file of {part}.weights has changed since; start anew")
     wanted = {os.path.realpath(one.path): one for one in inputs}
+    names = {one.name for one in inputs}
 
     def keep(row: dict[str, str]) -> bool:
         if not all((run.directory / row["output"] / name).exists() for name in FILES):
             return False
         one = wanted.get(os.path.realpath(row["input"]))
-        return one is None or (one.name == row["output"] and sha256(one.path) == row["sha256"])
+        if one is None:
+            return row["output"] not in names
+        return one.name == row["output"] and sha256(one.path) == row["sha256"]
 
     keeping = tqdm(executor.map(keep, rows), "checking what is done", len(rows))
     return [row for row, kept in zip(rows, keeping, strict=True) if kept]
