@@ -1,6 +1,5 @@
 """After a sweep: what its jobs made of the same inputs, side by side."""
 
-import csv
 import json
 import logging
 import os
@@ -15,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from speech2face import pictures
 from speech2face.files import atomic
-from speech2face.results import SHEET_FACES, read_results
+from speech2face.results import SHEET_FACES, csv_line, read_results
 
 log = logging.getLogger(__name__)
 
@@ -74,12 +73,8 @@ def compare(directory: Path, jobs: list[Path], labels: list[str], records: list[
     if not any(results) and all(record["status"] == "finished" for record in records):
         return  # a pipeline that makes no faces
     inputs = list(dict.fromkeys(name for rows in results for name in rows)) or [""]
-    with (
-        atomic(directory / "comparison.csv") as partial,
-        open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["input", *labels, *(f"cosine {label}" for label in labels)])
+    with atomic(directory / "comparison.csv") as partial, open(partial, "wb") as file:
+        file.write(csv_line(["input", *labels, *(f"cosine {label}" for label in labels)]))
         for name in inputs:
             cells, cosines, first = [], [], None
             for job, rows, record in zip(jobs, results, records, strict=True):
@@ -92,7 +87,7 @@ def compare(directory: Path, jobs: list[Path], labels: list[str], records: list[
                     cosines.append(f"{float(first @ embedding) / norm:.4f}" if norm else "")
                 else:
                     cosines.append("")
-            writer.writerow([name, *cells, *cosines])
+            file.write(csv_line([name, *cells, *cosines]))
     shown = [name for name in inputs if any(rows.get(name, {}).get("status") != "passed_over" for rows in results)]
     above = os.path.commonpath([os.path.dirname(os.path.abspath(name)) for name in shown or [""]])
     table = [

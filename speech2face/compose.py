@@ -119,14 +119,15 @@ def settle_preprocessing(config: DictConfig, brought: dict[str, Any] | None, ove
             log.warning("%s wins over the front end that the weights were trained with", chosen[-1])
         return
     result = OmegaConf.create(settled)
-    for key, value in leaves(settled).items():
-        if leaves(configured).get(key, value) != value:
-            log.info("the weights bring preprocessing.%s=%s", key, value)
     for key, value in explicit(config.preprocessing, "preprocessing", overrides).items():
         theirs = OmegaConf.select(OmegaConf.create(brought), key)
         if theirs is not None and theirs != value:
             log.warning("preprocessing.%s=%s wins over %s, which the weights bring", key, value, theirs)
         OmegaConf.update(result, key, value, force_add=True)
+    before = leaves(configured)
+    for key, value in leaves(config_dict(result)).items():
+        if before.get(key, value) != value:
+            log.info("the weights bring preprocessing.%s=%s", key, value)
     config.preprocessing = result
 
 

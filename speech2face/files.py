@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+FILES = ("face.png", "embedding.npy", "landmarks.csv", "panel.png")  # what a run writes for one input
+
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speech2face.errors import UserError, exists
-from speech2face.results import FILES
+from speech2face.files import FILES
 
 MEDIA = {"speech": ("audio", "video"), "face": ("image",)}
 NOT_MEDIA = ("application/json", "application/pdf")

@@ -38,13 +38,13 @@ def resolve_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UserError(f"device={name}: must be auto, cpu, cuda, cuda:N or mps") from None
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        raise UserError(f"device={name}: must be auto, cpu, cuda, cuda:N or mps")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"device={name}: this machine has {torch.cuda.device_count()} CUDA devices; device=cpu works")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError(f"device={name}: not available on this machine; device=cpu works")
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise UserError(f"device={name}: must be auto, cpu, cuda, cuda:N or mps")
     return device
 
 

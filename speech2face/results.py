@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from speech2face.reconstructor import Reconstruction
 
 COLUMNS = ("input", "sha256", "status", "error", "seconds", "output")
-FILES = ("face.png", "embedding.npy", "landmarks.csv", "panel.png")
 SHEET_FACES = 200  # a contact sheet shows no more
 
 
@@ -28,6 +28,13 @@ def read_results(directory: Path) -> list[dict[str, str]]:
         return []
     with open(file, newline="", encoding="utf-8", errors="surrogateescape") as stream:
         return list(csv.DictReader(stream))
+
+
+def csv_line(values: Iterable[Any]) -> bytes:
+    """One line of a CSV file. File names may hold anything: line ends of either kind are quoted, bytes kept."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\r\n").writerow(values)  # the writer quotes what its own line end is made of
+    return (text.getvalue()[:-2] + "\n").encode(errors="surrogateescape")
 
 
 class Results:
@@ -44,9 +51,7 @@ class Results:
         self._file = os.open(directory / "results.csv", os.O_APPEND | os.O_WRONLY)
 
     def _line(self, row: dict[str, Any]) -> bytes:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\r\n").writerow(row.get(column) for column in self.columns)  # quotes both
-        return (text.getvalue()[:-2] + "\n").encode(errors="surrogateescape")
+        return csv_line(row.get(column) for column in self.columns)
 
     def add(self, row: dict[str, Any]) -> None:
         os.write(self._file, self._line(row))

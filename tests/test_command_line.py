@@ -351,6 +351,9 @@ def test_names_that_no_one_expects(run, tmp_path: Path) -> None:
     assert all((tmp_path / "out" / output / "panel.png").exists() for output in outputs)
     run("audio=clips", *TINY_AST, "resume=out")
     assert record(tmp_path / "out")["counts"]["kept"] == len(names)
+    run("-m", "audio=clips", *TINY_AST, "hydra.sweep.dir=sweep")
+    with open(tmp_path / "sweep" / "comparison.csv", newline="", errors="surrogateescape") as file:
+        assert {Path(row["input"]).stem for row in csv.DictReader(file)} == set(names)
 
 
 def test_face_to_face(run, tmp_path: Path) -> None:

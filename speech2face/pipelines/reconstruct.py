@@ -15,11 +15,11 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from speech2face.compose import PARTS, build_reconstructor, check, locate_parts, settle
+from speech2face.compose import PARTS, build_reconstructor, check, config_dict, locate_parts, settle
 from speech2face.errors import UserError
-from speech2face.files import sha256
+from speech2face.files import FILES, sha256
 from speech2face.inputs import Input, find_inputs
-from speech2face.results import FILES, Results, read_results, write_contact_sheet, write_files
+from speech2face.results import Results, read_results, write_contact_sheet, write_files
 from speech2face.runs import Run, quick_imports
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def reconstruct(config: DictConfig, run: Run, name: str, modality: str, option: 
             run.save(device=str(reconstructor.device), precision=config.precision, seed=config.seed)
             for part, one in weights.items():
                 log.info("%s %s: %s (%s)", part, config.choices[part], one["weights"], one["layout"])
-            log.info("front end: %s", OmegaConf.to_container(config.preprocessing, resolve=True))
+            log.info("front end: %s", config_dict(config.preprocessing))
             return process(run, inputs, kept, reconstructor, executor, config.workers)
         except BaseException:
             executor.shutdown(wait=False, cancel_futures=True)

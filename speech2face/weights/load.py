@@ -140,9 +140,8 @@ def assign(architecture: dict[str, Any], tensors: dict[str, torch.Tensor], path:
             )
     expected, found = _shapes(model.state_dict()), _shapes(tensors)
     counters = [name for name in expected.keys() - found.keys() if name.endswith(".num_batches_tracked")]
-    tensors = tensors | {
-        name: torch.tensor(0) for name in counters
-    }  # older than these counters, which only training uses
+    # Weights may be older than these counters, which only training uses.
+    tensors = tensors | {name: torch.tensor(0) for name in counters}
     found |= dict.fromkeys(counters, ())
     if expected != found:
         raise UserError(f"{path}: does not fit {architecture['_target_']}: {_difference(expected, found)}")
