@@ -29,7 +29,10 @@ class Comparison(Callback):
         labels = job_labels([list(OmegaConf.load(job / ".hydra" / "overrides.yaml")) for job in jobs])
         failed = sum(record["status"] != "finished" for record in records)
         try:
-            compare(directory, jobs, labels, records)
+            if any((job / "metrics.json").exists() for job in jobs):
+                compare_metrics(directory, jobs, labels)
+            else:
+                compare(directory, jobs, labels, records)
         except Exception:  # Hydra would log it in its own way and end with status 0
             log.exception("defect: no comparison")
             failed += 1
@@ -106,6 +109,26 @@ def compare(directory: Path, jobs: list[Path], labels: list[str], records: list[
     if table:
         with atomic(directory / "comparison.png") as partial:
             pictures.sheet(table, labels, title).save(partial, "PNG")
+
+
+def compare_metrics(directory: Path, jobs: list[Path], labels: list[str]) -> None:
+    """Write comparison.csv and comparison.png of evaluations: figures down, jobs across; a failed job's are empty."""
+    from speech2face.evaluation.report import plot_comparison
+
+    files = [job / "metrics.json" for job in jobs]
+    tables = [json.loads(file.read_text())["figures"] if file.exists() else {} for file in files]
+    names = list(dict.fromkeys(name for table in tables for name in table))
+    bounds = ("value", "low", "high")
+    with atomic(directory / "comparison.csv") as partial, open(partial, "wb") as file:
+        columns = [label + ("" if bound == "value" else f" {bound}") for label in labels for bound in bounds]
+        file.write(csv_line(["figure", "chance", "ideal", *columns]))
+        for name in names:
+            row = next(table[name] for table in tables if name in table)
+            found = [table.get(name, {}).get(bound) for table in tables for bound in bounds]
+            numbers = [row["chance"], row["ideal"], *found]
+            file.write(csv_line([name, *(None if number is None else f"{number:.6g}" for number in numbers)]))
+    with atomic(directory / "comparison.png") as partial:
+        plot_comparison(tables, labels).savefig(partial, format="png", dpi=110)
 
 
 def _cell(row: dict[str, str] | None, record: dict[str, Any]) -> str:

@@ -15,15 +15,20 @@ from speech2face.weights.locate import Located, locate
 log = logging.getLogger(__name__)
 CONF = Path(__file__).parents[1] / "conf"
 PARTS = ("encoder", "decoder")
-GROUPS = ("pipeline", "preprocessing", *PARTS)
+GROUPS = ("pipeline", "data", "preprocessing", *PARTS)
 TAKES = {"speech": "a voice", "face": "a photo"}
 
 
 def compose_config(overrides: list[str]) -> DictConfig:
-    """The configuration that `python run.py OVERRIDES` would run."""
+    """The configuration that `python run.py OVERRIDES` would run; within a run, with its -cd directory."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
 
+    sources = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else []
+    users = [source.path for source in sources if source.schema == "file" and Path(source.path) != CONF]
+    if users:
+        overrides = [*overrides, "hydra.searchpath=[" + ",".join(f"'file://{path}'" for path in users) + "]"]
     outer, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # within run.py there is one already
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -43,9 +48,7 @@ def choose(config: DictConfig, choices: dict[str, str]) -> None:
 def check(config: DictConfig) -> None:
     """Refuse numbers that are none, and an encoder of another modality than the pipeline's, naming those that fit."""
     for option, least in (("seed", 0), ("batch_size", 1), ("workers", 1)):
-        value = config[option]
-        if type(value) is not int or not least <= value < 2**63:
-            raise UserError(f"{option}={value}: must be a whole number, at least {least}")
+        check_whole(option, config[option], least)
     wanted, has = config.pipeline.get("modality", config.encoder.modality), config.encoder.modality
     if wanted != has:
         options = sorted(file.stem for file in (CONF / "encoder").glob("*.yaml"))
@@ -54,6 +57,12 @@ def check(config: DictConfig) -> None:
             f"encoder={config.choices.encoder} takes {TAKES[has]}, but pipeline={config.pipeline.name} gives it "
             f"{TAKES[wanted]}; those that fit: {', '.join(fit)}"
         )
+
+
+def check_whole(option: str, value: Any, least: int) -> None:
+    """Raise UserError for what is not a whole number from `least` on."""
+    if type(value) is not int or not least <= value < 2**63:
+        raise UserError(f"{option}={value}: must be a whole number, at least {least}")
 
 
 def locate_parts(config: DictConfig, parts: tuple[str, ...] = PARTS) -> dict[str, Located]:
@@ -160,15 +169,22 @@ def build_reconstructor(
 
     Returns the Reconstructor and the loaded parts by name.
     """
-    from hydra.utils import instantiate
-
     from speech2face.reconstructor import Reconstructor
 
-    parts = {part: load_part(config, part, located[part], overrides) for part in PARTS}
-    untrained = [part for part in PARTS if parts[part].untrained]
-    if untrained:
-        log.warning("UNTRAINED: random weights in the %s; the faces mean nothing", " and the ".join(untrained))
-    settle_preprocessing(config, parts["encoder"].preprocessing, overrides)
+    preprocessing, encoder = build_encoder(config, located["encoder"], overrides)
+    decoder = load_part(config, "decoder", located["decoder"], overrides)
+    parts = {"encoder": encoder, "decoder": decoder}
+    warn_untrained(parts)
+    settings = {"device": str(config.device), "precision": config.precision, "batch_size": config.batch_size}
+    return Reconstructor(preprocessing, encoder.model, decoder.model, stage=stage, **settings), parts
+
+
+def build_encoder(config: DictConfig, located: Located, overrides: list[str]) -> tuple[Any, Any]:
+    """The encoder on its weights, and its front end: returns (preprocessing, loaded encoder)."""
+    from hydra.utils import instantiate
+
+    encoder = load_part(config, "encoder", located, overrides)
+    settle_preprocessing(config, encoder.preprocessing, overrides)
     try:
         preprocessing = instantiate(config.preprocessing)
     except Exception as error:
@@ -176,15 +192,13 @@ def build_reconstructor(
         if isinstance(cause, UserError | TypeError | ValueError):
             raise UserError(str(cause) if isinstance(cause, UserError) else f"preprocessing: {cause}") from None
         raise
-    if preprocessing.modality != config.pipeline.modality:
-        raise UserError(f"preprocessing={config.choices.preprocessing} is not for pipeline={config.pipeline.name}")
-    reconstructor = Reconstructor(
-        preprocessing,
-        parts["encoder"].model,
-        parts["decoder"].model,
-        device=str(config.device),
-        precision=config.precision,
-        batch_size=config.batch_size,
-        stage=stage,
-    )
-    return reconstructor, parts
+    if preprocessing.modality != config.encoder.modality:
+        raise UserError(f"preprocessing={config.choices.preprocessing} is not for encoder={config.choices.encoder}")
+    return preprocessing, encoder
+
+
+def warn_untrained(parts: dict[str, Any]) -> None:
+    """Say which loaded parts have random weights."""
+    untrained = [part for part, loaded in parts.items() if loaded.untrained]
+    if untrained:
+        log.warning("UNTRAINED: random weights in the %s; the faces mean nothing", " and the ".join(untrained))

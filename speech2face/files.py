@@ -1,6 +1,7 @@
 """Files: their hash, and writing them whole."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +11,10 @@ FILES = ("face.png", "embedding.npy", "landmarks.csv", "panel.png")  # what a ru
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal."""
-    digest, buffer = hashlib.sha256(), memoryview(bytearray(1 << 25))  # large: each turn waits for the interpreter
+    digest = hashlib.sha256()
     with open(path, "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        buffer = memoryview(bytearray(min(max(size, 1 << 12), 1 << 25)))  # large: each turn waits for the interpreter
         while count := file.readinto(buffer):
             digest.update(buffer[:count])
     return digest.hexdigest()

@@ -146,16 +146,19 @@ def _describe(preview: dict[str, Any]) -> str:
 
 
 def sheet(
-    rows: Sequence[tuple[str, Sequence[Path | str]]], columns: Sequence[str], title: str, root: Path | None = None
+    rows: Sequence[tuple[str, Sequence[Path | np.ndarray | str]]],
+    columns: Sequence[str],
+    title: str,
+    root: Path | None = None,
 ) -> Image.Image:
-    """A table of faces: rows of (label, cells), a cell being a picture's path or a text where there is none.
+    """A table of faces: rows of (label, cells), a cell being a picture, its path, or a text where there is none.
 
     columns: their headings; none for a contact sheet, where each face has its folder below `root` as its caption.
     """
     cell, low, pad, label = 168, 64, 8, 190 if columns else 0
     count = max(len(cells) for _, cells in rows)
-    heights = [cell if any(isinstance(one, Path) for one in cells) else low for _, cells in rows]
-    tops = np.cumsum([64 if columns else 40] + [height + pad + (0 if columns else 20) for height in heights]).tolist()
+    heights = [cell if any(not isinstance(one, str) for one in cells) else low for _, cells in rows]
+    tops = np.cumsum([64 if columns else 40] + [height + pad + (20 if root else 0) for height in heights]).tolist()
     image = Image.new("RGB", (max(label + count * (cell + pad) + pad, 420), tops[-1] + pad), PAPER)
     draw = ImageDraw.Draw(image)
     _text(draw, (pad, 10), title, 18, width=image.width - 2 * pad)
@@ -166,10 +169,10 @@ def sheet(
             _text(draw, (pad, y + height / 2 - 8), name, 14, width=label - pad)
         for column, content in enumerate(cells):
             x = pad + label + column * (cell + pad)
-            if isinstance(content, Path):
-                with Image.open(content) as face:
+            if not isinstance(content, str):
+                with Image.open(content) if isinstance(content, Path) else Image.fromarray(content) as face:
                     image.paste(face.convert("RGB").resize((cell, cell), Image.Resampling.BICUBIC), (x, y))
-                if root:
+                if root and isinstance(content, Path):
                     _text(draw, (x, y + cell + 2), str(content.parent.relative_to(root)), 12, FAINT, width=cell)
             else:
                 draw.rectangle((x, y, x + cell, y + height), "#f6e7e6")

@@ -1,0 +1,80 @@
+"""Datasets in the project's one layout: who is in them, and which files each person has."""
+
+import csv
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from speech2face.errors import UserError
+
+FOLDERS = {"speech": "audios", "face": "images"}
+
+
+@dataclass
+class Dataset:
+    """A directory of people with recordings and photos.
+
+    traits: by person, the columns of people.csv, `split` among them; of those whom it names.
+    files: by modality ("speech", "face"), by person, paths below root, sorted.
+    landmarks: by path of a photo, (72, 2) float32 x, y in its pixels; of those that prepared/faces.parquet has.
+    """
+
+    root: Path
+    traits: dict[str, dict[str, str]] = field(default_factory=dict)
+    files: dict[str, dict[str, list[str]]] = field(default_factory=lambda: {name: {} for name in FOLDERS})
+    landmarks: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def split(self, name: str) -> list[str]:
+        """People of a split who have a photo, sorted; "all", and "test" where no person has a split: everybody."""
+        known = any(traits.get("split") for traits in self.traits.values())
+        everybody = name == "all" or (name == "test" and not known)
+        people = sorted(self.files["face"])
+        return [person for person in people if everybody or self.traits.get(person, {}).get("split") == name]
+
+
+def read_dataset(root: str | Path) -> Dataset:
+    """Read the layout below `root`. Raises UserError where there is no such directory or nobody in it."""
+    dataset = Dataset(Path(root).expanduser())
+    if not dataset.root.is_dir():
+        raise UserError(f"data.root={root}: no such directory")
+    table = dataset.root / "people.csv"
+    if table.exists():
+        with open(table, newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
+            reader = csv.DictReader(stream)
+            if "person" not in (reader.fieldnames or ()):
+                raise UserError(f"{table}: needs a column `person`")
+            dataset.traits = {row["person"]: row for row in reader}
+    for entry in sorted(os.scandir(dataset.root), key=lambda entry: entry.name):
+        if entry.is_dir() and not entry.name.startswith(".") and entry.name != "prepared":
+            for modality, folder in FOLDERS.items():
+                if files := sorted(_files(dataset.root, f"{entry.name}/{folder}")):
+                    dataset.files[modality][entry.name] = files
+    if not any(dataset.files.values()):
+        raise UserError(f"data.root={root}: no <person>/audios or <person>/images with files there")
+    faces = dataset.root / "prepared" / "faces.parquet"
+    if faces.exists():
+        dataset.landmarks = _landmarks(faces)
+    return dataset
+
+
+def _files(root: Path, folder: str) -> Iterator[str]:
+    for directory, subfolders, files in os.walk(root / folder):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        for name in files:
+            if not name.startswith("."):
+                yield os.path.relpath(os.path.join(directory, name), root)
+
+
+def _landmarks(file: Path) -> dict[str, np.ndarray]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(file, columns=["path", "landmarks"]).drop_null()
+        values = table["landmarks"].combine_chunks().flatten().to_numpy().reshape(-1, 72, 2)
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise UserError(f"{file}: not a table of faces ({' '.join(str(error).split())})") from None
+    return dict(zip(table["path"].to_pylist(), values, strict=True))

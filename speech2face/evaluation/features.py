@@ -1,0 +1,179 @@
+"""Features of many files, encoded once: kept by what is in a file and by what encodes it."""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from speech2face.errors import UserError
+from speech2face.files import sha256
+from speech2face.pipelines.reconstruct import ahead
+from speech2face.reconstructor import Reconstructor
+
+WIDTH = 4096
+
+
+class Features:
+    """Rows of a memory-mapped array, read when they are indexed: (n, 4096) float32."""
+
+    ndim = 2
+
+    def __init__(self, array: np.ndarray, rows: Sequence[int]) -> None:
+        self.array, self.rows = array, np.asarray(rows, np.int64)
+        self.shape = (len(self.rows), array.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return self.array[self.rows[index]]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+
+class Cache:
+    """Features on disk: one file of rows, one of their SHA-256, both only ever appended to, by one process at a time.
+
+    directory: of all encoders. what: everything that a feature depends on besides the file: a dictionary of plain data.
+    """
+
+    def __init__(self, directory: Path, what: dict[str, Any]) -> None:
+        text = json.dumps(what, sort_keys=True, default=str)
+        self.folder = directory / hashlib.sha256(text.encode()).hexdigest()[:24]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "what.json").write_text(text + "\n")
+        for name in ("features.f32", "sha256.txt"):
+            open(self.folder / name, "a").close()
+        self.rows: dict[str, int] = {}
+        self._read()
+
+    def _read(self) -> None:
+        """Rows that are there whole: a killed process may have left a part of the last ones."""
+        digests = (self.folder / "sha256.txt").read_text().split("\n")[:-1]
+        count = min(len(digests), (self.folder / "features.f32").stat().st_size // (4 * WIDTH))
+        self.rows = {digest: row for row, digest in enumerate(digests[:count])}
+        self.count = count
+
+    def add(self, digests: Sequence[str], features: np.ndarray) -> None:
+        """Keep (n, 4096) float32 features of files by their SHA-256."""
+        with open(self.folder / "sha256.txt", "r+") as index, open(self.folder / "features.f32", "r+b") as data:
+            fcntl.flock(index, fcntl.LOCK_EX)
+            self._read()
+            index.truncate(65 * self.count)
+            data.truncate(4 * WIDTH * self.count)
+            data.seek(0, os.SEEK_END)
+            data.write(np.ascontiguousarray(features, np.float32))
+            data.flush()
+            index.seek(0, os.SEEK_END)
+            index.write("".join(f"{digest}\n" for digest in digests))
+        self._read()
+
+    def __getitem__(self, digests: Sequence[str]) -> Features:
+        shape = (self.count, WIDTH)
+        array = np.memmap(self.folder / "features.f32", np.float32, "r", shape=shape) if self.count else np.zeros(shape)
+        return Features(array, [self.rows[digest] for digest in digests])
+
+
+@dataclass
+class Encoded:
+    """Files that have features, by path their SHA-256; and those that could not be read, by path the reason."""
+
+    cache: Cache
+    digests: dict[str, str]
+    errors: dict[str, str]
+
+    def of(self, paths: Sequence[str]) -> Features:
+        return self.cache[[self.digests[path] for path in paths]]
+
+
+def encode(
+    root: Path,
+    paths: Sequence[str],
+    reconstructor: Reconstructor,
+    preprocessing: dict[str, Any],
+    directory: Path,
+    workers: int,
+    name: str,
+) -> Encoded:
+    """Bring the features of files below `root` into the cache in `directory`: those that are not there yet.
+
+    preprocessing: as configured, for the cache to tell front ends apart. workers: threads that read files meanwhile.
+    """
+    what = {
+        "weights": weights_digest(reconstructor.encoder),
+        "architecture": repr(reconstructor.encoder),
+        "preprocessing": preprocessing,
+        "precision": str(reconstructor.dtype),
+        "device": reconstructor.device.type,
+    }
+    cache, errors = Cache(directory, what), {}
+    paths = list(dict.fromkeys(paths))
+
+    def digest(path: str) -> str | None:
+        try:
+            return sha256(root / path)
+        except OSError as error:
+            errors[path] = error.strerror or str(error)
+            return None
+
+    def prepare(path: str) -> torch.Tensor | None:
+        try:
+            return reconstructor.preprocessing(root / path).features
+        except UserError as error:
+            errors[path] = str(error).removeprefix(f"{root / path}: ")
+        except Exception as error:  # one file must not stop the others, whatever a decoder makes of it
+            errors[path] = f"could not be prepared ({type(error).__name__}: {' '.join(str(error).split())})"
+        return None
+
+    with ThreadPoolExecutor(workers) as executor:
+        found = tqdm(executor.map(digest, paths), f"reading {name}", len(paths), unit="file", delay=2)
+        digests = {path: one for path, one in zip(paths, found, strict=True) if one}
+        missing = {one: path for path, one in digests.items() if one not in cache.rows}
+        prepared = ahead(executor, lambda item: (item[0], prepare(item[1])), missing.items(), 4 * workers)
+        good = (
+            (one, features)
+            for one, features in tqdm(prepared, f"encoding {name}", len(missing), unit="file")
+            if features is not None
+        )
+        for batch in batches(good, max(16, reconstructor.batch_size)):
+            embeddings = reconstructor.encode([features for _, features in batch]).cpu().numpy()
+            if not np.isfinite(embeddings).all():
+                raise UserError(
+                    f"{name}: features that are not finite: damaged weights, or a precision too low for them"
+                )
+            cache.add([one for one, _ in batch], embeddings)
+    for path, one in digests.items():
+        if one not in cache.rows and path not in errors:  # of two files with the same content, one was tried
+            errors[path] = errors[missing[one]]
+    return Encoded(cache, {path: one for path, one in digests.items() if one in cache.rows}, errors)
+
+
+def batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Lists of `size` items, the last of what is left."""
+    batch = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def weights_digest(model: torch.nn.Module) -> str:
+    """SHA-256 of a network's tensors, by name."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,0 +1,141 @@
+"""Uncertainty of a figure: bootstrap over people, and the level that chance reaches.
+
+Several clips of one person are not independent, so people are drawn, not clips: the cluster bootstrap of Davison and
+Hinkley, "Bootstrap Methods and their Application" (1997), section 3.8, with percentile intervals.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+# (b, n) weights of n rows in b resamples -> (b,) values
+Statistic = Callable[[np.ndarray], np.ndarray]
+BLOCK = 2**22  # weights in memory at once
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A value and the bounds of its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def bootstrap(statistic: Statistic, people: np.ndarray, samples: int = 1000, seed: int = 0) -> Figure:
+    """Value of a statistic of n rows, and the 95% percentile interval from resampling people with replacement.
+
+    statistic: takes weights (b, n), how often each of b resamples has each row, and returns (b,); `mean`, `median`,
+    `correlation`, `r_squared` and `balanced_accuracy` below make one. people: (n,) whose row it is, any type.
+    Resamples in which the statistic is undefined (NaN) are left out. Raises ValueError without rows.
+    """
+    names, person = np.unique(people, return_inverse=True)
+    if not len(names):
+        raise ValueError("no rows to bootstrap")
+    generator = np.random.default_rng(seed)
+    value = float(statistic(np.ones((1, len(person))))[0])
+    step = max(1, BLOCK // len(person))
+    drawn = []
+    for start in range(0, samples, step):
+        size = min(step, samples - start)
+        draws = generator.integers(0, len(names), (size, len(names))) + len(names) * np.arange(size)[:, None]
+        counts = np.bincount(draws.ravel(), minlength=size * len(names)).reshape(size, len(names))
+        drawn.append(statistic(counts[:, person].astype(np.float64)))
+    values = np.concatenate(drawn)
+    values = values[~np.isnan(values)]
+    if np.isnan(value) or not len(values):
+        return Figure(value, np.nan, np.nan)
+    return Figure(value, *(float(bound) for bound in np.percentile(values, (2.5, 97.5))))
+
+
+def permuted(
+    statistic: Callable[[np.ndarray], float], people: np.ndarray, permutations: int = 100, seed: int = 0
+) -> float:
+    """Chance level of a paired figure: its mean when the prediction of one person meets the truth of another.
+
+    statistic: takes rows (n,) and returns the figure of prediction i against truth rows[i]. people: (n,). Each time the
+    people are permuted as a whole, and a person's rows meet those of the other in turn, so that the clips of one person
+    stay together; a person may meet themselves, as by chance.
+    """
+    names, person, counts = np.unique(people, return_inverse=True, return_counts=True)
+    order = np.argsort(person, kind="stable")
+    first = np.cumsum(counts) - counts
+    turn = np.empty(len(person), np.int64)
+    turn[order] = np.arange(len(person)) - first[person[order]]
+    generator = np.random.default_rng(seed)
+    figures = []
+    for _ in range(permutations):
+        other = generator.permutation(len(names))[person]
+        figures.append(statistic(order[first[other] + turn % counts[other]]))
+    return float(np.mean(figures))
+
+
+def mean(values: np.ndarray) -> Statistic:
+    """Mean of (n,) values: recall, accuracy and mean absolute error are means of the rows' own."""
+    values = np.asarray(values, np.float64)
+    return lambda weights: weights @ values / weights.sum(1)
+
+
+def median(values: np.ndarray) -> Statistic:
+    """Median of (n,) values, half-way between the middle two where their number is even."""
+    order = np.argsort(values)
+    ordered = np.asarray(values, np.float64)[order]
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        reached = weights[:, order].cumsum(1)
+        half = reached[:, -1:] / 2
+        return (ordered[(reached >= half).argmax(1)] + ordered[(reached > half).argmax(1)]) / 2
+
+    return statistic
+
+
+def correlation(x: np.ndarray, y: np.ndarray) -> Statistic:
+    """Pearson's correlation of two (n,) arrays, -1..1; NaN where one of them is constant."""
+    x, y = _centered(x), _centered(y)
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        sums = weights @ np.stack([x, y, x * x, y * y, x * y], 1) / weights.sum(1, keepdims=True)
+        mx, my, xx, yy, xy = sums.T
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return (xy - mx * my) / np.sqrt(_variance(xx, mx) * _variance(yy, my))
+
+    return statistic
+
+
+def r_squared(truth: np.ndarray, predicted: np.ndarray) -> Statistic:
+    """Share of the variance of (n,) truth that the prediction explains, at most 1; NaN where the truth is constant."""
+    squares = (np.asarray(truth, np.float64) - predicted) ** 2
+    truth = _centered(truth)
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        error, m, square = (weights @ np.stack([squares, truth, truth**2], 1) / weights.sum(1, keepdims=True)).T
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return 1 - error / _variance(square, m)
+
+    return statistic
+
+
+def balanced_accuracy(truth: np.ndarray, predicted: np.ndarray) -> Statistic:
+    """Mean over the classes of truth (n,) of the share recognised, 0..1; a class that a resample lacks is left out."""
+    truth = np.asarray(truth)
+    member = (truth[:, None] == np.unique(truth)).astype(np.float64)
+    right = member * (truth == predicted)[:, None]
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore"):
+            return np.nanmean((weights @ right) / (weights @ member), axis=1)
+
+    return statistic
+
+
+def _centered(values: np.ndarray) -> np.ndarray:
+    """Values less the first of them: exactly zero for a constant, and without the cancellation of a large mean."""
+    values = np.asarray(values, np.float64)
+    return values - values[0]
+
+
+def _variance(square: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Variance from the means of squares and of values, NaN where it is rounding and nothing more."""
+    variance = square - mean**2
+    return np.where(variance > 1e-12 * square, variance, np.nan)

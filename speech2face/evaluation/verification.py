@@ -1,0 +1,111 @@
+"""Speaker verification: does an embedding know who speaks? Scores of pairs of clips, and their equal error rate."""
+
+import numpy as np
+
+from speech2face.evaluation.statistics import Statistic
+
+PAIRS = 4096  # pairs scored at once
+
+
+def equal_error_rate(genuine: np.ndarray, impostor: np.ndarray) -> float:
+    """Error rate at which as many impostors are accepted as genuine pairs are refused, 0..1; 0.5 is chance.
+
+    genuine, impostor: similarity scores of pairs of one person and of two, 1-D. The crossing is found on the straight
+    lines between the points of the receiver operating characteristic. Raises ValueError where one has no or NaN scores.
+    """
+    if not len(genuine) or not len(impostor):
+        raise ValueError("an equal error rate needs scores of both kinds")
+    genuine, impostor = np.sort(genuine), np.sort(impostor)
+    if np.isnan(genuine[-1]) or np.isnan(impostor[-1]):
+        raise ValueError("scores must be numbers")
+    thresholds = np.append(np.unique(np.concatenate([genuine, impostor])), np.inf)  # scores from it on are accepted
+    refused = np.searchsorted(genuine, thresholds) / len(genuine)
+    accepted = 1 - np.searchsorted(impostor, thresholds) / len(impostor)
+    excess = refused - accepted  # rises from -1 to 1
+    i = int(np.argmax(excess >= 0))
+    share = excess[i] / (excess[i] - excess[i - 1])
+    return float(refused[i] + share * (refused[i - 1] - refused[i]))
+
+
+def speaker_scores(
+    embeddings: np.ndarray, people: np.ndarray, max_impostors: int = 1_000_000, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines (genuine, impostor) of all pairs of clips of one person, and of a sample of pairs of two people.
+
+    embeddings: (n, d), maybe memory-mapped; people: (n,) who speaks, any type. Impostor pairs are all of them where
+    they are no more than max_impostors, else that many drawn with replacement, from `seed`. Both 1-D float32.
+    Memory is that of the scores and their pairs. Raises ValueError where either kind has no pair.
+    """
+    genuine, impostor = speaker_pairs(people, max_impostors, seed)
+    return _cosines(embeddings, *genuine), _cosines(embeddings, *impostor)
+
+
+def speaker_pairs(people: np.ndarray, max_impostors: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (2, genuine) of all pairs of one person's clips and (2, impostors) of pairs of two people's."""
+    _, person, counts = np.unique(people, return_inverse=True, return_counts=True)
+    n = len(person)
+    different = (n * n - int((counts.astype(np.int64) ** 2).sum())) // 2
+    if different == 0 or counts.max() < 2:
+        raise ValueError("speaker verification needs two people, and two clips of one of them")
+    clips = np.split(np.argsort(person, kind="stable"), np.cumsum(counts)[:-1])
+    genuine = np.concatenate([own[np.stack(np.triu_indices(len(own), 1))] for own in clips], axis=1)
+    if different <= max_impostors:
+        ordered, ends = np.concatenate(clips), np.cumsum(counts)[person[np.concatenate(clips)]]
+        impostor = np.concatenate([_against(ordered[i], ordered[end:]) for i, end in enumerate(ends)], axis=1)
+    else:
+        generator = np.random.default_rng(seed)
+        impostor = np.empty((2, 0), np.int64)
+        while impostor.shape[1] < max_impostors:
+            pairs = generator.integers(0, n, (2, max_impostors))
+            impostor = np.concatenate([impostor, pairs[:, person[pairs[0]] != person[pairs[1]]]], axis=1)
+        impostor = impostor[:, :max_impostors]
+    return genuine, impostor
+
+
+def _against(one: int, others: np.ndarray) -> np.ndarray:
+    return np.stack([np.full(len(others), one), others])
+
+
+def _cosines(embeddings: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    scores = np.empty(len(left), np.float32)
+    for start in range(0, len(left), PAIRS):
+        part = slice(start, start + PAIRS)
+        a, b = (np.asarray(embeddings[side[part]], np.float32) for side in (left, right))
+        lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+        scores[part] = np.einsum("ij,ij->i", a, b) / np.where(lengths > 0, lengths, 1)
+    return scores
+
+
+def error_rate(embeddings: np.ndarray, people: np.ndarray, max_impostors: int = 20_000, seed: int = 0) -> Statistic:
+    """The equal error rate of (n, d) embeddings as a statistic of their weights (b, n), for `bootstrap`.
+
+    A pair weighs what its two people do: a genuine one as much as its person, an impostor one the product.
+    """
+    genuine, impostor = speaker_pairs(people, max_impostors, seed)
+    pairs = np.concatenate([genuine, impostor], axis=1)
+    scores = _cosines(embeddings, *pairs)
+    order = np.argsort(scores)
+    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)  # equal scores are refused together
+    left, right = pairs[:, order]
+    same = order < genuine.shape[1]
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        rates = []
+        for row in weights:
+            refused = np.cumsum(np.where(same, row[left], 0))[ends]
+            impostors = np.cumsum(np.where(same, 0, row[left] * row[right]))[ends]
+            if not refused[-1] or not impostors[-1]:
+                rates.append(np.nan)
+                continue
+            rates.append(_crossing(refused / refused[-1], 1 - impostors / impostors[-1]))
+        return np.array(rates)
+
+    return statistic
+
+
+def _crossing(refused: np.ndarray, accepted: np.ndarray) -> float:
+    """Where the share refused, which rises from 0, meets the share accepted, which falls from 1, on straight lines."""
+    refused, accepted = np.append(0, refused), np.append(1, accepted)
+    i = int(np.argmax(refused >= accepted))
+    before, after = accepted[i - 1] - refused[i - 1], refused[i] - accepted[i]
+    return float(refused[i - 1] + (refused[i] - refused[i - 1]) * before / (before + after))

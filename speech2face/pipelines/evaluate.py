@@ -1,0 +1,187 @@
+"""`pipeline=evaluate`: what an encoder hears (or sees) of faces, on any dataset in the project's layout."""
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from speech2face.compose import (
+    build_encoder,
+    check,
+    check_whole,
+    compose_config,
+    config_dict,
+    load_part,
+    locate_parts,
+    settle,
+    warn_untrained,
+)
+from speech2face.dataset import FOLDERS, Dataset, read_dataset
+from speech2face.errors import UserError
+from speech2face.results import Results
+from speech2face.runs import Run, quick_imports
+from speech2face.weights.locate import locate
+
+log = logging.getLogger(__name__)
+FACE = ("encoder", "preprocessing", "from_weights", "choices")  # of pipeline=face, what tells how a face is seen
+
+
+def evaluate(config: DictConfig, run: Run, name: str, **options: Any) -> int:
+    """Evaluate config.encoder on config.data.root: metrics, tables, plots, a gallery. Returns 1 if a file failed.
+
+    options: see conf/pipeline/evaluate.yaml.
+    """
+    if run.earlier is not None:
+        raise UserError(
+            "pipeline=evaluate needs no resume: what was encoded is kept, the same command goes on from there"
+        )
+    check(config)
+    if config.data.root is None:
+        raise UserError("pipeline=evaluate needs data.root= a dataset: <person>/audios, <person>/images, people.csv")
+    for option, least in (("clips", 1), ("train_people", 0), ("train_photos", 1), ("pictures", 1), ("samples", 20)):
+        check_whole(f"pipeline.{option}", options[option], least)
+    for size in options["gallery_sizes"]:
+        check_whole("pipeline.gallery_sizes", size, 2)
+    face_config = see_faces(config)
+    located = locate_parts(config)
+    located_face = locate("face", config.face.encoder, face_config.encoder.weights)
+    with run.stage("read"):
+        dataset = read_dataset(config.data.root)
+    chosen = choose_files(dataset, config.encoder.modality, options)
+    with quick_imports():
+        import torch  # noqa: F401
+    run.stages["import"] = time.perf_counter() - run.started
+    from speech2face.evaluation.evaluation import evaluate as measure
+    from speech2face.evaluation.features import encode
+    from speech2face.evaluation.report import HEADLINES, write_report
+    from speech2face.reconstructor import Reconstructor
+
+    with run.stage("load"):
+        preprocessing, encoder = build_encoder(config, located["encoder"], run.overrides)
+        face_overrides = [f"encoder.weights={config.face.weights}", *map(str, config.face.overrides)]
+        face_preprocessing, face_encoder = build_encoder(face_config, located_face, face_overrides)
+        decoder = load_part(config, "decoder", located["decoder"], run.overrides)
+        parts = {"encoder": encoder, "face encoder": face_encoder, "decoder": decoder}
+        warn_untrained(parts)
+        how = {"device": str(config.device), "precision": config.precision, "batch_size": config.batch_size}
+        listener = Reconstructor(preprocessing, encoder.model, decoder.model, **how)
+        face = Reconstructor(face_preprocessing, face_encoder.model, decoder.model, **how)
+    settle(config, located)
+    settle(face_config, {"encoder": located_face})
+    config.data.root = str(dataset.root.absolute())
+    config.face.effective = {key: face_config[key] for key in FACE}
+    run.record["weights"] = {
+        part: {
+            "choice": choice,
+            "weights": one.weights,
+            "layout": parts[part].layout,
+            "untrained": parts[part].untrained,
+        }
+        for part, choice, one in (
+            ("encoder", config.choices.encoder, located["encoder"]),
+            ("face encoder", face_config.choices.encoder, located_face),
+            ("decoder", config.choices.decoder, located["decoder"]),
+        )
+    }
+    run.save_config(config)
+    run.save(device=str(listener.device), precision=config.precision, seed=config.seed)
+    with run.stage("encode"):
+        cache = Path(options["cache"]).expanduser()
+        see = config_dict(face_config.preprocessing)
+        photos = encode(
+            dataset.root, [*chosen["gallery"], *chosen["train"]], face, see, cache, config.workers, "photos"
+        )
+        hear = config_dict(config.preprocessing)
+        queries = encode(dataset.root, list(chosen["queries"]), listener, hear, cache, config.workers, "queries")
+    errors = photos.errors | queries.errors
+    write_results(run, dataset.root, errors)
+    material = gather(dataset, chosen, photos, queries)
+    about = {"people": len(material.people), "queries": len(material.queries), "training photos": len(material.train)}
+    about["failed"] = len(errors)
+    run.save(counts=about)
+    with run.stage("measure"):
+        evaluation = measure(material, listener, face, options, config.seed)
+    with run.stage("report"):
+        untrained = [part for part, loaded in parts.items() if loaded.untrained]
+        figures = write_report(run.directory, material, evaluation, about, untrained)
+    for figure, row in figures.items():
+        if figure.startswith(HEADLINES):
+            ideal = "" if row["ideal"] is None else f"  ideal {row['ideal']:.3f}"
+            bounds = "" if row["low"] is None else f"  [{row['low']:.3f}, {row['high']:.3f}]"
+            log.info("%-36s %9.3f%s  chance %.3f%s", figure, row["value"], bounds, row["chance"], ideal)
+    log.info("%s: %s", ", ".join(f"{count} {what}" for what, count in about.items()), run.directory)
+    return int(bool(errors))
+
+
+def gather(dataset: Dataset, chosen: dict[str, dict[str, str]], photos: Any, queries: Any) -> Any:
+    """The files that have features, with the people that they are of."""
+    import numpy as np
+
+    from speech2face.evaluation.evaluation import Material
+
+    good = {what: [path for path in chosen[what] if path in photos.digests] for what in ("gallery", "train")}
+    people = [chosen["gallery"][path] for path in good["gallery"]]
+    row = {person: i for i, person in enumerate(people)}
+    asked = [path for path, person in chosen["queries"].items() if path in queries.digests and person in row]
+    if len(people) < 2 or not asked:
+        raise UserError(f"data.root={dataset.root}: too few files could be read; results.csv has the reasons")
+    return Material(
+        dataset=dataset,
+        people=people,
+        photos=good["gallery"],
+        gallery=photos.of(good["gallery"]),
+        queries=asked,
+        features=queries.of(asked),
+        rows=np.array([row[chosen["queries"][path]] for path in asked]),
+        train=[chosen["train"][path] for path in good["train"]],
+        train_features=photos.of(good["train"]),
+    )
+
+
+def see_faces(config: DictConfig) -> DictConfig:
+    """The face pipeline's configuration that config.face describes; in a run that is repeated, as it was settled."""
+    face = config.face
+    if face.effective:
+        seeing = compose_config(["pipeline=face"])
+        for key in FACE:
+            seeing[key] = face.effective[key]
+        return seeing
+    overrides = ["pipeline=face", f"encoder={face.encoder}", *map(str, face.overrides)]
+    seeing = compose_config(overrides)
+    seeing.encoder.weights = face.weights
+    seeing.seed = config.seed
+    check(seeing)
+    return seeing
+
+
+def choose_files(dataset: Dataset, modality: str, options: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Which files are looked at, each with its person: photos of the gallery and of training, and queries.
+
+    A person's first photo is in the gallery; queries are the recordings, or the other photos for a face encoder.
+    """
+    people, training = dataset.split(options["split"]), dataset.split("train")[: options["train_people"]]
+    gallery = {dataset.files["face"][person][0]: person for person in people}
+    train = {photo: person for person in training for photo in dataset.files["face"][person][: options["train_photos"]]}
+    first = int(modality == "face")
+    queries = {
+        file: person
+        for person in people
+        for file in dataset.files[modality].get(person, [])[first : first + options["clips"]]
+    }
+    if len(gallery) < 2 or not queries:
+        raise UserError(
+            f"data.root={dataset.root}: {len(people)} people of split {options['split']} with a photo, and "
+            f"{len(queries)} files to compare in their {FOLDERS[modality]}; an evaluation needs two people, and one"
+        )
+    return {"gallery": gallery, "train": train, "queries": queries}
+
+
+def write_results(run: Run, root: Path, errors: dict[str, str]) -> None:
+    """results.csv: a row of every file that failed."""
+    results = Results(run.directory, (), [])
+    for path, error in errors.items():
+        results.add({"input": str(root / path), "status": "failed", "error": error})
+        log.error("failed: %s: %s", root / path, error)
+    results.close()

@@ -1,0 +1,146 @@
+"""`pipeline=talkers`: a dataset of simulated people, in the layout that training and evaluation read."""
+
+import json
+import logging
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from speech2face import pictures
+from speech2face.compose import check, check_whole
+from speech2face.errors import UserError
+from speech2face.files import atomic
+from speech2face.results import csv_line
+from speech2face.runs import Run, lock
+
+log = logging.getLogger(__name__)
+CHUNK = 8  # people that a process writes at a time
+SHOWN = 64  # people on the contact sheet
+
+
+def talkers(config: DictConfig, run: Run, name: str) -> int:
+    """Write data.people simulated people of `seed` to data.root; those that are there are kept. Returns 0."""
+    if run.earlier is not None:
+        raise UserError("pipeline=talkers needs no resume: the same command goes on where data.root is not complete")
+    check(config)
+    data = config.data
+    if data.root is None:
+        raise UserError("pipeline=talkers needs data.root= a directory to write the dataset to")
+    for option, least in (("people", 1), ("clips", 0), ("photos", 0)):
+        check_whole(f"data.{option}", data[option], least)
+    if not isinstance(data.seconds, int | float) or not 0.5 <= data.seconds <= 600:
+        raise UserError(f"data.seconds={data.seconds}: must be a number from 0.5 to 600")
+    root = Path(str(data.root)).expanduser()
+    root.mkdir(parents=True, exist_ok=True)
+    lock(root)
+    made_of = {"seed": config.seed, "clips": data.clips, "photos": data.photos, "seconds": data.seconds}
+    claim(root, made_of)
+    with run.stage("write"):
+        faces, clips = write(root, data.people, config.workers, made_of)
+    with run.stage("tables"):
+        people = [drawn for start in range(0, data.people, CHUNK) for drawn in draw(config.seed, start, data.people)]
+        write_tables(root, people, faces, clips)
+        if data.photos:
+            shown = [root / person.name / "images" / "00.png" for person in people[:SHOWN]]
+            title = f"{len(people)} people" + f", the first {SHOWN} shown" * (len(people) > SHOWN)
+            with atomic(run.directory / "contact_sheet.png") as partial:
+                pictures.sheet([("", shown[i : i + 8]) for i in range(0, len(shown), 8)], (), title).save(
+                    partial, "PNG"
+                )
+    seconds = sum(row["seconds"] for row in clips)
+    run.record["counts"] = {"people": len(people), "photos": len(faces), "clips": len(clips), "speech_seconds": seconds}
+    run.save(seed=config.seed)
+    log.info("%d people, %d photos, %.1f h of speech: %s", len(people), len(faces), seconds / 3600, root)
+    return 0
+
+
+def claim(root: Path, made_of: dict[str, Any]) -> None:
+    """Note what the dataset is made of. Raises UserError where `root` has another, or anything else."""
+    note = root / "talkers.json"
+    if not note.exists():
+        if any(not file.name.startswith(".") for file in root.iterdir()):
+            raise UserError(f"data.root={root}: not empty, and not a dataset of talkers; give another directory")
+        with atomic(note) as partial:
+            partial.write_text(json.dumps(made_of) + "\n")
+    there = json.loads(note.read_text())
+    for key, value in made_of.items():
+        if there.get(key) != value:
+            option = key if key == "seed" else f"data.{key}"
+            raise UserError(f"data.root={root}: made with {option}={there.get(key)}; go on with that, or elsewhere")
+
+
+def draw(seed: int, start: int, people: int) -> list[Any]:
+    """The people of one chunk."""
+    from speech2face.talkers.traits import draw_person
+
+    return [draw_person(seed, index) for index in range(start, min(start + CHUNK, people))]
+
+
+def write(root: Path, people: int, workers: int, made_of: dict[str, Any]) -> tuple[list[Any], list[Any]]:
+    """Write everyone who is missing, on `workers` processes; rows of all photos and all recordings, in order."""
+    faces: list[dict[str, Any]] = []
+    clips: list[dict[str, Any]] = []
+    starts = range(0, people, CHUNK)
+    context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
+    with ProcessPoolExecutor(workers, context, initializer=alone) as executor, tqdm(total=people, unit="person") as bar:
+        try:
+            jobs = [executor.submit(write_chunk, root, start, people, made_of) for start in starts]
+            for start, job in zip(starts, jobs, strict=True):
+                photo_rows, clip_rows = job.result()
+                faces += photo_rows
+                clips += clip_rows
+                bar.update(min(CHUNK, people - start))
+        except BrokenProcessPool:
+            raise UserError("a process was killed, perhaps for lack of memory; the same command goes on") from None
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
+    return faces, clips
+
+
+def alone() -> None:
+    """In a process among others: one thread each; the keyboard's interrupt is for the first process to hear."""
+    import signal
+
+    import torch
+
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def write_chunk(root: Path, start: int, people: int, made_of: dict[str, Any]) -> tuple[list[Any], list[Any]]:
+    """Write the missing people of one chunk; rows of the photos and of the recordings of all of it."""
+    from speech2face.talkers import population
+
+    chunk = draw(made_of["seed"], start, people)
+    missing = [person for person in chunk if not (root / person.name).exists()]
+    clips, photos, seconds = (made_of[key] for key in ("clips", "photos", "seconds"))
+    if missing:
+        population.write_people(root, missing, clips, photos, seconds)
+    return population.photo_rows(root, chunk, photos), population.clip_rows(root, chunk, clips, seconds)
+
+
+def write_tables(root: Path, people: list[Any], faces: list[dict[str, Any]], clips: list[dict[str, Any]]) -> None:
+    """people.csv, prepared/faces.parquet and prepared/clips.parquet."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (root / "prepared").mkdir(exist_ok=True)
+    text = {key: pa.string() for key in ("person", "split", "path", "sha256")}
+    schemas = {
+        "faces": pa.schema(text | {"landmarks": pa.list_(pa.float32(), 144)}),
+        "clips": pa.schema(text | {"seconds": pa.float64(), "text": pa.string()}),
+    }
+    for name, rows in (("faces", faces), ("clips", clips)):
+        with atomic(root / "prepared" / f"{name}.parquet") as partial:
+            pq.write_table(pa.Table.from_pylist(rows, schemas[name]), partial)
+    with atomic(root / "people.csv") as partial, open(partial, "wb") as file:
+        columns = ["person", "split", *people[0].traits]
+        file.write(csv_line(columns))
+        for person in people:
+            file.write(csv_line([person.name, person.split, *person.traits.values()]))

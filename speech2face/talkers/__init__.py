@@ -1,0 +1,1 @@
+"""Simulated people, each with a voice and a face that share a known cause."""

@@ -1,0 +1,247 @@
+"""Simulated people through the command line: their dataset, and what an evaluation says of encoders on it."""
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from conftest import ROOT
+from people import fit
+from PIL import Image
+
+PEOPLE = 240
+TALKERS = ["pipeline=talkers", f"data.people={PEOPLE}", "data.clips=2", "data.photos=2", "data.seconds=2"]
+RANDOM = ["encoder=ast_tiny", "encoder.model.depth=1", "encoder.weights=random", "preprocessing.window_seconds=2"]
+UNTRAINED = [*RANDOM, "decoder.weights=random"]
+KNOWING = ["decoder=drawn", "decoder.weights=decoder.pt", "face.encoder=seen", "face.weights=encoder.pt"]
+
+
+def tree(root: Path) -> dict[str, str]:
+    files = sorted(file for file in root.rglob("*") if file.is_file())
+    return {str(file.relative_to(root)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def read(table: Path) -> list[dict[str, str]]:
+    with open(table, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+SEE = 'face.overrides=["preprocessing.crop=none"]'
+
+
+@pytest.fixture(scope="module")
+def population(tmp_path_factory) -> Path:
+    """A dataset of simulated people, half of them for testing."""
+    folder = tmp_path_factory.mktemp("population")
+    subprocess.run([sys.executable, ROOT / "run.py", *TALKERS, "data.root=people"], cwd=folder, check=True)
+    rows = read(folder / "people" / "people.csv")
+    for i, row in enumerate(rows):
+        row["split"] = "train" if i % 2 else "test"
+    with open(folder / "people" / "people.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder / "people"
+
+
+@pytest.fixture(scope="module")
+def home(population) -> Path:
+    """Where evaluations are run: with a face encoder and a decoder that know something, as a user would add them."""
+    folder = population.parent
+    for group, target in (("encoder", "Seen"), ("decoder", "Drawn")):
+        (folder / "conf" / group).mkdir(parents=True)
+        text = {"weights": None, "model": {"_target_": f"people.{target}"}}
+        if group == "encoder":
+            text |= {"modality": "face", "defaults": [{"override /preprocessing@_global_.preprocessing": "image"}]}
+        (folder / "conf" / group / f"{target.lower()}.yaml").write_text(yaml.safe_dump(text))
+    fit(population, folder / "encoder.pt", folder / "decoder.pt")
+    return folder
+
+
+@pytest.fixture
+def evaluate(run, home):
+    """`python run.py pipeline=evaluate ARGUMENTS` there."""
+
+    def call(*arguments: str, **options):
+        own = [*options.pop("first", ()), "-cd", "conf", "pipeline=evaluate", "data.root=people", *KNOWING, SEE]
+        return run(*own, *arguments, cwd=home, env={"PYTHONPATH": str(ROOT / "tests")}, **options)
+
+    return call
+
+
+def test_dataset_is_in_the_layout(population):
+    rows = read(population / "people.csv")
+    assert len(rows) == PEOPLE and rows[0]["person"] == "talker-0-000000" and rows[0]["sex"] in ("female", "male")
+    faces = pq.read_table(population / "prepared" / "faces.parquet").to_pylist()
+    clips = pq.read_table(population / "prepared" / "clips.parquet").to_pylist()
+    assert len(faces) == len(clips) == 2 * PEOPLE
+    for row in (faces[0], clips[-1]):
+        assert hashlib.sha256((population / row["path"]).read_bytes()).hexdigest() == row["sha256"]
+    with Image.open(population / faces[5]["path"]) as photo:
+        assert photo.size == (224, 224) and photo.mode == "RGB"
+    landmarks = np.array([row["landmarks"] for row in faces]).reshape(-1, 72, 2)
+    assert landmarks[:, 8, 1].mean() > landmarks[:, 48, 1].mean() > landmarks[:, 36, 1].mean()  # chin, mouth, eyes
+    with av.open(str(population / clips[3]["path"])) as file:
+        assert file.streams.audio[0].rate == 16_000 and file.duration / 1e6 == pytest.approx(clips[3]["seconds"])
+
+
+def test_same_dataset_however_it_is_made(run, population, tmp_path):
+    """Alone or among others, on one process or three, killed on the way or not."""
+    small = [*TALKERS[2:], "pipeline=talkers", "data.people=20", "data.root=small"]
+    command = [sys.executable, str(ROOT / "run.py"), *small, "workers=3"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL, start_new_session=True)
+    while not list(tmp_path.glob("small/talker-*")) and process.poll() is None:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    done = {file.name for file in (tmp_path / "small").glob("talker-*")}
+    assert 0 < len(done) < 20 and not (tmp_path / "small" / "people.csv").exists()
+    run(*small, "workers=1")
+    assert len(list((tmp_path / "small").glob("talker-*"))) == 20 and not list(tmp_path.glob("small/.*"))
+    ours, theirs = tree(tmp_path / "small"), tree(population)
+    assert {name: theirs[name] for name in ours if name.startswith("talker-")} == {
+        name: digest for name, digest in ours.items() if name.startswith("talker-")
+    }
+    refused = run(*small, "seed=1", status=1)
+    assert "made with seed=0" in refused.stderr and refused.stderr.count("\n") == 1
+    run(*small, "data.people=22")
+    assert len(read(tmp_path / "small" / "people.csv")) == 22
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["pipeline=talkers"], "data.root="),
+        (["pipeline=talkers", "data.root=full"], "not empty"),
+        (["pipeline=talkers", "data.root=new", "data.people=0"], "data.people=0"),
+        (["pipeline=talkers", "data.root=new", "data.seconds=-1"], "data.seconds=-1"),
+        (["pipeline=evaluate", *UNTRAINED, "face.weights=random"], "data.root="),
+        (["pipeline=evaluate", *UNTRAINED, "face.weights=random", "data.root=nowhere"], "no such directory"),
+        (["pipeline=evaluate", *UNTRAINED, "face.weights=random", "data.root=full"], "no <person>/audios"),
+        (["pipeline=evaluate", *UNTRAINED, "data.root=full"], "face.weights="),
+        (
+            ["pipeline=evaluate", *UNTRAINED, "face.encoder=paper", "face.weights=random", "data.root=full"],
+            "takes a voice",
+        ),
+    ],
+)
+def test_mistakes_are_one_line(run, tmp_path, arguments, words):
+    (tmp_path / "full" / "someone").mkdir(parents=True)
+    (tmp_path / "full" / "notes.txt").write_text("mine")
+    result = run(*arguments, status=1)
+    assert words in result.stderr and result.stderr.count("\n") == 1, result.stderr
+
+
+@pytest.fixture(scope="module")
+def figures(home) -> dict[str, dict]:
+    """Of a voice encoder with random weights, beside a face encoder and a decoder that know something."""
+    command = [sys.executable, ROOT / "run.py", "-cd", "conf", "pipeline=evaluate", "data.root=people"]
+    command += [*RANDOM, *KNOWING, SEE, "hydra.run.dir=out"]
+    subprocess.run(command, cwd=home, env=os.environ | {"PYTHONPATH": str(ROOT / "tests")}, check=True)
+    return json.loads((home / "out" / "metrics.json").read_text())["figures"]
+
+
+def test_random_weights_are_at_chance(run, population, tmp_path):
+    """All three networks. But for consistency: clips of one person sound alike to any network, trained or not."""
+    faces = ["face.encoder=resnet", "face.weights=random", SEE, "decoder.model.width=0.02", "pipeline.train_people=40"]
+    run("pipeline=evaluate", f"data.root={population}", *UNTRAINED, *faces, "hydra.run.dir=out")
+    figures = json.loads((tmp_path / "out" / "metrics.json").read_text())["figures"]
+    assert figures.pop("consistency/equal_error_rate")["value"] < 0.5
+    figures = {name: row for name, row in figures.items() if not name.startswith("photo/") and row["value"] is not None}
+    missed = {
+        name: row for name, row in figures.items() if not row["low"] - 1e-9 <= row["chance"] <= row["high"] + 1e-9
+    }
+    assert len(figures) > 50 and len(missed) <= 0.05 * len(figures), missed  # that is what 95 % means
+    for row in missed.values():
+        assert abs(row["value"] - row["chance"]) < row["high"] - row["low"]
+
+
+def test_the_ideal_listener_is_far_above_chance_and_far_below_who_knows_the_traits(figures, home):
+    def row(name):
+        return figures[f"feature/{name}"]
+
+    assert row("sex/accuracy")["ideal_low"] > row("sex/accuracy")["chance"] + 0.2
+    assert row("sex/accuracy")["ideal"] < row("sex/accuracy")["traits"]
+    assert 0.3 < row("age/correlation")["ideal_low"] < row("age/correlation")["ideal_high"] < 0.9
+    assert row("age/correlation")["traits"] > 0.9 and row("age/error")["traits"] < 0.7 * row("age/error")["ideal"]
+    hair = [traits["hair_colour"] for traits in read(home / "people" / "people.csv") if traits["split"] == "test"]
+    guessed = max(hair.count(colour) for colour in hair) / len(hair)
+    for name, chance in (("skin_tone/correlation", 0), ("hair_colour/accuracy", guessed)):  # nobody hears those
+        assert row(name)["ideal_low"] < chance + 0.05 and row(name)["traits"] < chance + 0.15
+    assert figures["photo/skin_tone/correlation"]["value"] > 0.8  # though they are in the faces
+    for metric in ("cosine", "l1", "l2"):
+        recall, rank = (figures[f"retrieval/{metric}/all/{name}"] for name in ("R@10", "median_rank"))
+        assert recall["traits"] > recall["ideal"] > 1.2 * recall["chance"]
+        assert rank["ideal_high"] < 0.8 * rank["chance"] and rank["traits"] < rank["ideal"]
+        assert recall["of_ideal"] == pytest.approx(recall["value"] / recall["ideal"])
+    for name in ("distance/cosine", "craniofacial/mean", "face/sex/accuracy", "face/age/correlation"):
+        chance, ideal, traits = (figures[name][who] for who in ("chance", "ideal", "traits"))
+        assert abs(traits - chance) > abs(ideal - chance) > 0.1
+
+
+def test_an_evaluation_leaves_tables_plots_and_a_gallery(figures, home):
+    out = home / "out"
+    table = {row["figure"]: row for row in read(out / "metrics.csv")}
+    assert table.keys() == figures.keys()
+    assert float(table["feature/sex/accuracy"]["value"]) == pytest.approx(figures["feature/sex/accuracy"]["value"])
+    queries = read(out / "queries.csv")
+    hits = np.mean([int(row["rank_cosine"]) <= 10 for row in queries])
+    assert len(queries) == PEOPLE and hits == pytest.approx(figures["retrieval/cosine/all/R@10"]["value"])
+    right = np.mean([row["sex"] == row["sex_read"] for row in queries])
+    assert right == pytest.approx(figures["feature/sex/accuracy"]["value"])
+    for name in ("plots.png", "gallery.png"):
+        with Image.open(out / name) as picture:
+            assert min(picture.size) > 500
+
+
+def test_a_second_evaluation_encodes_nothing_and_says_the_same(evaluate, figures, home):
+    features = {file: file.stat().st_mtime_ns for file in (home / "outputs" / "features").rglob("features.f32")}
+    assert len(features) == 2
+    (home / "outputs" / "features" / "stray").mkdir()
+    evaluate(*RANDOM, "hydra.run.dir=again")
+    assert {file: file.stat().st_mtime_ns for file in features} == features
+    again = json.loads((home / "again" / "metrics.json").read_text())["figures"]
+    assert again == figures
+
+
+def test_a_sweep_ends_in_one_table_and_one_plot(evaluate, home):
+    jobs = ["encoder=ast_tiny,ast_small", "encoder.weights=random,nowhere.pt", "encoder.model.depth=1"]
+    quick = ["pipeline.clips=1", "pipeline.pictures=20", "pipeline.samples=50", "preprocessing.window_seconds=2"]
+    evaluate(*jobs, *quick, "hydra.sweep.dir=sweep", first=["-m"], status=1)
+    table = read(home / "sweep" / "comparison.csv")
+    metrics = [json.loads((home / "sweep" / job / "metrics.json").read_text())["figures"] for job in "02"]
+    assert [row["figure"] for row in table] == list(metrics[0])
+    for row in table[:20]:
+        for job, encoder in zip(metrics, ("ast_tiny", "ast_small"), strict=True):
+            value = float(row[f"encoder={encoder}, encoder.weights=random"])
+            assert value == pytest.approx(job[row["figure"]]["value"], rel=1e-4, abs=1e-9)
+            assert row[f"encoder={encoder}, encoder.weights=nowhere.pt"] == ""
+    with Image.open(home / "sweep" / "comparison.png") as picture:
+        assert picture.width > 1000
+
+
+def test_bad_files_are_rows_and_the_others_are_evaluated(evaluate, home, tmp_path):
+    people = tmp_path / "people"
+    shutil.copytree(home / "people", people)
+    named = sorted(people.glob("talker-*"))[:20:2]
+    (named[0] / "audios" / "00.flac").write_bytes(b"no sound")
+    (named[1] / "images" / "00.png").write_bytes(b"")
+    shutil.rmtree(named[2] / "images")
+    result = evaluate(*RANDOM, f"data.root={people}", f"hydra.run.dir={tmp_path}/out", status=1)
+    failed = {row["input"]: row["error"] for row in read(tmp_path / "out" / "results.csv")}
+    assert failed.keys() == {str(named[0] / "audios" / "00.flac"), str(named[1] / "images" / "00.png")}
+    assert "empty" in failed[str(named[1] / "images" / "00.png")]
+    counts = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert counts["failed"] == 2 and counts["people"] == PEOPLE // 2 - 2
+    assert result.stderr.count("\nfailed: ") == 2
