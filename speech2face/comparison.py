@@ -118,14 +118,12 @@ def compare_metrics(directory: Path, jobs: list[Path], labels: list[str]) -> Non
     files = [job / "metrics.json" for job in jobs]
     tables = [json.loads(file.read_text())["figures"] if file.exists() else {} for file in files]
     names = list(dict.fromkeys(name for table in tables for name in table))
-    bounds = ("value", "low", "high")
+    parts = ("value", "low", "high", "chance", "ideal")
     with atomic(directory / "comparison.csv") as partial, open(partial, "wb") as file:
-        columns = [label + ("" if bound == "value" else f" {bound}") for label in labels for bound in bounds]
-        file.write(csv_line(["figure", "chance", "ideal", *columns]))
+        columns = [label + ("" if part == "value" else f" {part}") for label in labels for part in parts]
+        file.write(csv_line(["figure", *columns]))
         for name in names:
-            row = next(table[name] for table in tables if name in table)
-            found = [table.get(name, {}).get(bound) for table in tables for bound in bounds]
-            numbers = [row["chance"], row["ideal"], *found]
+            numbers = [table.get(name, {}).get(part) for table in tables for part in parts]
             file.write(csv_line([name, *(None if number is None else f"{number:.6g}" for number in numbers)]))
     with atomic(directory / "comparison.png") as partial:
         plot_comparison(tables, labels).savefig(partial, format="png", dpi=110)

@@ -197,6 +197,18 @@ def build_encoder(config: DictConfig, located: Located, overrides: list[str]) ->
     return preprocessing, encoder
 
 
+def describe_weights(choice: str, located: Located, loaded: Any, digest: str | None) -> dict[str, Any]:
+    """What run.json says of a part's weights. choice: its option; digest: SHA-256 of the file."""
+    return {
+        "choice": choice,
+        "weights": located.weights,
+        "file": str(located.file) if located.file else None,
+        "sha256": digest,
+        "layout": loaded.layout,
+        "untrained": loaded.untrained,
+    }
+
+
 def warn_untrained(parts: dict[str, Any]) -> None:
     """Say which loaded parts have random weights."""
     untrained = [part for part, loaded in parts.items() if loaded.untrained]

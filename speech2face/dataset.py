@@ -42,11 +42,7 @@ def read_dataset(root: str | Path) -> Dataset:
         raise UserError(f"data.root={root}: no such directory")
     table = dataset.root / "people.csv"
     if table.exists():
-        with open(table, newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
-            reader = csv.DictReader(stream)
-            if "person" not in (reader.fieldnames or ()):
-                raise UserError(f"{table}: needs a column `person`")
-            dataset.traits = {row["person"]: row for row in reader}
+        dataset.traits = read_people(table)
     for entry in sorted(os.scandir(dataset.root), key=lambda entry: entry.name):
         if entry.is_dir() and not entry.name.startswith(".") and entry.name != "prepared":
             for modality, folder in FOLDERS.items():
@@ -58,6 +54,26 @@ def read_dataset(root: str | Path) -> Dataset:
     if faces.exists():
         dataset.landmarks = _landmarks(faces)
     return dataset
+
+
+def read_people(table: Path) -> dict[str, dict[str, str]]:
+    """Rows of a people.csv by person. Raises UserError, with the line, for what is not such a table."""
+    people: dict[str, dict[str, str]] = {}
+    with open(table, newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
+        reader = csv.DictReader(stream)
+        try:
+            if "person" not in (reader.fieldnames or ()):
+                raise UserError(f"{table}: needs a column `person`")
+            for row in reader:
+                where = f"{table}, line {reader.line_num}"
+                if None in row or None in row.values():
+                    raise UserError(f"{where}: not {len(reader.fieldnames)} values, as the first line has names")
+                if row["person"] in people:
+                    raise UserError(f"{where}: {row['person']} again; a person has one line")
+                people[row["person"]] = row | {"split": row.get("split", "").strip().lower()}
+        except csv.Error as error:
+            raise UserError(f"{table}, line {reader.line_num + 1}: not CSV ({error})") from None
+    return people
 
 
 def _files(root: Path, folder: str) -> Iterator[str]:
@@ -73,6 +89,8 @@ def _landmarks(file: Path) -> dict[str, np.ndarray]:
     import pyarrow.parquet as pq
 
     try:
+        if "landmarks" not in pq.read_schema(file).names:
+            return {}
         table = pq.read_table(file, columns=["path", "landmarks"]).drop_null()
         values = table["landmarks"].combine_chunks().flatten().to_numpy().reshape(-1, 72, 2)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:

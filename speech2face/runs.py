@@ -58,6 +58,7 @@ class Run:
     stages: wall time of each stage in s; `preprocess` and `write` are on other threads and overlap the rest.
     """
 
+    way_on = "the same command with resume={directory}"  # after an interruption; a pipeline may know a better one
     count = 0  # of runs in this process: a sweep has several, and the first one's time includes the imports
 
     def __init__(self, directory: Path, overrides: list[str], earlier: dict[str, Any] | None = None) -> None:
@@ -164,11 +165,12 @@ def execute(config: DictConfig) -> None:
         log.error("error: %s", error)
         run.save(status="failed", error=" ".join(str(error).split()))
     except KeyboardInterrupt:
-        log.error("interrupted" if sweeping else f"interrupted; to go on: the same command with resume={directory}")
+        log.error("interrupted" if sweeping else f"interrupted; to go on: {run.way_on.format(directory=directory)}")
         run.save(status="interrupted")
         sys.exit(130)
     except OSError as error:  # a full disk, an output directory that cannot be written
-        log.error("error: %s; what was written is whole, resume=%s goes on", error, directory)
+        way_on = run.way_on.format(directory=directory)
+        log.error("error: %s; what was written is whole; to go on: %s", error, way_on)
         run.save(status="failed", error=str(error))
     except Exception as error:
         log.exception("defect: %s", error)
@@ -187,14 +189,15 @@ def read_record(directory: Path) -> dict[str, Any]:
         return {}  # ended before it began
 
 
-def lock(directory: Path) -> None:
-    """Lock an output directory until this process ends. Raises UserError where another one has it."""
+def lock(directory: Path) -> int:
+    """Lock a directory until the descriptor is closed, or this process ends. Raises UserError where another has it."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(descriptor)
         raise UserError(f"{directory}: another run is writing there") from None
+    return descriptor
 
 
 class KeepEarlierRuns(Callback):

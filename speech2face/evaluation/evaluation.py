@@ -4,11 +4,14 @@ Listeners: the encoder itself; the ideal listener, who knows the voice's true pa
 and the one who knows the very traits that voice and face share. The last two exist for simulated people only.
 """
 
+import logging
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from tqdm import tqdm
 
 from speech2face.dataset import Dataset
@@ -18,9 +21,12 @@ from speech2face.evaluation.figures import Measure, Measured, read_probes
 from speech2face.evaluation.probes import ideal_listener, predict
 from speech2face.evaluation.retrieval import ranks
 from speech2face.reconstructor import Reconstructor
+from speech2face.talkers.traits import SHARED, VOICE
 
-SHARED = ("sex", "age", "size")  # columns of people.csv: what voice and face of simulated people share
-VOICE = ("language", "accent", "voice_")  # and, by their beginnings, the true parameters of the voice
+log = logging.getLogger(__name__)
+TRUTH = (*SHARED, *VOICE)
+SIZE = 224
+UNKNOWN = {"", "na", "n/a", "nan", "none", "null", "unknown", "?"}
 FITTED_PEOPLE = 20  # with fewer there is nothing to fit
 DECODED = 16  # faces at a time
 
@@ -44,15 +50,20 @@ class Material:
     train_features: Features
 
     def traits(self, columns: tuple[str, ...], people: list[str]) -> dict[str, np.ndarray]:
-        """Columns of people.csv for some people: numbers, NaN where unknown, or text, "" where unknown."""
-        table = self.dataset.traits
-        numbers = {column: all(_is_number(row.get(column)) for row in table.values()) for column in columns}
-        values = {column: [table.get(person, {}).get(column) or "" for person in people] for column in columns}
-        return {
-            column: np.array([float(value or "nan") for value in values[column]] if number else values[column])
-            for column, number in numbers.items()
-            if any(row.get(column) for row in table.values())
-        }
+        """Columns of people.csv for some people: numbers, NaN where unknown, or text, "" where unknown.
+
+        A column is of numbers if all its values are, and more than two of them differ. Those of nobody are left out.
+        """
+        table, found = self.dataset.traits, {}
+        for column in columns:
+            values = {person: _known(row.get(column)) for person, row in table.items()}
+            distinct = {value for value in values.values() if value}
+            wanted = [values.get(person, "") for person in people]
+            if len(distinct) > 2 and all(map(_is_number, distinct)):
+                found[column] = np.array([float(value or "nan") for value in wanted])
+            elif distinct:
+                found[column] = np.array(wanted)
+        return found
 
 
 @dataclass
@@ -97,8 +108,10 @@ def evaluate(
     """
     rows, people = material.rows, np.array(material.people)
     measure = Measure(people[rows], options["samples"], seed)
-    columns = tuple(options["attributes"])
-    probes = figures.fit_probes(material.train_features, material.traits(columns, material.train))
+    traits = material.traits(tuple(options["attributes"]), material.train)
+    probes = figures.fit_probes(material.train_features, material.train, traits)
+    if unread := [name for name in options["attributes"] if name not in probes]:
+        log.warning("no attributes %s: people.csv has too few training people who have them", ", ".join(unread))
     truth = material.traits(tuple(probes), list(people[rows]))
     drawn = np.unique(rows, return_index=True)[1]  # one query of everybody, or of some
     drawn = np.sort(np.random.default_rng(seed).permutation(drawn)[: options["pictures"]])
@@ -116,7 +129,7 @@ def evaluate(
         measured |= figures.craniofacial(measure.of(drawn), faces.landmarks, of_photo.landmarks)
         outcomes[name] = Outcome(measured, found, read, faces)
     own = outcomes["encoder"].figures
-    own |= figures.consistency(measure, np.asarray(material.features))
+    own |= figures.consistency(measure, material.features)
     everybody = Measure(people, options["samples"], seed)
     of_gallery = material.traits(tuple(probes), material.people)
     own |= figures.attributes(everybody, "photo", read_probes(probes, material.gallery), of_gallery)
@@ -129,19 +142,23 @@ def evaluate(
     return Evaluation(outcomes, truth, drawn, photos, of_photo)
 
 
-def fit_listeners(material: Material, seed: int) -> dict[str, np.ndarray]:
+def fit_listeners(material: Material, seed: int) -> dict[str, Features]:
     """(n, 4096) features for every query of those listeners who know more than an encoder can; {} for real people."""
-    columns = next(iter(material.dataset.traits.values()), {})
-    voice = tuple(column for column in columns if column.startswith(VOICE))
-    if len(set(material.train)) < FITTED_PEOPLE or not any(column.startswith(VOICE[-1]) for column in columns):
+    known = [person for person in material.train if all(material.dataset.traits[person].get(one) for one in TRUTH)]
+    if len(set(known)) < FITTED_PEOPLE:
         return {}
     people, person = np.unique(material.train, return_inverse=True)
-    features = np.stack([material.train_features[np.flatnonzero(person == i)].mean(axis=0) for i in range(len(people))])
+    features = np.zeros((len(people), material.train_features.shape[1]), np.float32)
+    np.add.at(features, person, np.asarray(material.train_features))
+    features /= np.bincount(person)[:, None]
     found = {}
-    for name, causes in (("ideal", voice), ("traits", SHARED)):
-        causes = _matrix(material.traits(causes, [*people, *material.people]))
-        model = ideal_listener(causes[: len(people)], features, seed)
-        found[name] = predict(model, causes[len(people) :])[material.rows]
+    asked, query = np.unique(material.rows, return_inverse=True)
+    for name, causes in (("ideal", VOICE), ("traits", SHARED)):
+        causes = _matrix(material.traits(causes, [*people, *(material.people[row] for row in asked)]))
+        fit = np.flatnonzero(np.isfinite(causes[: len(people)]).all(1))
+        model = ideal_listener(causes[fit], features[fit], seed)
+        causes = np.where(np.isfinite(causes), causes, np.nanmean(causes, axis=0))  # of whom nothing is known: the mean
+        found[name] = Features(predict(model, causes[len(people) :]).astype(np.float32), query)
     return found
 
 
@@ -153,22 +170,28 @@ def _matrix(columns: dict[str, np.ndarray]) -> np.ndarray:
     return np.concatenate(parts, axis=1, dtype=np.float64)
 
 
-def _is_number(text: str | None) -> bool:
+def _known(value: str | None) -> str:
+    value = (value or "").strip()
+    return "" if value.lower() in UNKNOWN else value
+
+
+def _is_number(text: str) -> bool:
     try:
-        float(text or "nan")
+        return bool(np.isfinite(float(text)))
     except ValueError:
         return False
-    return True
 
 
 def decode(features: np.ndarray, listener: Reconstructor, face: Reconstructor, name: str) -> Faces:
     """Faces of (n, 4096) features, as the decoder draws and as the face encoder then sees them."""
     images, landmarks, seen = [], [], []
+    preprocessing = copy(face.preprocessing)
+    preprocessing.crop = "none"  # the decoder draws what the face encoder is to see
     with tqdm(total=len(features), desc=f"faces of {name}", unit="face", delay=2) as bar:
         for batch in batches(features, DECODED):
             points, texture = listener.decode(torch.from_numpy(np.array(batch, np.float32)))
             drawn = (texture.clamp(0, 1) * 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-            seen.append(face.encode([face.preprocessing(image).features for image in drawn]).cpu().numpy())
+            seen.append(face.encode([preprocessing(image).features for image in drawn]).cpu().numpy())
             images.append(drawn)
             landmarks.append(points.cpu().numpy())
             bar.update(len(batch))
@@ -176,17 +199,17 @@ def decode(features: np.ndarray, listener: Reconstructor, face: Reconstructor, n
 
 
 def originals(material: Material, rows: np.ndarray, face: Reconstructor) -> tuple[np.ndarray, np.ndarray]:
-    """Photos of some people as the face encoder sees them, (k, size, size, 3) uint8, and landmarks (k, 72, 2) in them.
+    """Photos of some people as the face encoder sees them, (k, 224, 224, 3) uint8, and landmarks (k, 72, 2) in them.
 
     Landmarks are NaN where the dataset has none.
     """
     photos, landmarks = [], np.full((len(rows), 72, 2), np.nan)
     for i, row in enumerate(rows):
         prepared = face.preprocessing(material.dataset.root / material.photos[row])
-        photos.append(prepared.preview["crop"])
+        photos.append(np.asarray(Image.fromarray(prepared.preview["crop"]).resize((SIZE, SIZE))))
         points = material.dataset.landmarks.get(material.photos[row])
         if points is not None:
             left, top, right, bottom = map(int, prepared.measurements["crop"].split())
-            size = photos[-1].shape[0]
-            landmarks[i] = (points - (left, top)) * (size / (right - left), size / (bottom - top))
+            scale = SIZE / (right - left), SIZE / (bottom - top)
+            landmarks[i] = (points - (left, top) + 0.5) * scale - 0.5  # whole numbers are the middles of pixels
     return np.stack(photos), landmarks

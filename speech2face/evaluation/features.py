@@ -2,8 +2,10 @@
 
 import fcntl
 import hashlib
+import inspect
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,12 +16,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from speech2face import __version__
 from speech2face.errors import UserError
 from speech2face.files import sha256
 from speech2face.pipelines.reconstruct import ahead
 from speech2face.reconstructor import Reconstructor
 
-WIDTH = 4096
+WIDTH, LINE = 4096, 65
 
 
 class Features:
@@ -55,28 +58,31 @@ class Cache:
         for name in ("features.f32", "sha256.txt"):
             open(self.folder / name, "a").close()
         self.rows: dict[str, int] = {}
+        self.count = 0
         self._read()
 
     def _read(self) -> None:
         """Rows that are there whole: a killed process may have left a part of the last ones."""
-        digests = (self.folder / "sha256.txt").read_text().split("\n")[:-1]
-        count = min(len(digests), (self.folder / "features.f32").stat().st_size // (4 * WIDTH))
-        self.rows = {digest: row for row, digest in enumerate(digests[:count])}
-        self.count = count
+        text = (self.folder / "sha256.txt").read_bytes()
+        lines = [text[i : i + LINE] for i in range(0, len(text), LINE)]
+        whole = (i for i, line in enumerate(lines) if not re.fullmatch(rb"[0-9a-f]{64}\n", line))
+        self.count = min(next(whole, len(lines)), (self.folder / "features.f32").stat().st_size // (4 * WIDTH))
+        self.rows = {line[:-1].decode(): row for row, line in enumerate(lines[: self.count])}
 
     def add(self, digests: Sequence[str], features: np.ndarray) -> None:
         """Keep (n, 4096) float32 features of files by their SHA-256."""
         with open(self.folder / "sha256.txt", "r+") as index, open(self.folder / "features.f32", "r+b") as data:
             fcntl.flock(index, fcntl.LOCK_EX)
             self._read()
-            index.truncate(65 * self.count)
+            index.truncate(LINE * self.count)
             data.truncate(4 * WIDTH * self.count)
             data.seek(0, os.SEEK_END)
             data.write(np.ascontiguousarray(features, np.float32))
             data.flush()
             index.seek(0, os.SEEK_END)
             index.write("".join(f"{digest}\n" for digest in digests))
-        self._read()
+            index.flush()
+            self._read()
 
     def __getitem__(self, digests: Sequence[str]) -> Features:
         shape = (self.count, WIDTH)
@@ -100,19 +106,20 @@ def encode(
     root: Path,
     paths: Sequence[str],
     reconstructor: Reconstructor,
-    preprocessing: dict[str, Any],
+    configured: dict[str, Any],
     directory: Path,
     workers: int,
     name: str,
 ) -> Encoded:
     """Bring the features of files below `root` into the cache in `directory`: those that are not there yet.
 
-    preprocessing: as configured, for the cache to tell front ends apart. workers: threads that read files meanwhile.
+    configured: encoder and front end, by which the cache tells them apart. workers: threads that read files meanwhile.
     """
     what = {
+        "version": __version__,
+        "code": code_digest(reconstructor.encoder, reconstructor.preprocessing),
         "weights": weights_digest(reconstructor.encoder),
-        "architecture": repr(reconstructor.encoder),
-        "preprocessing": preprocessing,
+        "configured": configured,
         "precision": str(reconstructor.dtype),
         "device": reconstructor.device.type,
     }
@@ -145,17 +152,34 @@ def encode(
             for one, features in tqdm(prepared, f"encoding {name}", len(missing), unit="file")
             if features is not None
         )
+        encoded: list[tuple[str, np.ndarray]] = []
         for batch in batches(good, max(16, reconstructor.batch_size)):
-            embeddings = reconstructor.encode([features for _, features in batch]).cpu().numpy()
-            if not np.isfinite(embeddings).all():
-                raise UserError(
-                    f"{name}: features that are not finite: damaged weights, or a precision too low for them"
-                )
-            cache.add([one for one, _ in batch], embeddings)
+            for one, embedding in zip(
+                batch, encode_batch(reconstructor, [features for _, features in batch]), strict=True
+            ):
+                if isinstance(embedding, str):
+                    errors[missing[one[0]]] = embedding
+                else:
+                    encoded.append((one[0], embedding))
+            if encoded:
+                cache.add([one for one, _ in encoded], np.stack([embedding for _, embedding in encoded]))
+            encoded.clear()
     for path, one in digests.items():
         if one not in cache.rows and path not in errors:  # of two files with the same content, one was tried
             errors[path] = errors[missing[one]]
     return Encoded(cache, {path: one for path, one in digests.items() if one in cache.rows}, errors)
+
+
+def encode_batch(reconstructor: Reconstructor, features: list[torch.Tensor]) -> list[np.ndarray | str]:
+    """The embedding (4096,) of each input, or the line that says why it has none: one by one where need be."""
+    try:
+        embeddings = reconstructor.encode(features).cpu().numpy()
+    except Exception as error:  # what an encoder makes of one input must not stop the others
+        if len(features) == 1:
+            return [f"could not be encoded ({type(error).__name__}: {' '.join(str(error).split())})"]
+        return [found for one in features for found in encode_batch(reconstructor, [one])]
+    damaged = "its feature is not finite: damaged weights, or a precision too low for them"
+    return [embedding if np.isfinite(embedding).all() else damaged for embedding in embeddings]
 
 
 def batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
@@ -176,4 +200,12 @@ def weights_digest(model: torch.nn.Module) -> str:
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def code_digest(*objects: Any) -> str:
+    """SHA-256 of the modules that define some objects' classes."""
+    digest = hashlib.sha256()
+    for one in objects:
+        digest.update(Path(inspect.getfile(type(one))).read_bytes())
     return digest.hexdigest()

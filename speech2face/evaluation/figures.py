@@ -4,21 +4,23 @@ A listener is whoever predicts face features of people: the voice encoder under 
 All of them are measured in the same way.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.pipeline import Pipeline
 
 from speech2face.evaluation import statistics
+from speech2face.evaluation.features import Features
 from speech2face.evaluation.images import landmark_error, psnr, ssim
 from speech2face.evaluation.probes import fit_classifier, fit_regressor, predict
 from speech2face.evaluation.ratios import ratios
 from speech2face.evaluation.retrieval import METRICS, ranks, recall
-from speech2face.evaluation.statistics import Statistic, bootstrap, permuted
+from speech2face.evaluation.statistics import Statistic, bootstrap, permutations, wilson
 from speech2face.evaluation.verification import error_rate
 
 RECALLS = (1, 2, 5, 10)
+FEW = 10  # hits, or misses
 CHUNK = 2048
 
 
@@ -43,18 +45,30 @@ class Measure:
     def __call__(self, statistic: Statistic, chance: float | Callable[[np.ndarray], float]) -> Measured:
         """chance: the level, or the figure of predictions i against truth rows[i], to be averaged over permutations."""
         figure = bootstrap(statistic, self.people, self.samples, self.seed)
-        level = permuted(chance, self.people, seed=self.seed) if callable(chance) else chance
+        level = float(np.mean([chance(rows) for rows in self.pairings(100)])) if callable(chance) else chance
         return Measured(figure.value, figure.low, figure.high, level)
+
+    def share(self, hits: np.ndarray, chance: float | Callable[[np.ndarray], float]) -> Measured:
+        """Mean of (n,) values in [0, 1]. Few hits or misses are not resampled well: at least Wilson's interval then."""
+        figure = self(statistics.mean(hits), chance)
+        if min(hits.sum(), len(hits) - hits.sum()) >= FEW:
+            return figure
+        low, high = wilson(figure.value, len(np.unique(self.people)))
+        return Measured(figure.value, min(low, figure.low), max(high, figure.high), figure.chance)
+
+    def pairings(self, count: int) -> Iterator[np.ndarray]:
+        """Rows of other people for every row."""
+        return permutations(self.people, count, self.seed)
 
     def of(self, rows: np.ndarray) -> "Measure":
         """The same for some of the rows."""
         return Measure(self.people[rows], self.samples, self.seed)
 
 
-def distances(measure: Measure, queries: np.ndarray, gallery: np.ndarray, truth: np.ndarray) -> dict[str, Measured]:
+def distances(measure: Measure, queries: Features, gallery: Features, truth: np.ndarray) -> dict[str, Measured]:
     """Cosine, L1 and L2 distance of (n, 4096) queries to their true gallery rows (Oh et al. 2019, table 2).
 
-    Chance: to the rows of other people, one permutation of them.
+    Chance: to the rows of other people, five permutations of them.
     """
 
     def values(rows: np.ndarray) -> np.ndarray:
@@ -71,15 +85,8 @@ def distances(measure: Measure, queries: np.ndarray, gallery: np.ndarray, truth:
         return found
 
     own = values(truth)
-    others = np.mean([values(truth[rows]) for rows in _pairings(measure)], axis=0).mean(axis=1)
+    others = np.mean([values(truth[rows]) for rows in measure.pairings(5)], axis=0).mean(axis=1)
     return {f"distance/{name}": measure(statistics.mean(own[i]), float(others[i])) for i, name in enumerate(METRICS)}
-
-
-def _pairings(measure: Measure, count: int = 5) -> list[np.ndarray]:
-    """Rows of other people for every row, some times over."""
-    found: list[np.ndarray] = []
-    permuted(lambda rows: float(found.append(rows) or 0), measure.people, count, measure.seed)
-    return found
 
 
 def retrieval(
@@ -97,34 +104,40 @@ def retrieval(
             for k in RECALLS:
                 if k < size:
                     hits = recall(rank, k, gallery_size, size)
-                    figures[f"{name}/R@{k}"] = measure(statistics.mean(hits), k / size)
+                    figures[f"{name}/R@{k}"] = measure.share(hits, k / size)
             expected = 1 + (rank - 1) * (size - 1) / max(gallery_size - 1, 1)
             figures[f"{name}/median_rank"] = measure(statistics.median(expected), (size + 1) / 2)
     return figures
 
 
-def find_ranks(queries: np.ndarray, gallery: np.ndarray, truth: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """(n,) ranks of the true rows by metric."""
-    return {metric: ranks(queries, gallery, truth, metric, seed) for metric in METRICS}
+def find_ranks(queries: Features, gallery: Features, truth: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    """(n,) ranks of the true rows by metric; what is asked more than once is looked for once."""
+    (rows, asked), again = np.unique(np.stack([queries.rows, truth]), axis=1, return_inverse=True)
+    distinct = Features(queries.array, rows)
+    return {metric: ranks(distinct, gallery, asked, metric, seed)[again] for metric in METRICS}
 
 
-def fit_probes(features: np.ndarray, traits: dict[str, np.ndarray]) -> dict[str, Pipeline]:
-    """A probe of every trait that (n, 4096) features of training people allow: text a class, numbers a quantity."""
+def fit_probes(features: Features, people: Sequence[str], traits: dict[str, np.ndarray]) -> dict[str, Pipeline]:
+    """A probe of every trait that can be learnt from training people: text is a class, numbers are a quantity.
+
+    features: (n, 4096); people: (n,) whose they are; traits: (n,) values by name.
+    """
     probes = {}
+    person = np.unique(people, return_inverse=True)[1]
     for name, values in traits.items():
-        fit = fit_classifier if values.dtype.kind in "US" else fit_regressor
+        fit = fit_classifier if values.dtype.kind == "U" else fit_regressor
         known = known_rows(values)
         if fit is fit_classifier:  # what only one or two people have cannot be learnt
-            classes, counts = np.unique(values[known], return_counts=True)
-            known &= np.isin(values, classes[counts >= 3])
-        if known.sum() >= 10 and len(np.unique(values[known])) > 1:
-            probes[name] = fit(np.asarray(features[np.flatnonzero(known)]), values[known])
+            known &= np.array([len(np.unique(person[values == one])) >= 3 for one in values])
+        if len(np.unique(person[known])) >= 10 and len(np.unique(values[known])) > 1:
+            rows = np.flatnonzero(known)
+            probes[name] = fit(features[rows], values[rows], person[rows])
     return probes
 
 
 def known_rows(values: np.ndarray) -> np.ndarray:
     """(n,) whether a trait is known."""
-    return values != "" if values.dtype.kind in "US" else np.isfinite(values)
+    return values != "" if values.dtype.kind == "U" else np.isfinite(values)
 
 
 def attributes(
@@ -140,9 +153,9 @@ def attributes(
         if len(rows) < 3:
             continue
         truth, guess, here = traits[trait][rows], guess[rows], measure.of(rows)
-        if truth.dtype.kind in "US":
-            figures[f"{name}/{trait}/accuracy"] = here(
-                statistics.mean(guess == truth), lambda other, g=guess, t=truth: float((g == t[other]).mean())
+        if truth.dtype.kind == "U":
+            figures[f"{name}/{trait}/accuracy"] = here.share(
+                guess == truth, lambda other, g=guess, t=truth: float((g == t[other]).mean())
             )
         else:
             figures[f"{name}/{trait}/error"] = here(
@@ -170,7 +183,7 @@ def craniofacial(measure: Measure, landmarks: np.ndarray, of_photo: np.ndarray) 
     return {name: figure for name, figure in figures.items() if figure and np.isfinite(figure.value)}
 
 
-def consistency(measure: Measure, features: np.ndarray) -> dict[str, Measured]:
+def consistency(measure: Measure, features: Features) -> dict[str, Measured]:
     """Equal error rate of telling one speaker's clips from those of others, by the cosine of their features."""
     try:
         statistic = error_rate(features, measure.people, seed=measure.seed)
@@ -188,15 +201,15 @@ def face_to_face(
     """
     figures = {}
     for name, function in (("psnr_db", psnr), ("ssim", ssim)):
-        others = [function(faces, photos[rows]).mean() for rows in _pairings(measure, 2)]
+        others = [function(faces, photos[rows]).mean() for rows in measure.pairings(2)]
         figures[f"face_to_face/{name}"] = measure(statistics.mean(function(faces, photos)), float(np.mean(others)))
-    figures["face_to_face/identity_R@1"] = measure(statistics.mean(found == 1), 1 / gallery_size)
+    figures["face_to_face/identity_R@1"] = measure.share(found == 1, 1 / gallery_size)
     return figures
 
 
 def landmark_figures(measure: Measure, landmarks: np.ndarray, truth: np.ndarray) -> dict[str, Measured]:
     """Mean landmark error in pixels of the 224 x 224 face, (n, 72, 2) against the photos' own."""
-    others = [landmark_error(landmarks, truth[rows]).mean() for rows in _pairings(measure)]
+    others = [landmark_error(landmarks, truth[rows]).mean() for rows in measure.pairings(5)]
     error = statistics.mean(landmark_error(landmarks, truth))
     return {"face_to_face/landmark_error_px": measure(error, float(np.mean(others)))}
 

@@ -5,8 +5,8 @@ from sklearn.base import BaseEstimator
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.decomposition import PCA
 from sklearn.kernel_approximation import Nystroem
-from sklearn.linear_model import LogisticRegression, RidgeCV
-from sklearn.model_selection import GridSearchCV
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
+from sklearn.model_selection import GridSearchCV, GroupKFold, StratifiedGroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -14,34 +14,43 @@ COMPONENTS = 256
 CHUNK = 4096
 
 
-def fit_classifier(features: np.ndarray, labels: np.ndarray, seed: int = 0) -> Pipeline:
+def fit_classifier(
+    features: np.ndarray, labels: np.ndarray, people: np.ndarray | None = None, seed: int = 0
+) -> Pipeline:
     """Linear probe of a category: standardised features, principal components, logistic regression.
 
-    features: (n, d), one row per person or clip; labels: (n,) any type, every class at least three times. The penalty
-    is chosen by cross-validation. Returns the fitted scikit-learn pipeline, to use with `predict`. Raises ValueError
-    for one class alone, for a class with fewer than three rows, and for features that are not finite.
+    features: (n, d); labels: (n,) any type, every class of three people at least; people: (n,) whose row it is (None:
+    each another's). The penalty is chosen by cross-validation over people. Returns the fitted scikit-learn pipeline, to
+    use with `predict`. Raises ValueError for one class alone, and for features that are not finite.
     """
     features, labels = _checked(features, labels)
-    classes, counts = np.unique(labels, return_counts=True)
-    if len(classes) < 2 or counts.min() < 3:
-        found = ", ".join(f"{name}: {count}" for name, count in zip(classes, counts, strict=True))
-        raise ValueError(f"a classifier needs two classes and three examples of each, not {found}")
-    model = GridSearchCV(LogisticRegression(max_iter=1000), {"C": np.logspace(-5, 1, 7)}, cv=3, scoring="neg_log_loss")
-    return make_pipeline(StandardScaler(), _components(features, seed), model).fit(features, labels)
+    if len(np.unique(labels)) < 2:
+        raise ValueError("a classifier needs two classes")
+    model = LogisticRegression(max_iter=1000)
+    return _fit(model, {"C": np.logspace(-5, 1, 7)}, "neg_log_loss", features, labels, people, seed)
 
 
-def fit_regressor(features: np.ndarray, values: np.ndarray, seed: int = 0) -> Pipeline:
+def fit_regressor(
+    features: np.ndarray, values: np.ndarray, people: np.ndarray | None = None, seed: int = 0
+) -> Pipeline:
     """Linear probe of a quantity such as age: standardised features, principal components, ridge regression.
 
-    features: (n, d); values: (n,) or (n, k) finite numbers. The penalty is chosen by leave-one-out cross-validation.
-    Returns the fitted scikit-learn pipeline, to use with `predict`. Raises ValueError for fewer than three rows and for
-    anything not finite.
+    features: (n, d); values: (n,) finite numbers; people, the penalty and what is returned: as for `fit_classifier`.
     """
     features, values = _checked(features, np.asarray(values, np.float64))
-    if len(values) < 3 or not np.isfinite(values).all():
-        raise ValueError("a regressor needs three rows, and finite values")
-    model = RidgeCV(alphas=np.logspace(-1, 7, 17))
-    return make_pipeline(StandardScaler(), _components(features, seed), model).fit(features, values)
+    return _fit(Ridge(), {"alpha": np.logspace(-1, 7, 17)}, "neg_mean_squared_error", features, values, people, seed)
+
+
+def _fit(
+    model: BaseEstimator, grid: dict, score: str, features: np.ndarray, truth: np.ndarray, people, seed
+) -> Pipeline:
+    people = np.arange(len(truth)) if people is None else people
+    if len(np.unique(people)) < 3 or not (truth.dtype.kind in "USO" or np.isfinite(truth).all()):
+        raise ValueError("a probe needs three people, and finite values")
+    folds = GroupKFold(3) if truth.dtype.kind == "f" else StratifiedGroupKFold(3)
+    search = GridSearchCV(model, grid, cv=folds, scoring=score, error_score="raise")
+    components = PCA(min(COMPONENTS, *features.shape), svd_solver="randomized", random_state=seed)
+    return make_pipeline(StandardScaler(), components, search).fit(features, truth, gridsearchcv__groups=people)
 
 
 def ideal_listener(parameters: np.ndarray, features: np.ndarray, seed: int = 0) -> TransformedTargetRegressor:
@@ -83,7 +92,3 @@ def _checked(features: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.nd
     if not np.isfinite(features).all():
         raise ValueError("features must be finite")
     return features, truth
-
-
-def _components(features: np.ndarray, seed: int) -> PCA:
-    return PCA(min(COMPONENTS, *features.shape), svd_solver="randomized", random_state=seed)

@@ -30,10 +30,9 @@ def table(evaluation: Evaluation) -> dict[str, dict[str, float | None]]:
     for name, own in outcomes["encoder"].figures.items():
         ideal, traits = (outcomes[who].figures.get(name) if who in outcomes else None for who in ("ideal", "traits"))
         row = asdict(own) | {"ideal": ideal and ideal.value, "ideal_low": ideal and ideal.low}
-        row |= {
-            "ideal_high": ideal and ideal.high,
-            "of_ideal": own.value / ideal.value if ideal and ideal.value else None,
-        }
+        heard = ideal and not ideal.low <= own.chance <= ideal.high  # else there is nothing to have a share of
+        share = (own.value - own.chance) / (ideal.value - own.chance) if heard else None
+        row |= {"ideal_high": ideal and ideal.high, "of_ideal": share}
         row["traits"] = traits and traits.value
         rows[name] = {key: None if value is None or np.isnan(value) else value for key, value in row.items()}
     return rows
@@ -147,14 +146,15 @@ def plot_confusion(axis: Any, evaluation: Evaluation) -> None:
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (i, j), share in np.ndenumerate(shares):
         axis.text(j, i, f"{share:.0%}\n{counts[i, j]}", ha="center", va="center", color="white" if share > 0.5 else INK)
-    axis.set_xticks(range(len(classes)), classes)
-    axis.set_yticks(range(len(classes)), classes)
+    axis.set_xticks(range(len(classes)), classes, parse_math=False)
+    axis.set_yticks(range(len(classes)), classes, parse_math=False)
     axis.set(xlabel="read in the feature", ylabel="truth", title=trait)
 
 
 def plot_scatter(axis: Any, evaluation: Evaluation) -> None:
     read = evaluation.outcomes["encoder"].read["feature"]
-    traits = [name for name, values in read.items() if values.dtype.kind != "U"]
+    truths = evaluation.truth
+    traits = [name for name in read if truths[name].dtype.kind != "U" and np.isfinite(truths[name]).any()]
     if not traits:
         axis.set_axis_off()
         return
@@ -207,7 +207,7 @@ def plot_comparison(tables: list[dict[str, dict[str, float | None]]], labels: li
                 if figures[key] is not None:
                     axis.plot([figures[key]] * 2, [i - 0.45, i + 0.45], color=colour, linewidth=3, label=key)
         axis.set_title(name, fontsize=10)
-        axis.set_yticks(range(len(labels)), labels)
+        axis.set_yticks(range(len(labels)), labels, parse_math=False)
     axes[0].invert_yaxis()  # shared by all
     found = dict(zip(*reversed(axes[0].get_legend_handles_labels()), strict=True))
     figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=2)

@@ -94,27 +94,6 @@ def recall(ranks: np.ndarray, k: int, gallery_size: int, sampled_size: int | Non
     return _placed(ranks, k, gallery_size, sampled_size or gallery_size)
 
 
-def median_rank(ranks: np.ndarray, gallery_size: int, sampled_size: int | None = None) -> float:
-    """Median rank over queries and, with sampled_size, over all random galleries of that many faces (exactly).
-
-    Between two ranks when half lie on either side, as is usual for medians; chance is (size + 1) / 2.
-    """
-    size = sampled_size or gallery_size
-    values, counts = np.unique(ranks, return_counts=True)
-
-    def reached(rank: int) -> float:
-        return np.average(_placed(values, rank, gallery_size, size), weights=counts)
-
-    low, high = 1, size
-    while low < high:  # the first rank that half of the draws reach
-        middle = (low + high) // 2
-        low, high = (low, middle) if reached(middle) > 0.5 - 1e-9 else (middle + 1, high)
-    upper = low
-    while reached(upper) < 0.5 + 1e-9:  # exactly half: the next that any draw takes
-        upper += 1
-    return (low + upper) / 2
-
-
 def _placed(ranks: np.ndarray, k: int, gallery_size: int, size: int) -> np.ndarray:
     """Probability that a query of this rank in the whole gallery comes k-th or better among `size` of its faces."""
     ranks = np.asarray(ranks)

@@ -4,13 +4,14 @@ Several clips of one person are not independent, so people are drawn, not clips:
 Hinkley, "Bootstrap Methods and their Application" (1997), section 3.8, with percentile intervals.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 # (b, n) weights of n rows in b resamples -> (b,) values
 Statistic = Callable[[np.ndarray], np.ndarray]
+ROUNDING = 1e-6
 BLOCK = 2**22  # weights in memory at once
 
 
@@ -26,8 +27,8 @@ class Figure:
 def bootstrap(statistic: Statistic, people: np.ndarray, samples: int = 1000, seed: int = 0) -> Figure:
     """Value of a statistic of n rows, and the 95% percentile interval from resampling people with replacement.
 
-    statistic: takes weights (b, n), how often each of b resamples has each row, and returns (b,); `mean`, `median`,
-    `correlation`, `r_squared` and `balanced_accuracy` below make one. people: (n,) whose row it is, any type.
+    statistic: takes weights (b, n), how often each of b resamples has each row, and returns (b,); `mean`, `median` and
+    `correlation` below make one. people: (n,) whose row it is, any type.
     Resamples in which the statistic is undefined (NaN) are left out. Raises ValueError without rows.
     """
     names, person = np.unique(people, return_inverse=True)
@@ -49,14 +50,11 @@ def bootstrap(statistic: Statistic, people: np.ndarray, samples: int = 1000, see
     return Figure(value, *(float(bound) for bound in np.percentile(values, (2.5, 97.5))))
 
 
-def permuted(
-    statistic: Callable[[np.ndarray], float], people: np.ndarray, permutations: int = 100, seed: int = 0
-) -> float:
-    """Chance level of a paired figure: its mean when the prediction of one person meets the truth of another.
+def permutations(people: np.ndarray, count: int = 100, seed: int = 0) -> Iterator[np.ndarray]:
+    """Rows (n,) of somebody else for each of n rows, `count` times: what chance would pair.
 
-    statistic: takes rows (n,) and returns the figure of prediction i against truth rows[i]. people: (n,). Each time the
-    people are permuted as a whole, and a person's rows meet those of the other in turn, so that the clips of one person
-    stay together; a person may meet themselves, as by chance.
+    people: (n,) whose row it is. They are permuted as a whole, and a person's rows meet those of the other in turn, so
+    that the clips of one person stay together; a person may meet themselves, as by chance.
     """
     names, person, counts = np.unique(people, return_inverse=True, return_counts=True)
     order = np.argsort(person, kind="stable")
@@ -64,11 +62,9 @@ def permuted(
     turn = np.empty(len(person), np.int64)
     turn[order] = np.arange(len(person)) - first[person[order]]
     generator = np.random.default_rng(seed)
-    figures = []
-    for _ in range(permutations):
+    for _ in range(count):
         other = generator.permutation(len(names))[person]
-        figures.append(statistic(order[first[other] + turn % counts[other]]))
-    return float(np.mean(figures))
+        yield order[first[other] + turn % counts[other]]
 
 
 def mean(values: np.ndarray) -> Statistic:
@@ -92,39 +88,16 @@ def median(values: np.ndarray) -> Statistic:
 
 def correlation(x: np.ndarray, y: np.ndarray) -> Statistic:
     """Pearson's correlation of two (n,) arrays, -1..1; NaN where one of them is constant."""
+    constant = any(np.ptp(one) <= ROUNDING * np.abs(one).max() for one in (x, y))  # but for float32's rounding
     x, y = _centered(x), _centered(y)
 
     def statistic(weights: np.ndarray) -> np.ndarray:
         sums = weights @ np.stack([x, y, x * x, y * y, x * y], 1) / weights.sum(1, keepdims=True)
         mx, my, xx, yy, xy = sums.T
+        if constant:
+            return np.full(len(weights), np.nan)
         with np.errstate(invalid="ignore", divide="ignore"):
             return (xy - mx * my) / np.sqrt(_variance(xx, mx) * _variance(yy, my))
-
-    return statistic
-
-
-def r_squared(truth: np.ndarray, predicted: np.ndarray) -> Statistic:
-    """Share of the variance of (n,) truth that the prediction explains, at most 1; NaN where the truth is constant."""
-    squares = (np.asarray(truth, np.float64) - predicted) ** 2
-    truth = _centered(truth)
-
-    def statistic(weights: np.ndarray) -> np.ndarray:
-        error, m, square = (weights @ np.stack([squares, truth, truth**2], 1) / weights.sum(1, keepdims=True)).T
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return 1 - error / _variance(square, m)
-
-    return statistic
-
-
-def balanced_accuracy(truth: np.ndarray, predicted: np.ndarray) -> Statistic:
-    """Mean over the classes of truth (n,) of the share recognised, 0..1; a class that a resample lacks is left out."""
-    truth = np.asarray(truth)
-    member = (truth[:, None] == np.unique(truth)).astype(np.float64)
-    right = member * (truth == predicted)[:, None]
-
-    def statistic(weights: np.ndarray) -> np.ndarray:
-        with np.errstate(invalid="ignore"):
-            return np.nanmean((weights @ right) / (weights @ member), axis=1)
 
     return statistic
 
@@ -139,3 +112,11 @@ def _variance(square: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """Variance from the means of squares and of values, NaN where it is rounding and nothing more."""
     variance = square - mean**2
     return np.where(variance > 1e-12 * square, variance, np.nan)
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """Bounds of the 95% interval of a share of `count` people (Wilson, JASA 22, 1927): right where hits are few too."""
+    z = 1.96
+    center = (share + z * z / (2 * count)) / (1 + z * z / count)
+    margin = z / (1 + z * z / count) * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return max(0.0, float(center - margin)), min(1.0, float(center + margin))

@@ -7,39 +7,6 @@ from speech2face.evaluation.statistics import Statistic
 PAIRS = 4096  # pairs scored at once
 
 
-def equal_error_rate(genuine: np.ndarray, impostor: np.ndarray) -> float:
-    """Error rate at which as many impostors are accepted as genuine pairs are refused, 0..1; 0.5 is chance.
-
-    genuine, impostor: similarity scores of pairs of one person and of two, 1-D. The crossing is found on the straight
-    lines between the points of the receiver operating characteristic. Raises ValueError where one has no or NaN scores.
-    """
-    if not len(genuine) or not len(impostor):
-        raise ValueError("an equal error rate needs scores of both kinds")
-    genuine, impostor = np.sort(genuine), np.sort(impostor)
-    if np.isnan(genuine[-1]) or np.isnan(impostor[-1]):
-        raise ValueError("scores must be numbers")
-    thresholds = np.append(np.unique(np.concatenate([genuine, impostor])), np.inf)  # scores from it on are accepted
-    refused = np.searchsorted(genuine, thresholds) / len(genuine)
-    accepted = 1 - np.searchsorted(impostor, thresholds) / len(impostor)
-    excess = refused - accepted  # rises from -1 to 1
-    i = int(np.argmax(excess >= 0))
-    share = excess[i] / (excess[i] - excess[i - 1])
-    return float(refused[i] + share * (refused[i - 1] - refused[i]))
-
-
-def speaker_scores(
-    embeddings: np.ndarray, people: np.ndarray, max_impostors: int = 1_000_000, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines (genuine, impostor) of all pairs of clips of one person, and of a sample of pairs of two people.
-
-    embeddings: (n, d), maybe memory-mapped; people: (n,) who speaks, any type. Impostor pairs are all of them where
-    they are no more than max_impostors, else that many drawn with replacement, from `seed`. Both 1-D float32.
-    Memory is that of the scores and their pairs. Raises ValueError where either kind has no pair.
-    """
-    genuine, impostor = speaker_pairs(people, max_impostors, seed)
-    return _cosines(embeddings, *genuine), _cosines(embeddings, *impostor)
-
-
 def speaker_pairs(people: np.ndarray, max_impostors: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows (2, genuine) of all pairs of one person's clips and (2, impostors) of pairs of two people's."""
     _, person, counts = np.unique(people, return_inverse=True, return_counts=True)

@@ -1,11 +1,14 @@
 """`pipeline=evaluate`: what an encoder hears (or sees) of faces, on any dataset in the project's layout."""
 
 import logging
+import random
 import time
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from speech2face.compose import (
     build_encoder,
@@ -13,18 +16,21 @@ from speech2face.compose import (
     check_whole,
     compose_config,
     config_dict,
+    describe_weights,
     load_part,
     locate_parts,
     settle,
     warn_untrained,
 )
 from speech2face.dataset import FOLDERS, Dataset, read_dataset
-from speech2face.errors import UserError
+from speech2face.errors import UserError, one_line
+from speech2face.files import sha256
 from speech2face.results import Results
 from speech2face.runs import Run, quick_imports
 from speech2face.weights.locate import locate
 
 log = logging.getLogger(__name__)
+TRAIN_PHOTOS = 3  # of each person
 FACE = ("encoder", "preprocessing", "from_weights", "choices")  # of pipeline=face, what tells how a face is seen
 
 
@@ -40,16 +46,14 @@ def evaluate(config: DictConfig, run: Run, name: str, **options: Any) -> int:
     check(config)
     if config.data.root is None:
         raise UserError("pipeline=evaluate needs data.root= a dataset: <person>/audios, <person>/images, people.csv")
-    for option, least in (("clips", 1), ("train_people", 0), ("train_photos", 1), ("pictures", 1), ("samples", 20)):
-        check_whole(f"pipeline.{option}", options[option], least)
-    for size in options["gallery_sizes"]:
-        check_whole("pipeline.gallery_sizes", size, 2)
-    face_config = see_faces(config)
+    check_options(config, options)
+    run.way_on = "the same command, which encodes nothing twice"
+    face_config = see_faces(config, run.overrides)
     located = locate_parts(config)
     located_face = locate("face", config.face.encoder, face_config.encoder.weights)
     with run.stage("read"):
-        dataset = read_dataset(config.data.root)
-    chosen = choose_files(dataset, config.encoder.modality, options)
+        dataset = read_dataset(str(config.data.root))
+    chosen = choose_files(dataset, config.encoder.modality, options, config.seed)
     with quick_imports():
         import torch  # noqa: F401
     run.stages["import"] = time.perf_counter() - run.started
@@ -73,12 +77,7 @@ def evaluate(config: DictConfig, run: Run, name: str, **options: Any) -> int:
     config.data.root = str(dataset.root.absolute())
     config.face.effective = {key: face_config[key] for key in FACE}
     run.record["weights"] = {
-        part: {
-            "choice": choice,
-            "weights": one.weights,
-            "layout": parts[part].layout,
-            "untrained": parts[part].untrained,
-        }
+        part: describe_weights(choice, one, parts[part], sha256(one.file) if one.file else None)
         for part, choice, one in (
             ("encoder", config.choices.encoder, located["encoder"]),
             ("face encoder", face_config.choices.encoder, located_face),
@@ -89,11 +88,12 @@ def evaluate(config: DictConfig, run: Run, name: str, **options: Any) -> int:
     run.save(device=str(listener.device), precision=config.precision, seed=config.seed)
     with run.stage("encode"):
         cache = Path(options["cache"]).expanduser()
-        see = config_dict(face_config.preprocessing)
+        see, hear = (
+            {key: config_dict(one[key]) for key in ("encoder", "preprocessing")} for one in (face_config, config)
+        )
         photos = encode(
             dataset.root, [*chosen["gallery"], *chosen["train"]], face, see, cache, config.workers, "photos"
         )
-        hear = config_dict(config.preprocessing)
         queries = encode(dataset.root, list(chosen["queries"]), listener, hear, cache, config.workers, "queries")
     errors = photos.errors | queries.errors
     write_results(run, dataset.root, errors)
@@ -109,8 +109,10 @@ def evaluate(config: DictConfig, run: Run, name: str, **options: Any) -> int:
     for figure, row in figures.items():
         if figure.startswith(HEADLINES):
             ideal = "" if row["ideal"] is None else f"  ideal {row['ideal']:.3f}"
-            bounds = "" if row["low"] is None else f"  [{row['low']:.3f}, {row['high']:.3f}]"
-            log.info("%-36s %9.3f%s  chance %.3f%s", figure, row["value"], bounds, row["chance"], ideal)
+            value = (
+                "undefined" if row["value"] is None else f"{row['value']:9.3f}  [{row['low']:.3f}, {row['high']:.3f}]"
+            )
+            log.info("%-36s %s  chance %.3f%s", figure, value, row["chance"], ideal)
     log.info("%s: %s", ", ".join(f"{count} {what}" for what, count in about.items()), run.directory)
     return int(bool(errors))
 
@@ -140,36 +142,62 @@ def gather(dataset: Dataset, chosen: dict[str, dict[str, str]], photos: Any, que
     )
 
 
-def see_faces(config: DictConfig) -> DictConfig:
+def see_faces(config: DictConfig, overrides: list[str]) -> DictConfig:
     """The face pipeline's configuration that config.face describes; in a run that is repeated, as it was settled."""
     face = config.face
     if face.effective:
+        if any(override.lstrip("+").startswith("face.") for override in overrides):
+            raise UserError("a run that is repeated sees faces as it did: face. options have no effect, leave them out")
         seeing = compose_config(["pipeline=face"])
         for key in FACE:
             seeing[key] = face.effective[key]
-        return seeing
-    overrides = ["pipeline=face", f"encoder={face.encoder}", *map(str, face.overrides)]
-    seeing = compose_config(overrides)
-    seeing.encoder.weights = face.weights
+    else:
+        try:
+            seeing = compose_config(["pipeline=face", f"encoder={face.encoder}", *map(str, face.overrides)])
+            check(seeing)
+        except (HydraException, OmegaConfBaseException, UserError) as error:
+            raise UserError(f"face.encoder={face.encoder} face.overrides={face.overrides}: {one_line(error)}") from None
+        seeing.encoder.weights = face.weights
     seeing.seed = config.seed
-    check(seeing)
     return seeing
 
 
-def choose_files(dataset: Dataset, modality: str, options: dict[str, Any]) -> dict[str, dict[str, str]]:
+def check_options(config: DictConfig, options: dict[str, Any]) -> None:
+    """Raise UserError for values that conf/pipeline/evaluate.yaml does not allow for."""
+    for option, least in (("clips", 1), ("queries", 1), ("train_people", 0), ("pictures", 1), ("samples", 20)):
+        check_whole(f"pipeline.{option}", options[option], least)
+    lists = {f"pipeline.{name}": options[name] for name in ("gallery_sizes", "attributes")}
+    for option, value in (lists | {"face.overrides": config.face.overrides}).items():
+        if not OmegaConf.is_list(value):
+            raise UserError(f"{option}={value}: must be a list, as in {option}=[...]")
+    for size in options["gallery_sizes"]:
+        check_whole("pipeline.gallery_sizes", size, 2)
+    for option, value in (("pipeline.cache", options["cache"]), ("pipeline.split", options["split"])):
+        if not isinstance(value, str) or not value:
+            raise UserError(f"{option}={value}: must be text")
+
+
+def choose_files(dataset: Dataset, modality: str, options: dict[str, Any], seed: int) -> dict[str, dict[str, str]]:
     """Which files are looked at, each with its person: photos of the gallery and of training, and queries.
 
-    A person's first photo is in the gallery; queries are the recordings, or the other photos for a face encoder.
+    A person's first photo is in the gallery; queries are the recordings, or the other photos for a face encoder. Nobody
+    who is evaluated is learnt from.
     """
-    people, training = dataset.split(options["split"]), dataset.split("train")[: options["train_people"]]
+    people = dataset.split(options["split"])
+    training = [person for person in dataset.split("train") if person not in set(people)][: options["train_people"]]
+    if not training:
+        log.warning("nobody to learn from (split train of people.csv, but for who is evaluated): no attributes")
     gallery = {dataset.files["face"][person][0]: person for person in people}
-    train = {photo: person for person in training for photo in dataset.files["face"][person][: options["train_photos"]]}
+    train = {photo: person for person in training for photo in dataset.files["face"][person][:TRAIN_PHOTOS]}
     first = int(modality == "face")
     queries = {
         file: person
         for person in people
         for file in dataset.files[modality].get(person, [])[first : first + options["clips"]]
     }
+    if len(queries) > options["queries"]:
+        kept = random.Random(seed).sample(sorted(queries), options["queries"])
+        queries = {file: queries[file] for file in sorted(kept)}
     if len(gallery) < 2 or not queries:
         raise UserError(
             f"data.root={dataset.root}: {len(people)} people of split {options['split']} with a photo, and "

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from speech2face.compose import PARTS, build_reconstructor, check, config_dict, locate_parts, settle
+from speech2face.compose import PARTS, build_reconstructor, check, config_dict, describe_weights, locate_parts, settle
 from speech2face.errors import UserError
 from speech2face.files import FILES, sha256
 from speech2face.inputs import Input, find_inputs
@@ -55,14 +55,12 @@ def reconstruct(config: DictConfig, run: Run, name: str, modality: str, option: 
             with run.stage("load"):
                 reconstructor, parts = build_reconstructor(config, located, run.overrides, run.stage)
                 weights = {
-                    part: {
-                        "choice": config.choices[part],
-                        "weights": located[part].weights,
-                        "file": str(located[part].file) if located[part].file else None,
-                        "sha256": digests[part].result() if part in digests else None,
-                        "layout": parts[part].layout,
-                        "untrained": parts[part].untrained,
-                    }
+                    part: describe_weights(
+                        config.choices[part],
+                        located[part],
+                        parts[part],
+                        digests[part].result() if part in digests else None,
+                    )
                     for part in PARTS
                 }
             config[option] = [str(Path(str(source)).expanduser().absolute()) for source in sources]

@@ -3,6 +3,7 @@
 import json
 import logging
 import multiprocessing
+import os
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -19,6 +20,7 @@ from speech2face.results import csv_line
 from speech2face.runs import Run, lock
 
 log = logging.getLogger(__name__)
+GENERATOR = 1  # to be raised when the same person would look or sound otherwise
 CHUNK = 8  # people that a process writes at a time
 SHOWN = 64  # people on the contact sheet
 
@@ -36,41 +38,59 @@ def talkers(config: DictConfig, run: Run, name: str) -> int:
     if not isinstance(data.seconds, int | float) or not 0.5 <= data.seconds <= 600:
         raise UserError(f"data.seconds={data.seconds}: must be a number from 0.5 to 600")
     root = Path(str(data.root)).expanduser()
+    run.way_on = "the same command"
     root.mkdir(parents=True, exist_ok=True)
-    lock(root)
-    made_of = {"seed": config.seed, "clips": data.clips, "photos": data.photos, "seconds": data.seconds}
-    claim(root, made_of)
+    data.root = str(root.absolute())
+    run.save_config(config)
+    made_of = {"generator": GENERATOR, "seed": config.seed}
+    made_of |= {"clips": data.clips, "photos": data.photos, "seconds": data.seconds}
+    descriptor = lock(root)
+    try:
+        return make(root, run, data.people, config.workers, made_of)
+    finally:
+        os.close(descriptor)
+
+
+def make(root: Path, run: Run, people: int, workers: int, made_of: dict[str, Any]) -> int:
+    """Write the dataset and say what is in it. Returns 0."""
+    claim(root, people, made_of)
     with run.stage("write"):
-        faces, clips = write(root, data.people, config.workers, made_of)
+        faces, clips = write(root, people, workers, made_of)
     with run.stage("tables"):
-        people = [drawn for start in range(0, data.people, CHUNK) for drawn in draw(config.seed, start, data.people)]
-        write_tables(root, people, faces, clips)
-        if data.photos:
-            shown = [root / person.name / "images" / "00.png" for person in people[:SHOWN]]
-            title = f"{len(people)} people" + f", the first {SHOWN} shown" * (len(people) > SHOWN)
+        drawn = [one for start in range(0, people, CHUNK) for one in draw(made_of["seed"], start, people)]
+        write_tables(root, drawn, faces, clips)
+        if faces:
+            shown = [root / person.name / "images" / "00.png" for person in drawn[:SHOWN]]
+            title = f"{people} people" + f", the first {SHOWN} shown" * (people > SHOWN)
             with atomic(run.directory / "contact_sheet.png") as partial:
                 pictures.sheet([("", shown[i : i + 8]) for i in range(0, len(shown), 8)], (), title).save(
                     partial, "PNG"
                 )
     seconds = sum(row["seconds"] for row in clips)
-    run.record["counts"] = {"people": len(people), "photos": len(faces), "clips": len(clips), "speech_seconds": seconds}
-    run.save(seed=config.seed)
-    log.info("%d people, %d photos, %.1f h of speech: %s", len(people), len(faces), seconds / 3600, root)
+    run.record["counts"] = {"people": people, "photos": len(faces), "clips": len(clips), "speech_seconds": seconds}
+    run.save(seed=made_of["seed"])
+    log.info("%d people, %d photos, %.1f h of speech: %s", people, len(faces), seconds / 3600, root)
     return 0
 
 
-def claim(root: Path, made_of: dict[str, Any]) -> None:
-    """Note what the dataset is made of. Raises UserError where `root` has another, or anything else."""
+def claim(root: Path, people: int, made_of: dict[str, Any]) -> None:
+    """Note what the dataset is made of. Raises UserError where `root` has another, more people, or anything else."""
     note = root / "talkers.json"
     if not note.exists():
         if any(not file.name.startswith(".") for file in root.iterdir()):
             raise UserError(f"data.root={root}: not empty, and not a dataset of talkers; give another directory")
         with atomic(note) as partial:
             partial.write_text(json.dumps(made_of) + "\n")
-    there = json.loads(note.read_text())
+    try:
+        there = dict(json.loads(note.read_text()))
+    except (ValueError, TypeError):
+        raise UserError(f"{note}: damaged; give another directory") from None
+    have = max((int(file.name.rpartition("-")[2]) + 1 for file in root.glob("talker-*-[0-9]*")), default=0)
+    if have > people:
+        raise UserError(f"data.root={root}: has {have} people already; data.people={people} is fewer")
     for key, value in made_of.items():
         if there.get(key) != value:
-            option = key if key == "seed" else f"data.{key}"
+            option = f"data.{key}" if key in ("clips", "photos", "seconds") else key
             raise UserError(f"data.root={root}: made with {option}={there.get(key)}; go on with that, or elsewhere")
 
 
@@ -87,7 +107,8 @@ def write(root: Path, people: int, workers: int, made_of: dict[str, Any]) -> tup
     clips: list[dict[str, Any]] = []
     starts = range(0, people, CHUNK)
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-    with ProcessPoolExecutor(workers, context, initializer=alone) as executor, tqdm(total=people, unit="person") as bar:
+    executor = ProcessPoolExecutor(workers, context, initializer=alone)
+    with tqdm(total=people, unit="person") as bar:
         try:
             jobs = [executor.submit(write_chunk, root, start, people, made_of) for start in starts]
             for start, job in zip(starts, jobs, strict=True):
@@ -97,9 +118,8 @@ def write(root: Path, people: int, workers: int, made_of: dict[str, Any]) -> tup
                 bar.update(min(CHUNK, people - start))
         except BrokenProcessPool:
             raise UserError("a process was killed, perhaps for lack of memory; the same command goes on") from None
-        except BaseException:
-            executor.shutdown(wait=False, cancel_futures=True)
-            raise
+        finally:
+            executor.shutdown(cancel_futures=True)
     return faces, clips
 
 
@@ -118,8 +138,9 @@ def write_chunk(root: Path, start: int, people: int, made_of: dict[str, Any]) ->
     from speech2face.talkers import population
 
     chunk = draw(made_of["seed"], start, people)
-    missing = [person for person in chunk if not (root / person.name).exists()]
     clips, photos, seconds = (made_of[key] for key in ("clips", "photos", "seconds"))
+    names = [population.PHOTO.format(i) for i in range(photos)] + [population.CLIP.format(i) for i in range(clips)]
+    missing = [person for person in chunk if not all((root / person.name / name).exists() for name in ["", *names])]
     if missing:
         population.write_people(root, missing, clips, photos, seconds)
     return population.photo_rows(root, chunk, photos), population.clip_rows(root, chunk, clips, seconds)

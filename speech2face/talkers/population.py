@@ -53,6 +53,7 @@ def write_people(root: Path, people: Sequence[Person], clips: int, photos: int, 
         for i in range(clips):
             waveform = recording.record(person, i, seconds)
             (partial / CLIP.format(i)).write_bytes(recording.encode(waveform, "flac", "flac"))
+        shutil.rmtree(root / person.name, ignore_errors=True)  # there only if files of it were lost
         partial.rename(root / person.name)
 
 

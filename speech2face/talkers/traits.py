@@ -16,6 +16,10 @@ import numpy as np
 
 SPLITS = {"train": 0.8, "val": 0.1, "test": 0.1}
 SHARED = ("sex", "age", "size")
+VOICE = (  # the voice's true parameters
+    *("language", "accent", "voice_pitch_hz", "voice_range", "voice_formants", "voice_rate"),
+    *("voice_breathiness", "voice_unsteadiness"),
+)
 HAIR_STYLES = (
     *("bald", "buzz cut", "side part", "quiff", "receding", "tight curls"),
     *("bob", "long straight", "long wavy", "bun", "fringe", "big curls"),
@@ -49,9 +53,9 @@ AGEING = {
     **{"ear_size": 0.25, "nose_length": 0.15, "nose_width": 0.12, "upper_lip": -0.22, "lower_lip": -0.16},
     **{"brow_height": -0.10, "lid_height": -0.20, "eye_size": -0.10, "chin_length": 0.06, "brow_thickness": -0.05},
 }
-# Mean speaking fundamental frequency in Hz by age. Men: Hollien and Shipp, "Speaking fundamental frequency and
-# chronologic age in males" (1972). Women: Stoicheff, "Speaking fundamental frequency characteristics of nonsmoking
-# female adults" (1981), and Nishio and Niimi (2008) for the oldest.
+# Mean speaking fundamental frequency in Hz by age, smoothed after, for men, Hollien and Shipp, "Speaking fundamental
+# frequency and chronologic age in males" (1972), for women Stoicheff, "Speaking fundamental frequency characteristics
+# of nonsmoking female adults" (1981), and Nishio and Niimi (2008) for the oldest.
 PITCH_AGES = (20, 30, 40, 50, 60, 70, 80)
 PITCH_HZ = {"male": (119, 112, 107, 112, 113, 126, 138), "female": (224, 213, 211, 199, 197, 192, 185)}
 PITCH_SCATTER = 2.2  # semitones between people of one sex and age (Traunmueller and Eriksson 1995: 2 to 3)
