@@ -208,7 +208,7 @@ def plot_comparison(tables: list[dict[str, dict[str, float | None]]], labels: li
                     axis.plot([figures[key]] * 2, [i - 0.45, i + 0.45], color=colour, linewidth=3, label=key)
         axis.set_title(name, fontsize=10)
         axis.set_yticks(range(len(labels)), labels, parse_math=False)
-    axes[0].invert_yaxis()  # shared by all
+    axes[0].set_ylim(len(labels) - 0.5, -0.5)  # shared by all
     found = dict(zip(*reversed(axes[0].get_legend_handles_labels()), strict=True))
     figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=2)
     return figure

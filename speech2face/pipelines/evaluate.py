@@ -27,9 +27,10 @@ from speech2face.errors import UserError, one_line
 from speech2face.files import sha256
 from speech2face.results import Results
 from speech2face.runs import Run, quick_imports
-from speech2face.weights.locate import locate
+from speech2face.weights.locate import Located, locate
 
 log = logging.getLogger(__name__)
+INTERVAL = ("value", "low", "high")
 TRAIN_PHOTOS = 3  # of each person
 FACE = ("encoder", "preprocessing", "from_weights", "choices")  # of pipeline=face, what tells how a face is seen
 
@@ -60,18 +61,9 @@ def evaluate(config: DictConfig, run: Run, name: str, **options: Any) -> int:
     from speech2face.evaluation.evaluation import evaluate as measure
     from speech2face.evaluation.features import encode
     from speech2face.evaluation.report import HEADLINES, write_report
-    from speech2face.reconstructor import Reconstructor
 
     with run.stage("load"):
-        preprocessing, encoder = build_encoder(config, located["encoder"], run.overrides)
-        face_overrides = [f"encoder.weights={config.face.weights}", *map(str, config.face.overrides)]
-        face_preprocessing, face_encoder = build_encoder(face_config, located_face, face_overrides)
-        decoder = load_part(config, "decoder", located["decoder"], run.overrides)
-        parts = {"encoder": encoder, "face encoder": face_encoder, "decoder": decoder}
-        warn_untrained(parts)
-        how = {"device": str(config.device), "precision": config.precision, "batch_size": config.batch_size}
-        listener = Reconstructor(preprocessing, encoder.model, decoder.model, **how)
-        face = Reconstructor(face_preprocessing, face_encoder.model, decoder.model, **how)
+        listener, face, parts = load_networks(config, face_config, located | {"face": located_face}, run)
     settle(config, located)
     settle(face_config, {"encoder": located_face})
     config.data.root = str(dataset.root.absolute())
@@ -89,7 +81,8 @@ def evaluate(config: DictConfig, run: Run, name: str, **options: Any) -> int:
     with run.stage("encode"):
         cache = Path(options["cache"]).expanduser()
         see, hear = (
-            {key: config_dict(one[key]) for key in ("encoder", "preprocessing")} for one in (face_config, config)
+            {"model": config_dict(one.encoder.model), "preprocessing": config_dict(one.preprocessing)}
+            for one in (face_config, config)
         )
         photos = encode(
             dataset.root, [*chosen["gallery"], *chosen["train"]], face, see, cache, config.workers, "photos"
@@ -109,12 +102,27 @@ def evaluate(config: DictConfig, run: Run, name: str, **options: Any) -> int:
     for figure, row in figures.items():
         if figure.startswith(HEADLINES):
             ideal = "" if row["ideal"] is None else f"  ideal {row['ideal']:.3f}"
-            value = (
-                "undefined" if row["value"] is None else f"{row['value']:9.3f}  [{row['low']:.3f}, {row['high']:.3f}]"
-            )
-            log.info("%-36s %s  chance %.3f%s", figure, value, row["chance"], ideal)
+            numbers = ("undefined", "", "") if row["value"] is None else (f"{row[key]:.3f}" for key in INTERVAL)
+            log.info("%-36s %9s  [%s, %s]  chance %.3f%s", figure, *numbers, row["chance"], ideal)
     log.info("%s: %s", ", ".join(f"{count} {what}" for what, count in about.items()), run.directory)
     return int(bool(errors))
+
+
+def load_networks(
+    config: DictConfig, face_config: DictConfig, located: dict[str, Located], run: Run
+) -> tuple[Any, ...]:
+    """What hears and draws, what sees and draws, and the loaded parts by name."""
+    from speech2face.reconstructor import Reconstructor
+
+    preprocessing, encoder = build_encoder(config, located["encoder"], run.overrides)
+    face_overrides = [f"encoder.weights={config.face.weights}", *map(str, config.face.overrides)]
+    face_preprocessing, face_encoder = build_encoder(face_config, located["face"], face_overrides)
+    decoder = load_part(config, "decoder", located["decoder"], run.overrides)
+    parts = {"encoder": encoder, "face encoder": face_encoder, "decoder": decoder}
+    warn_untrained(parts)
+    how = {"device": str(config.device), "precision": config.precision, "batch_size": config.batch_size}
+    listener = Reconstructor(preprocessing, encoder.model, decoder.model, **how)
+    return listener, Reconstructor(face_preprocessing, face_encoder.model, decoder.model, **how), parts
 
 
 def gather(dataset: Dataset, chosen: dict[str, dict[str, str]], photos: Any, queries: Any) -> Any:
