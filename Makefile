@@ -11,7 +11,7 @@ demo: .venv/installed
 
 test: lint
 	@echo "== tests"
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile
 
 lint: .venv/installed-dev
 	@echo "== lint"
