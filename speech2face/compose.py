@@ -175,8 +175,12 @@ def build_reconstructor(
     decoder = load_part(config, "decoder", located["decoder"], overrides)
     parts = {"encoder": encoder, "decoder": decoder}
     warn_untrained(parts)
-    settings = {"device": str(config.device), "precision": config.precision, "batch_size": config.batch_size}
-    return Reconstructor(preprocessing, encoder.model, decoder.model, stage=stage, **settings), parts
+    return Reconstructor(preprocessing, encoder.model, decoder.model, stage=stage, **how_to_run(config)), parts
+
+
+def how_to_run(config: DictConfig) -> dict[str, Any]:
+    """Device, precision and batch size, as a Reconstructor takes them."""
+    return {"device": str(config.device), "precision": config.precision, "batch_size": config.batch_size}
 
 
 def build_encoder(config: DictConfig, located: Located, overrides: list[str]) -> tuple[Any, Any]:

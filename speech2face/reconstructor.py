@@ -29,6 +29,11 @@ class Reconstruction:
     prepared: Prepared
 
 
+def to_pixels(texture: torch.Tensor) -> torch.Tensor:
+    """Texture (batch, 3, height, width) in [0, 1] -> (batch, height, width, 3) uint8, truncated as published."""
+    return (texture.clamp(0, 1) * 255).to(torch.uint8).permute(0, 2, 3, 1)
+
+
 def resolve_device(name: str) -> torch.device:
     """auto (a GPU where there is one), cpu, cuda, cuda:N or mps. Raises UserError for what this machine lacks."""
     if name == "auto":
@@ -108,7 +113,7 @@ class Reconstructor:
             landmarks, texture = self.decode(embeddings)
             if not all(bool(tensor.isfinite().all()) for tensor in (embeddings, landmarks, texture)):
                 raise ValueError("not finite: damaged weights, or a precision too low for them")
-            faces = (texture.clamp(0, 1) * 255).to(torch.uint8).permute(0, 2, 3, 1)
+            faces = to_pixels(texture)
             arrays = [tensor.cpu().numpy() for tensor in (embeddings, landmarks, faces)]
         return [Reconstruction(*one) for one in zip(*arrays, prepared, strict=True)]
 

@@ -20,7 +20,7 @@ from speech2face.evaluation.features import Features, batches
 from speech2face.evaluation.figures import Measure, Measured, read_probes
 from speech2face.evaluation.probes import ideal_listener, predict
 from speech2face.evaluation.retrieval import ranks
-from speech2face.reconstructor import Reconstructor
+from speech2face.reconstructor import Reconstructor, to_pixels
 from speech2face.talkers.traits import SHARED, VOICE
 
 log = logging.getLogger(__name__)
@@ -190,7 +190,7 @@ def decode(features: np.ndarray, listener: Reconstructor, face: Reconstructor, n
     with tqdm(total=len(features), desc=f"faces of {name}", unit="face", delay=2) as bar:
         for batch in batches(features, DECODED):
             points, texture = listener.decode(torch.from_numpy(np.array(batch, np.float32)))
-            drawn = (texture.clamp(0, 1) * 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+            drawn = to_pixels(texture).cpu().numpy()
             seen.append(face.encode([preprocessing(image).features for image in drawn]).cpu().numpy())
             images.append(drawn)
             landmarks.append(points.cpu().numpy())

@@ -57,13 +57,12 @@ class Cache:
         (self.folder / "what.json").write_text(text + "\n")
         for name in ("features.f32", "sha256.txt"):
             open(self.folder / name, "a").close()
-        self.rows: dict[str, int] = {}
-        self.count = 0
         self._read()
 
     def _read(self) -> None:
         """Rows that are there whole: a killed process may have left a part of the last ones."""
         text = (self.folder / "sha256.txt").read_bytes()
+        self.size = len(text)
         lines = [text[i : i + LINE] for i in range(0, len(text), LINE)]
         whole = (i for i, line in enumerate(lines) if not re.fullmatch(rb"[0-9a-f]{64}\n", line))
         self.count = min(next(whole, len(lines)), (self.folder / "features.f32").stat().st_size // (4 * WIDTH))
@@ -73,7 +72,8 @@ class Cache:
         """Keep (n, 4096) float32 features of files by their SHA-256."""
         with open(self.folder / "sha256.txt", "r+") as index, open(self.folder / "features.f32", "r+b") as data:
             fcntl.flock(index, fcntl.LOCK_EX)
-            self._read()
+            if os.fstat(index.fileno()).st_size != self.size:  # another process has added to it
+                self._read()
             index.truncate(LINE * self.count)
             data.truncate(4 * WIDTH * self.count)
             data.seek(0, os.SEEK_END)
@@ -81,8 +81,9 @@ class Cache:
             data.flush()
             index.seek(0, os.SEEK_END)
             index.write("".join(f"{digest}\n" for digest in digests))
-            index.flush()
-            self._read()
+            self.rows |= {digest: self.count + i for i, digest in enumerate(digests)}
+            self.count += len(digests)
+            self.size = LINE * self.count
 
     def __getitem__(self, digests: Sequence[str]) -> Features:
         shape = (self.count, WIDTH)
@@ -152,18 +153,13 @@ def encode(
             for one, features in tqdm(prepared, f"encoding {name}", len(missing), unit="file")
             if features is not None
         )
-        encoded: list[tuple[str, np.ndarray]] = []
         for batch in batches(good, max(16, reconstructor.batch_size)):
-            for one, embedding in zip(
-                batch, encode_batch(reconstructor, [features for _, features in batch]), strict=True
-            ):
-                if isinstance(embedding, str):
-                    errors[missing[one[0]]] = embedding
-                else:
-                    encoded.append((one[0], embedding))
-            if encoded:
-                cache.add([one for one, _ in encoded], np.stack([embedding for _, embedding in encoded]))
-            encoded.clear()
+            found = encode_batch(reconstructor, [features for _, features in batch])
+            encoded = {one: embedding for (one, _), embedding in zip(batch, found, strict=True)}
+            failed = {one: error for one, error in encoded.items() if isinstance(error, str)}
+            errors |= {missing[one]: error for one, error in failed.items()}
+            if kept := {one: embedding for one, embedding in encoded.items() if one not in failed}:
+                cache.add(list(kept), np.stack(list(kept.values())))
     for path, one in digests.items():
         if one not in cache.rows and path not in errors:  # of two files with the same content, one was tried
             errors[path] = errors[missing[one]]

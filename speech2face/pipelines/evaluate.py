@@ -17,6 +17,7 @@ from speech2face.compose import (
     compose_config,
     config_dict,
     describe_weights,
+    how_to_run,
     load_part,
     locate_parts,
     settle,
@@ -120,7 +121,7 @@ def load_networks(
     decoder = load_part(config, "decoder", located["decoder"], run.overrides)
     parts = {"encoder": encoder, "face encoder": face_encoder, "decoder": decoder}
     warn_untrained(parts)
-    how = {"device": str(config.device), "precision": config.precision, "batch_size": config.batch_size}
+    how = how_to_run(config)
     listener = Reconstructor(preprocessing, encoder.model, decoder.model, **how)
     return listener, Reconstructor(face_preprocessing, face_encoder.model, decoder.model, **how), parts
 
