@@ -96,7 +96,7 @@ def settle(config: DictConfig, located: dict[str, Located]) -> None:
     config.from_weights = False
     config.resume = "???"
     for part, one in located.items():
-        if one.file and exists(Path(one.weights).expanduser()):
+        if one.file and one.weights != "bundled" and exists(Path(one.weights).expanduser()):
             config[part].weights = str(Path(one.weights).expanduser().absolute())
 
 

@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from speech2face.errors import UserError
 
+UNKNOWN = {"", "na", "n/a", "nan", "none", "null", "unknown", "?"}
 FOLDERS = {"speech": "audios", "face": "images"}
 
 
@@ -19,12 +20,14 @@ class Dataset:
 
     traits: by person, the columns of people.csv, `split` among them; of those whom it names.
     files: by modality ("speech", "face"), by person, paths below root, sorted.
-    landmarks: by path of a photo, (72, 2) float32 x, y in its pixels; of those that prepared/faces.parquet has.
+    normalized: by person, path of a frontal, neutral picture (prepared/normalized.parquet), what decoders are to draw.
+    landmarks: by path of a picture, (72, 2) float32 x, y in its pixels; of those that prepared/ has.
     """
 
     root: Path
     traits: dict[str, dict[str, str]] = field(default_factory=dict)
     files: dict[str, dict[str, list[str]]] = field(default_factory=lambda: {name: {} for name in FOLDERS})
+    normalized: dict[str, str] = field(default_factory=dict)
     landmarks: dict[str, np.ndarray] = field(default_factory=dict)
 
     def split(self, name: str) -> list[str]:
@@ -33,6 +36,22 @@ class Dataset:
         everybody = name == "all" or (name == "test" and not known)
         people = sorted(self.files["face"])
         return [person for person in people if everybody or self.traits.get(person, {}).get("split") == name]
+
+    def columns(self, names: Sequence[str], people: Sequence[str]) -> dict[str, np.ndarray]:
+        """Columns of people.csv for some people: numbers, NaN where unknown, or text, "" where unknown.
+
+        A column is of numbers if all its values are, and more than two of them differ. Those of nobody are left out.
+        """
+        found = {}
+        for column in names:
+            values = {person: _known(row.get(column)) for person, row in self.traits.items()}
+            distinct = {value for value in values.values() if value}
+            wanted = [values.get(person, "") for person in people]
+            if len(distinct) > 2 and all(map(_is_number, distinct)):
+                found[column] = np.array([float(value or "nan") for value in wanted])
+            elif distinct:
+                found[column] = np.array(wanted)
+        return found
 
 
 def read_dataset(root: str | Path) -> Dataset:
@@ -50,9 +69,11 @@ def read_dataset(root: str | Path) -> Dataset:
                     dataset.files[modality][entry.name] = files
     if not any(dataset.files.values()):
         raise UserError(f"data.root={root}: no <person>/audios or <person>/images with files there")
-    faces = dataset.root / "prepared" / "faces.parquet"
-    if faces.exists():
-        dataset.landmarks = _landmarks(faces)
+    for name in ("faces", "normalized"):
+        if (file := dataset.root / "prepared" / f"{name}.parquet").exists():
+            people, landmarks = _landmarks(file)
+            dataset.landmarks |= landmarks
+            dataset.normalized |= people if name == "normalized" else {}
     return dataset
 
 
@@ -84,15 +105,29 @@ def _files(root: Path, folder: str) -> Iterator[str]:
                 yield os.path.relpath(os.path.join(directory, name), root)
 
 
-def _landmarks(file: Path) -> dict[str, np.ndarray]:
+def _landmarks(file: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """By person the path of the last picture, and by path the landmarks."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         if "landmarks" not in pq.read_schema(file).names:
-            return {}
-        table = pq.read_table(file, columns=["path", "landmarks"]).drop_null()
+            return {}, {}
+        table = pq.read_table(file, columns=["person", "path", "landmarks"]).drop_null()
         values = table["landmarks"].combine_chunks().flatten().to_numpy().reshape(-1, 72, 2)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise UserError(f"{file}: not a table of faces ({' '.join(str(error).split())})") from None
-    return dict(zip(table["path"].to_pylist(), values, strict=True))
+    people, paths = table["person"].to_pylist(), table["path"].to_pylist()
+    return dict(zip(people, paths, strict=True)), dict(zip(paths, values, strict=True))
+
+
+def _known(value: str | None) -> str:
+    value = (value or "").strip()
+    return "" if value.lower() in UNKNOWN else value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(np.isfinite(float(text)))
+    except ValueError:
+        return False

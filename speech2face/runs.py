@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -31,6 +31,13 @@ from speech2face.files import atomic
 
 log = logging.getLogger(__name__)
 PACKAGES = ("torch", "torchaudio", "torchvision", "numpy", "av", "pillow", "dlib-bin", "hydra-core", "safetensors")
+LOCKS: list[int] = []
+RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
+
+
+def is_first() -> bool:
+    """Whether this is the first, or only, of the processes that train together: the one that writes."""
+    return not any(int(os.environ.get(name) or 0) for name in RANKS)
 
 
 @contextmanager
@@ -89,7 +96,7 @@ class Run:
 
     def begin(self) -> None:
         """From here on the run is written down. One that resumes another begins when it has found that it may."""
-        self.begun = True
+        self.begun = is_first()
         self.save()
 
     @contextmanager
@@ -118,6 +125,8 @@ class Run:
 
         `python run.py -cd DIRECTORY/.hydra -cn effective` repeats the run from it.
         """
+        if not is_first():
+            return
         text = OmegaConf.to_yaml(config, resolve=False)
         file = self.directory / ".hydra" / "effective.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -150,7 +159,8 @@ def execute(config: DictConfig) -> None:
     sweeping = settings.mode == RunMode.MULTIRUN
     try:
         earlier = None if OmegaConf.is_missing(config, "resume") else read_record(directory)
-        lock(directory)
+        if is_first():
+            lock(directory)
     except UserError as error:
         log.error("error: %s", error)
         sys.exit(1)
@@ -197,7 +207,20 @@ def lock(directory: Path) -> int:
     except OSError:
         os.close(descriptor)
         raise UserError(f"{directory}: another run is writing there") from None
+    LOCKS.append(descriptor)
     return descriptor
+
+
+def unlock(descriptor: int) -> None:
+    LOCKS.remove(descriptor)
+    os.close(descriptor)
+
+
+def let_go(_: int = 0) -> None:
+    """In a forked process: leave the locks to the first, so that they end with it."""
+    for descriptor in LOCKS:
+        with suppress(OSError):
+            os.close(descriptor)
 
 
 class KeepEarlierRuns(Callback):
@@ -205,6 +228,8 @@ class KeepEarlierRuns(Callback):
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         directory = Path(config.hydra.run.dir)
+        if not is_first():
+            return
         if OmegaConf.is_missing(config, "resume"):
             directory.mkdir(parents=True, exist_ok=True)
             self._claim(directory, directory / "run.json", "resume")

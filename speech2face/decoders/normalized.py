@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from speech2face.decoders import warp as spline
+
 LANDMARK_PARTS = {  # the 68 points of the iBUG scheme by part; the corners of the mouth belong to both lips
     "chin": 17,
     "left_brow": 5,
@@ -21,17 +23,22 @@ LANDMARK_PARTS = {  # the 68 points of the iBUG scheme by part; the corners of t
     "bottom_lip": 12,
 }
 LANDMARKS = sum(LANDMARK_PARTS.values())
+WARPED = (*range(55), *range(61, 66))  # landmarks that a warp goes by: all but the inner lips, which may touch
 
 
 class NormalizedFaceDecoder(nn.Module):
     """Face feature -> landmarks and texture of a frontal, neutral face, from one shared trunk (article, section 3).
 
-    As in the published PyTorch implementation, which leaves out the warp of the texture onto the landmarks.
     width: 1 is the published size (125 million parameters); 0.25 makes every hidden layer a quarter as wide.
+    warp: draw the texture with every landmark where the mean face of the training set has it (`mean_landmarks`), and
+    warp it onto the landmarks (section 3.2). The published PyTorch implementation leaves that out.
     """
 
-    def __init__(self, width: float = 1.0, features: int = 4096) -> None:
+    def __init__(self, width: float = 1.0, features: int = 4096, warp: bool = False) -> None:
         super().__init__()
+        self.warp = warp
+        if warp:
+            self.register_buffer("mean_landmarks", torch.zeros(LANDMARKS, 2))
 
         def scale(*channels: int) -> list[int]:
             return [max(1, round(width * one)) for one in channels]
@@ -53,12 +60,25 @@ class NormalizedFaceDecoder(nn.Module):
 
         Landmarks are in the order of LANDMARK_PARTS.
         """
+        landmarks, texture = self.aligned(feature)
+        return landmarks, self.onto(landmarks, texture)
+
+    def aligned(self, feature: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `forward`, but with the texture as it is before the warp."""
         trunk = self.trunk(feature)
         landmarks = self.landmark_output(self.landmark_layers(trunk)).unflatten(1, (LANDMARKS, 2))
         texture = F.relu(self.texture_input(trunk)).unflatten(1, (-1, 14, 14))
         for layer in self.texture_layers:
             texture = F.relu(layer(texture))
         return landmarks, self.texture_output(texture).sigmoid()
+
+    def onto(self, landmarks: torch.Tensor, texture: torch.Tensor, back: bool = False) -> torch.Tensor:
+        """Texture (batch, 3, 224, 224) warped from the mean face onto landmarks (batch, 72, 2), or back."""
+        if not self.warp:
+            return texture
+        points = landmarks[:, WARPED].float()
+        mean = self.mean_landmarks[WARPED, :].expand_as(points)
+        return spline.warp(texture.float(), points, mean) if back else spline.warp(texture.float(), mean, points)
 
 
 def _perceptron(sizes: list[int]) -> nn.Sequential:

@@ -20,13 +20,13 @@ from speech2face.evaluation.features import Features, batches
 from speech2face.evaluation.figures import Measure, Measured, read_probes
 from speech2face.evaluation.probes import ideal_listener, predict
 from speech2face.evaluation.retrieval import ranks
+from speech2face.preprocessing.image import open_image
 from speech2face.reconstructor import Reconstructor, to_pixels
 from speech2face.talkers.traits import SHARED, VOICE
 
 log = logging.getLogger(__name__)
 TRUTH = (*SHARED, *VOICE)
 SIZE = 224
-UNKNOWN = {"", "na", "n/a", "nan", "none", "null", "unknown", "?"}
 FITTED_PEOPLE = 20  # with fewer there is nothing to fit
 DECODED = 16  # faces at a time
 
@@ -50,20 +50,8 @@ class Material:
     train_features: Features
 
     def traits(self, columns: tuple[str, ...], people: list[str]) -> dict[str, np.ndarray]:
-        """Columns of people.csv for some people: numbers, NaN where unknown, or text, "" where unknown.
-
-        A column is of numbers if all its values are, and more than two of them differ. Those of nobody are left out.
-        """
-        table, found = self.dataset.traits, {}
-        for column in columns:
-            values = {person: _known(row.get(column)) for person, row in table.items()}
-            distinct = {value for value in values.values() if value}
-            wanted = [values.get(person, "") for person in people]
-            if len(distinct) > 2 and all(map(_is_number, distinct)):
-                found[column] = np.array([float(value or "nan") for value in wanted])
-            elif distinct:
-                found[column] = np.array(wanted)
-        return found
+        """Columns of people.csv for some people: see Dataset.columns."""
+        return self.dataset.columns(columns, people)
 
 
 @dataclass
@@ -135,7 +123,8 @@ def evaluate(
     own |= figures.attributes(everybody, "photo", read_probes(probes, material.gallery), of_gallery)
     photos, points = originals(material, rows[drawn], face)
     kept = ranks(of_photo.features, material.gallery, rows[drawn], seed=seed)
-    own |= figures.face_to_face(measure.of(drawn), of_photo.images, photos, kept, len(people))
+    wanted, points = normalized(material, rows[drawn]) or (photos, points)
+    own |= figures.face_to_face(measure.of(drawn), of_photo.images, wanted, kept, len(people))
     known = np.flatnonzero(np.isfinite(points).all((1, 2)))
     if len(known):
         own |= figures.landmark_figures(measure.of(drawn[known]), of_photo.landmarks[known], points[known])
@@ -170,18 +159,6 @@ def _matrix(columns: dict[str, np.ndarray]) -> np.ndarray:
     return np.concatenate(parts, axis=1, dtype=np.float64)
 
 
-def _known(value: str | None) -> str:
-    value = (value or "").strip()
-    return "" if value.lower() in UNKNOWN else value
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return bool(np.isfinite(float(text)))
-    except ValueError:
-        return False
-
-
 def decode(features: np.ndarray, listener: Reconstructor, face: Reconstructor, name: str) -> Faces:
     """Faces of (n, 4096) features, as the decoder draws and as the face encoder then sees them."""
     images, landmarks, seen = [], [], []
@@ -196,6 +173,19 @@ def decode(features: np.ndarray, listener: Reconstructor, face: Reconstructor, n
             landmarks.append(points.cpu().numpy())
             bar.update(len(batch))
     return Faces(np.concatenate(images), np.concatenate(landmarks), np.concatenate(seen))
+
+
+def normalized(material: Material, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Normalized faces of some people, as a decoder is to draw them, and their landmarks; None where one has none.
+
+    (k, 224, 224, 3) uint8; (k, 72, 2) in pixels.
+    """
+    dataset = material.dataset
+    paths = [dataset.normalized.get(material.people[row]) for row in rows]
+    if None in paths:
+        return None
+    pictures = [open_image(dataset.root / path).resize((SIZE, SIZE)) for path in paths]
+    return np.stack(list(map(np.asarray, pictures))), np.stack([dataset.landmarks[path] for path in paths])
 
 
 def originals(material: Material, rows: np.ndarray, face: Reconstructor) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from speech2face.runs import Run
 log = logging.getLogger(__name__)
 
 
-def convert(config: DictConfig, run: Run, name: str, part: str) -> int:
+def convert(config: DictConfig, run: Run, name: str, part: str, slim: bool) -> int:
     """Write the weights of `part` ("encoder" or "decoder") to the run's directory, with architecture and front end."""
     from speech2face.weights.ours import save, without_run_settings
 
@@ -28,6 +28,11 @@ def convert(config: DictConfig, run: Run, name: str, part: str) -> int:
     if part == "encoder":
         settle_preprocessing(config, loaded.preprocessing, run.overrides)
         loaded.preprocessing = config_dict(config.preprocessing)
+    tensors = loaded.model.state_dict()
+    if slim:
+        tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+        if loaded.architecture.get("classes") and tensors.pop("classifier.weight", None) is not None:
+            loaded.architecture["classes"] = 0
     settle(config, parts)
     run.save_config(config)
     source = {
@@ -43,7 +48,9 @@ def convert(config: DictConfig, run: Run, name: str, part: str) -> int:
             "untrained": loaded.untrained,
             "source": source,
         }
-        save(run.directory, loaded.model.state_dict(), card)
+        if loaded.training:
+            card["training"] = loaded.training
+        save(run.directory, tensors, card)
     run.record["weights"] = {part: source | {"untrained": loaded.untrained}}
     log.info("%s weights (%s) in our format; use them with %s.weights=%s", loaded.layout, part, part, run.directory)
     return 0

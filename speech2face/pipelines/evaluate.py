@@ -27,7 +27,7 @@ from speech2face.dataset import FOLDERS, Dataset, read_dataset
 from speech2face.errors import UserError, one_line
 from speech2face.files import sha256
 from speech2face.results import Results
-from speech2face.runs import Run, quick_imports
+from speech2face.runs import Run, is_first, quick_imports
 from speech2face.weights.locate import Located, locate
 
 log = logging.getLogger(__name__)
@@ -217,6 +217,8 @@ def choose_files(dataset: Dataset, modality: str, options: dict[str, Any], seed:
 
 def write_results(run: Run, root: Path, errors: dict[str, str]) -> None:
     """results.csv: a row of every file that failed."""
+    if not is_first():
+        return
     results = Results(run.directory, (), [])
     for path, error in errors.items():
         results.add({"input": str(root / path), "status": "failed", "error": error})

@@ -3,7 +3,6 @@
 import json
 import logging
 import multiprocessing
-import os
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -17,10 +16,10 @@ from speech2face.compose import check, check_whole
 from speech2face.errors import UserError
 from speech2face.files import atomic
 from speech2face.results import csv_line
-from speech2face.runs import Run, lock
+from speech2face.runs import Run, lock, unlock
 
 log = logging.getLogger(__name__)
-GENERATOR = 1  # to be raised when the same person would look or sound otherwise
+GENERATOR = 2  # to be raised when the same person would look or sound otherwise
 CHUNK = 8  # people that a process writes at a time
 SHOWN = 64  # people on the contact sheet
 
@@ -30,15 +29,32 @@ def talkers(config: DictConfig, run: Run, name: str) -> int:
     if run.earlier is not None:
         raise UserError("pipeline=talkers needs no resume: the same command goes on where data.root is not complete")
     check(config)
-    data = config.data
-    if data.root is None:
+    if config.data.root is None:
         raise UserError("pipeline=talkers needs data.root= a directory to write the dataset to")
+    run.way_on = "the same command"
+    return ensure(config, run)
+
+
+def provide(config: DictConfig, run: Run) -> None:
+    """With data=talkers, make the dataset that config.data describes, unless it is there; data.root may be left out."""
+    data = config.data
+    if config.choices.data != "talkers":
+        return
+    if data.root is None:
+        data.root = f"outputs/talkers/seed_{config.seed}_{data.clips}_{data.photos}_{data.seconds}_{data.people}"
+    there = Path(str(data.root)).expanduser() / "people.csv"
+    if not there.exists() or len(there.read_bytes().splitlines()) <= data.people:
+        ensure(config, run)
+
+
+def ensure(config: DictConfig, run: Run) -> int:
+    """Write the people of config.data who are not there yet. Returns 0."""
+    data = config.data
     for option, least in (("people", 1), ("clips", 0), ("photos", 0)):
         check_whole(f"data.{option}", data[option], least)
     if not isinstance(data.seconds, int | float) or not 0.5 <= data.seconds <= 600:
         raise UserError(f"data.seconds={data.seconds}: must be a number from 0.5 to 600")
     root = Path(str(data.root)).expanduser()
-    run.way_on = "the same command"
     root.mkdir(parents=True, exist_ok=True)
     data.root = str(root.absolute())
     run.save_config(config)
@@ -48,17 +64,18 @@ def talkers(config: DictConfig, run: Run, name: str) -> int:
     try:
         return make(root, run, data.people, config.workers, made_of)
     finally:
-        os.close(descriptor)
+        unlock(descriptor)
 
 
 def make(root: Path, run: Run, people: int, workers: int, made_of: dict[str, Any]) -> int:
     """Write the dataset and say what is in it. Returns 0."""
     claim(root, people, made_of)
     with run.stage("write"):
-        faces, clips = write(root, people, workers, made_of)
+        tables = write(root, people, workers, made_of)
     with run.stage("tables"):
         drawn = [one for start in range(0, people, CHUNK) for one in draw(made_of["seed"], start, people)]
-        write_tables(root, drawn, faces, clips)
+        write_tables(root, drawn, tables)
+        faces, clips = tables["faces"], tables["clips"]
         if faces:
             shown = [root / person.name / "images" / "00.png" for person in drawn[:SHOWN]]
             title = f"{people} people" + f", the first {SHOWN} shown" * (people > SHOWN)
@@ -101,10 +118,9 @@ def draw(seed: int, start: int, people: int) -> list[Any]:
     return [draw_person(seed, index) for index in range(start, min(start + CHUNK, people))]
 
 
-def write(root: Path, people: int, workers: int, made_of: dict[str, Any]) -> tuple[list[Any], list[Any]]:
-    """Write everyone who is missing, on `workers` processes; rows of all photos and all recordings, in order."""
-    faces: list[dict[str, Any]] = []
-    clips: list[dict[str, Any]] = []
+def write(root: Path, people: int, workers: int, made_of: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Write everyone who is missing, on `workers` processes; rows, in order, of each table below prepared/."""
+    tables: dict[str, list[dict[str, Any]]] = {"faces": [], "normalized": [], "clips": []}
     starts = range(0, people, CHUNK)
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
     executor = ProcessPoolExecutor(workers, context, initializer=alone)
@@ -112,15 +128,14 @@ def write(root: Path, people: int, workers: int, made_of: dict[str, Any]) -> tup
         try:
             jobs = [executor.submit(write_chunk, root, start, people, made_of) for start in starts]
             for start, job in zip(starts, jobs, strict=True):
-                photo_rows, clip_rows = job.result()
-                faces += photo_rows
-                clips += clip_rows
+                for name, rows in job.result().items():
+                    tables[name] += rows
                 bar.update(min(CHUNK, people - start))
         except BrokenProcessPool:
             raise UserError("a process was killed, perhaps for lack of memory; the same command goes on") from None
         finally:
             executor.shutdown(cancel_futures=True)
-    return faces, clips
+    return tables
 
 
 def alone() -> None:
@@ -133,33 +148,36 @@ def alone() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def write_chunk(root: Path, start: int, people: int, made_of: dict[str, Any]) -> tuple[list[Any], list[Any]]:
-    """Write the missing people of one chunk; rows of the photos and of the recordings of all of it."""
+def write_chunk(root: Path, start: int, people: int, made_of: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Write the missing people of one chunk; rows of each table for all of it."""
     from speech2face.talkers import population
 
     chunk = draw(made_of["seed"], start, people)
     clips, photos, seconds = (made_of[key] for key in ("clips", "photos", "seconds"))
     names = [population.PHOTO.format(i) for i in range(photos)] + [population.CLIP.format(i) for i in range(clips)]
+    names += [population.NORMALIZED] * bool(photos)
     missing = [person for person in chunk if not all((root / person.name / name).exists() for name in ["", *names])]
     if missing:
         population.write_people(root, missing, clips, photos, seconds)
-    return population.photo_rows(root, chunk, photos), population.clip_rows(root, chunk, clips, seconds)
+    return {
+        "faces": population.photo_rows(root, chunk, photos),
+        "normalized": population.normalized_rows(root, chunk) if photos else [],
+        "clips": population.clip_rows(root, chunk, clips, seconds),
+    }
 
 
-def write_tables(root: Path, people: list[Any], faces: list[dict[str, Any]], clips: list[dict[str, Any]]) -> None:
-    """people.csv, prepared/faces.parquet and prepared/clips.parquet."""
+def write_tables(root: Path, people: list[Any], tables: dict[str, list[dict[str, Any]]]) -> None:
+    """people.csv and prepared/{faces,normalized,clips}.parquet."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     (root / "prepared").mkdir(exist_ok=True)
     text = {key: pa.string() for key in ("person", "split", "path", "sha256")}
-    schemas = {
-        "faces": pa.schema(text | {"landmarks": pa.list_(pa.float32(), 144)}),
-        "clips": pa.schema(text | {"seconds": pa.float64(), "text": pa.string()}),
-    }
-    for name, rows in (("faces", faces), ("clips", clips)):
+    face = text | {"landmarks": pa.list_(pa.float32(), 144)}
+    columns = {"faces": face, "normalized": face, "clips": text | {"seconds": pa.float64(), "text": pa.string()}}
+    for name, rows in tables.items():
         with atomic(root / "prepared" / f"{name}.parquet") as partial:
-            pq.write_table(pa.Table.from_pylist(rows, schemas[name]), partial)
+            pq.write_table(pa.Table.from_pylist(rows, pa.schema(columns[name])), partial)
     with atomic(root / "people.csv") as partial, open(partial, "wb") as file:
         columns = ["person", "split", *people[0].traits]
         file.write(csv_line(columns))

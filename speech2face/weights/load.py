@@ -42,7 +42,7 @@ class Loaded:
 
     architecture: _target_ and arguments that the model was built with; brought: those of them that the weights say.
     preprocessing: the front end that the weights were trained with, where it is known.
-    untrained: random, now or when they were converted.
+    untrained: random, now or when they were converted. training: what ours noted of itself, where it made them.
     """
 
     model: nn.Module
@@ -51,6 +51,7 @@ class Loaded:
     preprocessing: dict[str, Any] | None
     layout: str
     untrained: bool
+    training: dict[str, Any] | None = None
 
 
 def load(
@@ -88,7 +89,7 @@ def load(
     architecture = architecture | brought | (explicit or {})
     model = assign(architecture, tensors, path)
     untrained = bool(card and card.get("untrained"))
-    return Loaded(model, architecture, brought, preprocessing, layout, untrained)
+    return Loaded(model, architecture, brought, preprocessing, layout, untrained, card and card.get("training"))
 
 
 def recognise(

@@ -9,6 +9,7 @@ from typing import Any
 from speech2face.errors import UserError, exists
 
 OUR_TENSORS, OUR_CARD = "model.safetensors", "speech2face.json"
+BUNDLED = Path(__file__).parent / "bundled"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 JSON_FILES = {"card": OUR_CARD, "config": "config.json", "feature_extractor": "preprocessor_config.json"}
 TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
@@ -40,12 +41,14 @@ def locate(part: str, choice: str, weights: str | None) -> Located:
     weights = str(weights)
     if weights == "random":
         return Located(weights)
-    if weights == "bundled":
-        raise UserError(
-            f"{option}=bundled: none are bundled for {part}={choice} yet; give a checkpoint, a hub id or random"
-        )
     path = Path(weights).expanduser()
-    if not exists(path) and HUB_ID.fullmatch(weights) and path.suffix not in SUFFIXES:
+    if weights == "bundled":
+        path = BUNDLED / choice
+        if not path.is_dir():
+            raise UserError(
+                f"{option}=bundled: none are bundled for {part}={choice} yet; give a checkpoint, a hub id or random"
+            )
+    elif not exists(path) and HUB_ID.fullmatch(weights) and path.suffix not in SUFFIXES:
         path = fetch(weights, option)
     if not exists(path):
         raise UserError(f"{option}={weights}: no such file or directory, nor the id (owner/name) of a hub repository")

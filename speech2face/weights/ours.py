@@ -15,6 +15,7 @@ import torch
 
 from speech2face.errors import UserError
 from speech2face.files import atomic
+from speech2face.training.card import model_card
 from speech2face.weights.locate import OUR_CARD, OUR_TENSORS
 
 FORMAT = 1
@@ -23,14 +24,24 @@ RUN_SETTINGS = ("offset", "max_seconds", "silence_dbfs", "windows", "max_pixels"
 
 
 def save(directory: Path, tensors: dict[str, torch.Tensor], card: dict[str, Any]) -> None:
-    """Write model.safetensors and speech2face.json into an existing directory, each whole or not at all."""
+    """Write model.safetensors and speech2face.json into an existing directory, each whole or not at all.
+
+    Weights that were trained here get a README.md, too.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     text = json.dumps({"format": FORMAT} | card, indent=2)
     with atomic(directory / OUR_TENSORS) as partial:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, {"speech2face": text})
+        try:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, {"speech2face": text})
+        except SafetensorError as error:  # which is no OSError
+            raise OSError(f"{directory / OUR_TENSORS}: {error}") from None
     with atomic(directory / OUR_CARD) as partial:
         partial.write_text(text + "\n")
+    if "training" in card:
+        with atomic(directory / "README.md") as partial:
+            partial.write_text(model_card(card))
 
 
 def read_card(path: Path) -> dict[str, Any] | None:

@@ -1,0 +1,394 @@
+"""`pipeline=train_face`, `train_decoder` and `train_voice`: each part, on any dataset in the project's layout."""
+
+import logging
+import time
+from copy import copy
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+from speech2face.compose import (
+    build_encoder,
+    check,
+    config_dict,
+    describe_weights,
+    how_to_run,
+    load_part,
+    locate_parts,
+    settle,
+)
+from speech2face.dataset import Dataset, read_dataset
+from speech2face.errors import UserError
+from speech2face.files import sha256
+from speech2face.pipelines.evaluate import FACE, see_faces, write_results
+from speech2face.pipelines.talkers import provide
+from speech2face.runs import Run, quick_imports
+from speech2face.weights.locate import Located, locate
+
+log = logging.getLogger(__name__)
+VAL_SHARE = 10  # one person in so many, where the dataset has no split of its own
+
+
+@dataclass
+class Job:
+    """A training: what learns from what.
+
+    part: "encoder" or "decoder"; loaded: it. module, train, val, draw: see training.loop. errors: of unreadable files.
+    """
+
+    part: str
+    loaded: Any
+    module: Any
+    train: Any
+    val: Any
+    draw: Any
+    errors: dict[str, str]
+    preprocessing: dict[str, Any] | None = None
+
+
+def train_face(config: DictConfig, run: Run, name: str, modality: str) -> int:
+    """Train config.encoder to tell people apart by their photos. Returns 1 if a file could not be read."""
+    dataset, people = begin(config, run)
+    from speech2face.training.data import Photos, crops, in_small
+    from speech2face.training.modules import FaceTraining
+    from speech2face.training.sheets import draw_neighbours
+
+    located = locate_parts(config, ("encoder",))
+    classes = len(people["train"])
+    with run.stage("load"):
+        config.encoder.model.classes = classes
+        preprocessing, loaded = build_encoder(config, located["encoder"], run.overrides)
+        if loaded.architecture.get("classes") != classes:
+            raise UserError(f"encoder.weights={located['encoder'].weights}: trained on other people; give random")
+    settled(config, run, {"encoder": (located["encoder"], loaded)})
+    files = {split: photos(dataset, people[split]) for split in people}
+    columns = dataset.columns(config.training.traits, people["train"])
+    heads = {trait: Trait(values) for trait, values in columns.items()}
+    heads = {trait: one for trait, one in heads.items() if one.classes > 1 or one.deviation > 0}
+    reading, sets, errors = copy(preprocessing), {}, {}
+    reading.crop = config.training.crop or preprocessing.crop
+    with run.stage("read"):
+        for split, rows in files.items():
+            pixels, failed = crops(
+                dataset.root,
+                list(rows),
+                reading,
+                Path(config.training.crops).expanduser(),
+                config.workers,
+                f"{split} photos",
+            )
+            errors |= failed
+            good = [row for row, path in enumerate(rows) if path not in failed]
+            number = {person: i for i, person in enumerate(people[split])}
+            owners = [list(rows.values())[row] for row in good]
+            traits = dataset.columns(list(heads), owners)
+            portraits = None
+            if config.training.losses.portrait and all(person in dataset.normalized for person in people[split]):
+                portraits = normalized_faces(config, dataset, people[split], split)
+                portraits = in_small(portraits[0]), portraits[1]
+            sets[split] = Photos(
+                pixels if len(good) == len(rows) else pixels[good],
+                np.array([number[person] for person in owners]),
+                {trait: head.encode(traits[trait]) for trait, head in heads.items()},
+                portraits,
+            )
+    module = FaceTraining(
+        loaded.model,
+        classes={trait: head.classes for trait, head in heads.items()},
+        margin=config.training.margin,
+        mean=list(preprocessing.mean),
+        std=list(preprocessing.std),
+        portrait=sets["train"].portraits and tuple(one.mean(0) for one in sets["train"].portraits),
+        **options(config),
+    )
+    draw = partial(draw_neighbours, rows=sets["val"])
+    front_end = config_dict(config.preprocessing)
+    return carry_out(config, run, Job("encoder", loaded, module, sets["train"], sets["val"], draw, errors, front_end))
+
+
+def train_decoder(config: DictConfig, run: Run, name: str, modality: str) -> int:
+    """Train config.decoder to draw the normalized faces that config.encoder's features of photos belong to."""
+    dataset, people = begin(config, run)
+    import torch
+    import torch.nn.functional as F
+
+    from speech2face.evaluation.features import encode
+    from speech2face.reconstructor import Reconstructor
+    from speech2face.training.data import Portraits
+    from speech2face.training.modules import DecoderTraining
+    from speech2face.training.sheets import draw_portraits
+
+    located = locate_parts(config)
+    with run.stage("load"):
+        preprocessing, face = build_encoder(config, located["encoder"], run.overrides)
+        loaded = load_part(config, "decoder", located["decoder"], run.overrides)
+    settled(config, run, {"encoder": (located["encoder"], face), "decoder": (located["decoder"], loaded)})
+    seeing = Reconstructor(preprocessing, face.model, torch.nn.Identity(), **how_to_run(config))
+    what = {"model": config_dict(config.encoder.model), "preprocessing": config_dict(config.preprocessing)}
+    cache = Path(config.training.cache).expanduser()
+    sets, errors = {}, {}
+    with run.stage("read"):
+        for split in people:
+            rows = {
+                path: person for path, person in photos(dataset, people[split]).items() if person in dataset.normalized
+            }
+            if not rows:
+                raise UserError(
+                    f"data.root={dataset.root}: no normalized face of split {split} (prepared/normalized.parquet)"
+                )
+            found = encode(dataset.root, list(rows), seeing, what, cache, config.workers, f"{split} photos")
+            owners = sorted({rows[path] for path in found.digests})
+            pictures, landmarks = normalized_faces(config, dataset, owners, split)
+            errors |= found.errors
+            number = {person: i for i, person in enumerate(owners)}
+            which = np.array([number[rows[path]] for path in found.digests])
+            sets[split] = Portraits(found.of(list(found.digests)), pictures, landmarks, which)
+    mean, std = (torch.tensor(list(values)).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+    if loaded.untrained:
+        begin_at_the_mean(loaded.model, sets["train"].landmarks)
+
+    def see(picture: torch.Tensor) -> torch.Tensor:
+        picture = F.interpolate(picture, (preprocessing.size,) * 2, mode="bilinear", antialias=True)
+        picture = picture.flip(1) if preprocessing.channel_order == "bgr" else picture
+        return (picture * preprocessing.scale - mean.to(picture.device)) / std.to(picture.device)
+
+    module = DecoderTraining(loaded.model, see=see, frozen={"face": face.model}, **options(config))
+    draw = partial(draw_portraits, rows=sets["val"])
+    return carry_out(config, run, Job("decoder", loaded, module, sets["train"], sets["val"], draw, errors))
+
+
+def train_voice(config: DictConfig, run: Run, name: str, modality: str) -> int:
+    """Train config.encoder to hear what config.face sees in the photos of who speaks."""
+    dataset, people = begin(config, run)
+    from speech2face.evaluation.features import encode
+    from speech2face.reconstructor import Reconstructor
+    from speech2face.training.data import PAIRINGS, Clips
+    from speech2face.training.modules import VoiceTraining
+    from speech2face.training.sheets import draw_voices
+
+    training = config.training
+    if training.pairing not in PAIRINGS:
+        raise UserError(f"training.pairing={training.pairing}: must be one of {', '.join(PAIRINGS)}")
+    face_config = see_faces(config, run.overrides)
+    located = locate_parts(config) | {"face encoder": locate("face", config.face.encoder, face_config.encoder.weights)}
+    with run.stage("load"):
+        preprocessing, loaded = build_encoder(config, located["encoder"], run.overrides)
+        overrides = [f"encoder.weights={config.face.weights}", *map(str, config.face.overrides)]
+        face_preprocessing, face = build_encoder(face_config, located["face encoder"], overrides)
+        decoder = load_part(config, "decoder", located["decoder"], run.overrides)
+    if training.losses.distillation and not has_classes(face.model):
+        log.warning("distillation is off: face.weights=%s have no classification layer", config.face.weights)
+        training.losses.distillation = 0.0
+    settle(face_config, {"encoder": located["face encoder"]})
+    config.face.effective = {key: face_config[key] for key in FACE}
+    parts = {"encoder": loaded, "face encoder": face, "decoder": decoder}
+    settled(config, run, {part: (located[part], one) for part, one in parts.items()})
+    seeing = Reconstructor(face_preprocessing, face.model, decoder.model, **how_to_run(config))
+    what = {"model": config_dict(face_config.encoder.model), "preprocessing": config_dict(face_config.preprocessing)}
+    cache = Path(training.cache).expanduser()
+    seconds = training.seconds or preprocessing.window_seconds or 6.0
+    sets, errors, seen = {}, {}, {}
+    with run.stage("read"):
+        for split in people:
+            rows = photos(dataset, people[split])
+            found = encode(dataset.root, list(rows), seeing, what, cache, config.workers, f"{split} photos")
+            errors |= found.errors
+            good = [path for path in rows if path in found.digests]
+            of = {person: [] for person in people[split]}
+            for row, path in enumerate(good):
+                of[rows[path]].append(row)
+            recordings = dataset.files["speech"]
+            heard = [person for person in people[split] if of[person] and recordings.get(person)]
+            clips = [(i, path) for i, person in enumerate(heard) for path in recordings[person]]
+            if not clips:
+                raise UserError(f"data.root={dataset.root}: nobody of split {split} has a recording and a photo")
+            seen[split] = [good[of[person][0]] for person in heard]
+            sets[split] = Clips(
+                [dataset.root / path for _, path in clips],
+                np.array([person for person, _ in clips]),
+                [np.array(of[person]) for person in heard],
+                found.of(good),
+                preprocessing,
+                pairing=training.pairing if split == "train" else "all_to_one",
+                seconds=seconds if split == "train" else preprocessing.window_seconds or seconds,
+                augment=training.augment and split == "train",
+                seed=config.seed,
+            )
+    frozen = {"layer": decoder.model.trunk[0], "face": face.model}
+    recipe = {"head_epochs": training.head_epochs, "head": tuple(training.head), "later_lr": training.later_lr}
+    module = VoiceTraining(loaded.model, frozen=frozen, **options(config), **recipe)
+    draw = partial(draw_voices, rows=sets["val"], photos=[dataset.root / path for path in seen["val"]], seeing=seeing)
+    front_end = config_dict(config.preprocessing)
+    return carry_out(config, run, Job("encoder", loaded, module, sets["train"], sets["val"], draw, errors, front_end))
+
+
+class Trait:
+    """A column of people.csv as what a network can learn: a number standardised, or one of some classes."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.names = None if values.dtype.kind == "f" else sorted({value for value in values.tolist() if value})
+        self.classes = len(self.names) if self.names else 1
+        self.mean, self.deviation = (0.0, 0.0) if self.names else (float(np.nanmean(values)), float(np.nanstd(values)))
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """(n,) float32, NaN where unknown; or int64, -1 where unknown."""
+        if self.names is None:
+            return ((values.astype(np.float64) - self.mean) / self.deviation).astype(np.float32)
+        number = {name: i for i, name in enumerate(self.names)}
+        return np.array([number.get(value, -1) for value in values.tolist()], np.int64)
+
+
+def begin(config: DictConfig, run: Run) -> tuple[Dataset, dict[str, list[str]]]:
+    """The dataset, made if it is of talkers and not there yet, and its people by split: train and val."""
+    try:
+        with quick_imports():
+            import lightning  # noqa: F401
+    except ImportError:
+        raise UserError("training needs the extra `train`: pip install 'speech2face[train]'") from None
+    run.stages["import"] = time.perf_counter() - run.started
+    check(config)
+    if run.earlier is not None:
+        run.begin()
+    provide(config, run)
+    if config.data.root is None:
+        raise UserError(f"pipeline={config.pipeline.name} needs data.root= a dataset, or data=talkers")
+    with run.stage("find"):
+        dataset = read_dataset(str(config.data.root))
+    config.data.root = str(dataset.root.absolute())
+    people = {split: dataset.split(split) for split in ("train", "val")}
+    if not people["train"]:
+        everybody = dataset.split("all")
+        people = {"train": [one for i, one in enumerate(everybody) if i % VAL_SHARE], "val": everybody[::VAL_SHARE]}
+        log.warning("people.csv names no split train: one person in %d is for validation", VAL_SHARE)
+    elif not people["val"]:
+        people = {"train": people["train"][: -max(1, len(people["train"]) // VAL_SHARE)]} | {
+            "val": people["train"][-max(1, len(people["train"]) // VAL_SHARE) :]
+        }
+    if len(people["train"]) < 2 or not people["val"]:
+        raise UserError(f"data.root={config.data.root}: too few people with photos to train and to validate on")
+    return dataset, people
+
+
+def normalized_faces(
+    config: DictConfig, dataset: Dataset, people: list[str], name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Normalized faces of some people, (n, 224, 224, 3) uint8, and their landmarks (n, 72, 2)."""
+    from speech2face.preprocessing.image import Image
+    from speech2face.training.data import crops
+
+    paths = [dataset.normalized[person] for person in people]
+    whole, cache = Image(crop="none"), Path(config.training.crops).expanduser()
+    pictures, failed = crops(dataset.root, paths, whole, cache, config.workers, f"{name} normalized faces")
+    if failed:
+        path, error = next(iter(failed.items()))
+        raise UserError(f"{dataset.root / path}: {error}")
+    return pictures, np.stack([dataset.landmarks[path] for path in paths]).astype(np.float32)
+
+
+def photos(dataset: Dataset, people: list[str]) -> dict[str, str]:
+    """Paths of the photos of some people, and whose they are."""
+    return {path: person for person in people for path in dataset.files["face"][person]}
+
+
+def options(config: DictConfig) -> dict[str, Any]:
+    """What every module takes of config.training."""
+    from hydra.utils import instantiate
+
+    training = config.training
+    optimizer = instantiate(training.optimizer)
+    weights = {name: float(weight) for name, weight in training.losses.items()}
+    if not any(weights.values()):
+        raise UserError("training.losses: all are switched off")
+    return {
+        "weights": weights,
+        "optimizer": optimizer,
+        "lr": training.lr,
+        "warmup": training.warmup,
+        "seed": config.seed,
+    }
+
+
+def has_classes(model: Any) -> bool:
+    return hasattr(model, "classify") and getattr(model, "classifier", True) is not None
+
+
+def begin_at_the_mean(decoder: Any, landmarks: np.ndarray) -> None:
+    """Let a fresh decoder begin with the mean landmarks of the training set; a warp has them as its mean face."""
+    import torch
+
+    mean = torch.from_numpy(landmarks.mean(0))
+    decoder.landmark_output.bias.data = mean.flatten().clone()
+    if decoder.warp:
+        decoder.mean_landmarks.copy_(mean)
+
+
+def settled(config: DictConfig, run: Run, parts: dict[str, tuple[Located, Any]]) -> None:
+    """Note which weights the training begins with, and the configuration that repeats it."""
+    run.record["weights"] = {
+        part: describe_weights(
+            config.choices.get(part, part), located, loaded, sha256(located.file) if located.file else None
+        )
+        for part, (located, loaded) in parts.items()
+    }
+    settle(config, {part: located for part, (located, _) in parts.items() if part in config})
+
+
+def carry_out(config: DictConfig, run: Run, job: Job) -> int:
+    """Train, and say where the weights are. Returns 1 if a file could not be read."""
+    import torch
+
+    from speech2face.training.loop import Data, fit
+    from speech2face.weights.ours import without_run_settings
+
+    run.save_config(config)
+    run.save(device=str(config.device), precision=config.precision, seed=config.seed)
+    write_results(run, Path(config.data.root), job.errors)
+    if not len(job.train) or not len(job.val):
+        raise UserError(f"data.root={config.data.root}: no file to train on could be read; results.csv has the reasons")
+    recipe = {"batch_size": config.batch_size, "precision": config.precision, "seed": config.seed}
+    recipe |= {key: value for key, value in config_dict(config.training).items() if key not in ("cache", "crops")}
+    root = Path(config.data.root)
+    card = {
+        "part": job.part,
+        "architecture": job.loaded.architecture,
+        "preprocessing": job.preprocessing and without_run_settings(job.preprocessing),
+        "untrained": False,
+        "training": {
+            "command": run.record["command"],
+            "data": {
+                "root": root.name,
+                "people": len(set(job.train.people.tolist()))
+                if hasattr(job.train, "people")
+                else len(job.train.pictures),
+                "rows": len(job.train),
+                "simulated": (root / "talkers.json").exists(),
+            },
+            "recipe": recipe,
+            "git": run.record["git"],
+            "versions": run.record["versions"],
+        },
+    }
+    torch.manual_seed(config.seed)
+    data = Data(job.train, job.val, config.batch_size, config.workers, config.seed)
+    log.info("%d rows to train on, %d to validate", len(job.train), len(job.val))
+    with run.stage("train"):
+        metrics = fit(
+            job.module,
+            data,
+            config_dict(config.trainer),
+            run.directory,
+            card,
+            job.draw,
+            str(config.device),
+            config.precision,
+            config.training.patience,
+            resume=run.earlier is not None,
+        )
+    run.record["metrics"] = metrics
+    log.info("%s", ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
+    log.info("use them with %s.weights=%s", job.part, run.directory / "weights" / "best")
+    return int(bool(job.errors))

@@ -1,0 +1,1 @@
+"""Training of every part: pairs of a dataset, losses, and one loop for all."""

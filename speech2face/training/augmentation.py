@@ -1,0 +1,72 @@
+"""What training does to photos and recordings, so that a network learns who it is and not how it was recorded."""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from speech2face.talkers.recording import RATE, transmit
+from speech2face.talkers.traits import Clip
+
+
+def recorded(waveform: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """(samples,) at 16 kHz as if through another microphone, room, noise and band limit; half the time each."""
+    hertz = np.fft.rfftfreq(len(waveform), 1 / RATE)
+    places = np.geomspace(60, RATE / 2, 7)
+    gain_db = np.interp(np.log(np.maximum(hertz, 60)), np.log(places), 3 * random.standard_normal(7))
+    waveform = np.fft.irfft(np.fft.rfft(waveform) * 10 ** (gain_db / 20), len(waveform)).astype(np.float32)
+    narrow, room = random.random(2) < (0.25, 0.5)
+    conditions = Clip(
+        text="",
+        snr_db=float(random.uniform(8, 50)),
+        noise_tilt=float(random.uniform(0, 2)),
+        reverberation=float(random.uniform(0.1, 0.6)) if room else 0.0,
+        direct_db=float(random.uniform(0, 15)),
+        band_hz=(
+            float(random.uniform(20, 300 if narrow else 120)),
+            float(random.choice((3400, 5500)) if narrow else 8e3),
+        ),
+        codec="none",
+        level_dbfs=0.0,
+    )
+    return transmit(waveform, conditions, random)
+
+
+def spec_augment(features: torch.Tensor, time_axis: int, random: np.random.Generator) -> torch.Tensor:
+    """Two bands of up to a tenth of the frequencies and two of up to a tenth of the frames become 0.
+
+    Park et al., "SpecAugment", Interspeech 2019. features: (..., frames, bands) or (..., bands, frames); time_axis: -2
+    or -1.
+    """
+    features = features.clone()
+    for axis in (time_axis, time_axis, -3 - time_axis, -3 - time_axis):
+        size = features.shape[axis]
+        width = int(random.integers(0, size // 10 + 1))
+        features.narrow(axis, int(random.integers(0, size - width + 1)), width).zero_()
+    return features
+
+
+def seen(photos: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Photos (batch, 3, size, size) in [0, 1] moved, turned, scaled, in another light, blurred and noisy, at random."""
+    batch, _, size, _ = photos.shape
+    device = photos.device
+
+    def uniform(low: float, high: float) -> torch.Tensor:
+        return low + (high - low) * torch.rand(batch, generator=generator, device=device)
+
+    angle, scale = uniform(-6, 6) * (math.pi / 180), torch.exp(uniform(-0.15, 0.1))
+    cosine, sine = scale * angle.cos(), scale * angle.sin()
+    across, down = uniform(-0.1, 0.1), uniform(-0.2, 0.2)  # of half the size: what a face detector may be off by
+    rows = [torch.stack([cosine, -sine, across], 1), torch.stack([sine, cosine, down], 1)]
+    grid = F.affine_grid(torch.stack(rows, 1), list(photos.shape), align_corners=False)
+    photos = F.grid_sample(photos, grid, padding_mode="border", align_corners=False)
+    brightness, contrast, saturation = (uniform(0.87, 1.13)[:, None, None, None] for _ in range(3))
+    gain = torch.exp(0.04 * torch.randn(batch, 3, 1, 1, generator=generator, device=device))
+    photos = photos * brightness * gain
+    photos = torch.lerp(photos.mean((1, 2, 3), keepdim=True), photos, contrast)
+    photos = torch.lerp(photos.mean(1, keepdim=True), photos, saturation)
+    blurred = F.interpolate(F.avg_pool2d(photos, 2), (size, size), mode="bilinear")
+    photos = torch.lerp(photos, blurred, (uniform(-0.5, 1)).clamp(min=0)[:, None, None, None])
+    noise = torch.randn(photos.shape, generator=generator, device=device)
+    return (photos + uniform(0, 0.03)[:, None, None, None] * noise).clamp(0, 1)

@@ -1,0 +1,193 @@
+"""What training reads of a dataset. Whatever is random about an item follows from the seed, the epoch and the item.
+
+So a training that is resumed sees what it would have seen.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+from tqdm import tqdm
+
+from speech2face.errors import UserError
+from speech2face.evaluation.features import Features
+from speech2face.files import atomic
+from speech2face.preprocessing.audio import Audio, dbfs
+from speech2face.training.augmentation import recorded, spec_augment
+
+SMALL = 28  # pixels of a normalized face in small
+PAIRINGS = ("all_to_all", "one_to_one", "all_to_one")
+Item = tuple[int, int]  # epoch, row
+
+
+class Shuffled(Sampler[Item]):
+    """(epoch, row) of every row, in another order every epoch; of several processes, each gets its share."""
+
+    def __init__(self, rows: int, seed: int, rank: int = 0, world: int = 1, shuffle: bool = True) -> None:
+        self.rows, self.seed, self.rank, self.world, self.shuffle = rows, seed, rank, world, shuffle
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.rows // self.world)
+
+    def __iter__(self) -> Iterator[Item]:
+        order = np.arange(self.rows)
+        if self.shuffle:
+            order = np.random.default_rng([self.seed, self.epoch]).permutation(order)
+        order = np.resize(order, len(self) * self.world)  # the same number for everybody
+        return iter([(self.epoch, int(row)) for row in order[self.rank :: self.world]])
+
+
+class Photos(Dataset):
+    """Photos as a face encoder sees them: {"photo": (size, size, 3) uint8, "person", "row"} and traits by name.
+
+    pixels: (n, size, size, 3) uint8. people: (n,) whose photo it is, as a number. traits: by name (n,), numbers
+    standardised with NaN where unknown, or classes as whole numbers with -1. portraits: of every person the normalized
+    face in small and its landmarks; then {"portrait": (SMALL, SMALL, 3) in [0, 1], "landmarks": (72, 2)} are there too.
+    """
+
+    def __init__(
+        self,
+        pixels: np.ndarray,
+        people: np.ndarray,
+        traits: dict[str, np.ndarray],
+        portraits: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> None:
+        self.pixels, self.people, self.traits, self.portraits = pixels, people, traits, portraits
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, item: Item) -> dict[str, Any]:
+        _, row = item
+        person = self.people[row]
+        known = {name: values[row] for name, values in self.traits.items()}
+        if self.portraits:
+            known |= {"portrait": self.portraits[0][person], "landmarks": self.portraits[1][person]}
+        return {"photo": torch.from_numpy(np.array(self.pixels[row])), "person": person, "row": row} | known
+
+
+class Portraits(Dataset):
+    """What a decoder is to draw: {"feature": (4096,), "picture": (224, 224, 3) uint8, "landmarks": (72, 2), "row"}.
+
+    features: of n photos. pictures, landmarks: of m normalized faces; which (n,): the one that a photo belongs to.
+    """
+
+    def __init__(self, features: Features, pictures: np.ndarray, landmarks: np.ndarray, which: np.ndarray) -> None:
+        self.features, self.pictures, self.landmarks, self.which = features, pictures, landmarks, which
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def __getitem__(self, item: Item) -> dict[str, Any]:
+        _, row = item
+        picture = self.which[row]
+        return {
+            "feature": torch.from_numpy(np.array(self.features[row])),
+            "picture": torch.from_numpy(np.array(self.pictures[picture])),
+            "landmarks": torch.from_numpy(self.landmarks[picture]),
+            "row": row,
+        }
+
+
+class Clips(Dataset):
+    """Recordings with a face each: {"features": what the encoder takes, "face": (4096,), "person", "row"}.
+
+    paths: of n recordings. people (n,): whose they are, as numbers; photos: the rows of `faces` that a person has.
+    pairing: all_to_all, any photo of the speaker, another one every epoch; one_to_one, the first recording with the
+    first photo and so on; all_to_one, every recording with the first photo.
+    seconds: of the window, anywhere in the recording. augment: change the recording, and mask its features.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        people: np.ndarray,
+        photos: Sequence[np.ndarray],
+        faces: Features,
+        audio: Audio,
+        pairing: str = "all_to_all",
+        seconds: float = 6.0,
+        augment: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self.paths, self.people, self.photos, self.faces = paths, people, photos, faces
+        self.audio, self.pairing, self.seconds, self.augment, self.seed = audio, pairing, seconds, augment, seed
+        first: dict[int, int] = {}
+        self.number = [row - first.setdefault(person, row) for row, person in enumerate(people.tolist())]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, item: Item) -> dict[str, Any]:
+        epoch, row = item
+        random = np.random.default_rng([self.seed, epoch, row])
+        photos = self.photos[self.people[row]]
+        number = {"all_to_all": int(random.integers(len(photos))), "one_to_one": self.number[row], "all_to_one": 0}
+        features = self.hear(self.paths[row], random)
+        face = torch.from_numpy(np.array(self.faces[photos[number[self.pairing] % len(photos)]]))
+        return {"features": features, "face": face, "person": self.people[row], "row": row}
+
+    def hear(self, path: Path, random: np.random.Generator) -> torch.Tensor:
+        """The front end's features of a window of a recording."""
+        waveform, _ = self.audio.load(path)
+        waveform *= 10 ** ((self.audio.level_dbfs - dbfs(waveform)) / 20)
+        size = round(self.seconds * self.audio.sample_rate)
+        start = int(random.integers(max(len(waveform) - size, 0) + 1)) if self.augment else 0
+        window = np.resize(waveform[start : start + size], size)
+        if self.augment:
+            window = recorded(window, random)
+            window *= 10 ** ((self.audio.level_dbfs - dbfs(window)) / 20)
+        features = self.audio.features(torch.from_numpy(window)[None])[0]
+        if self.augment:
+            features = spec_augment(features, -2 if features.ndim == 2 else -1, random)
+        return features
+
+
+def crops(
+    root: Path, paths: Sequence[str], preprocessing: Any, directory: Path, workers: int, name: str
+) -> tuple[np.ndarray, dict[str, str]]:
+    """What a front end leaves of photos below `root`: (n, size, size, 3) uint8, and by path why one cannot be read.
+
+    They are kept in `directory`, in one file that is mapped into memory; a photo that cannot be read is black.
+    """
+    about = {"root": str(root.absolute()), "crop": preprocessing.crop, "margin": preprocessing.margin}
+    about |= {"files": [(path, os.stat(root / path).st_size, os.stat(root / path).st_mtime_ns) for path in paths]}
+    shape = (len(paths), preprocessing.size, preprocessing.size, 3)
+    file = directory / f"{hashlib.sha256(json.dumps([about, shape]).encode()).hexdigest()[:20]}.u8"
+    errors_file = file.with_suffix(".json")
+    if not errors_file.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        errors: dict[str, str] = {}
+
+        def crop(path: str) -> np.ndarray:
+            try:
+                return preprocessing(root / path).preview["crop"]
+            except UserError as error:
+                errors[path] = str(error).removeprefix(f"{root / path}: ")
+                return np.zeros(shape[1:], np.uint8)
+
+        with ThreadPoolExecutor(workers) as executor, atomic(file) as partial, open(partial, "wb") as stream:
+            for start in tqdm(range(0, len(paths), 256), f"reading {name}", unit="256 photos"):
+                for pixels in executor.map(crop, paths[start : start + 256]):
+                    stream.write(np.ascontiguousarray(pixels).data)
+        with atomic(errors_file) as partial:
+            partial.write_text(json.dumps(errors))
+    return np.memmap(file, np.uint8, "r", shape=shape), json.loads(errors_file.read_text())
+
+
+def in_small(pictures: np.ndarray) -> np.ndarray:
+    """(n, 224, 224, 3) uint8 -> (n, SMALL, SMALL, 3) float32 in [0, 1], averaged."""
+    step = pictures.shape[1] // SMALL
+    shape = (SMALL, step, SMALL, step, 3)
+    return np.stack([picture.reshape(shape).mean((1, 3), dtype=np.float32) / 255 for picture in pictures])

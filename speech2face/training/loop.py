@@ -1,0 +1,168 @@
+"""The loop around a module: Lightning's trainer, checkpoints to resume from, weights to use, pictures to look at."""
+
+import logging
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from speech2face.errors import UserError
+from speech2face.files import atomic
+from speech2face.runs import let_go
+from speech2face.training.data import Shuffled
+from speech2face.training.modules import Training
+from speech2face.weights.ours import save
+
+log = logging.getLogger(__name__)
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+class Data(lightning.LightningDataModule):
+    """Loaders of the training and of the validation rows; of several processes each gets its share."""
+
+    def __init__(self, train: Dataset, val: Dataset, batch_size: int, workers: int, seed: int) -> None:
+        super().__init__()
+        self.sets = {"train": train, "val": val}
+        self.batch_size, self.workers, self.seed = batch_size, workers, seed
+        self.epoch = 0  # to begin with: Lightning asks for the first batch before it knows that it resumes
+
+    def state_dict(self) -> dict[str, int]:
+        return {"epoch": self.trainer.current_epoch + 1}  # checkpoints are of an epoch's end
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.epoch = state["epoch"]
+
+    def _loader(self, name: str) -> DataLoader:
+        rows, train = self.sets[name], name == "train"
+        sampler = Shuffled(len(rows), self.seed, self.trainer.global_rank, self.trainer.world_size, shuffle=train)
+        sampler.set_epoch(self.epoch)
+        return DataLoader(
+            rows,
+            self.batch_size,
+            sampler=sampler,
+            num_workers=self.workers,
+            drop_last=train and len(sampler) > self.batch_size,
+            persistent_workers=self.workers > 0,
+            multiprocessing_context="fork" if self.workers else None,
+            worker_init_fn=let_go,
+            pin_memory=self.trainer.strategy.root_device.type == "cuda",
+        )
+
+    def train_dataloader(self) -> DataLoader:
+        return self._loader("train")
+
+    def val_dataloader(self) -> DataLoader:
+        return self._loader("val")
+
+
+class Keep(lightning.Callback):
+    """After every epoch: weights that can be used as they are, `last` and `best`, and a sheet of pictures.
+
+    card: what describes the weights. draw: the sheet, from the module.
+    """
+
+    def __init__(self, directory: Path, card: dict[str, Any], draw: Callable[[Training], Image.Image]) -> None:
+        self.directory, self.card, self.draw = directory, card, draw
+        self.best: float | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best = state["best"]
+
+    def on_validation_end(self, trainer: lightning.Trainer, module: Training) -> None:
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        value = metrics[module.monitor]
+        if self.best is None or (value < self.best if module.mode == "min" else value > self.best):
+            self.best = value
+            self.write("best", trainer, module, metrics)
+        self.write("last", trainer, module, metrics)
+        was_training = module.training
+        module.eval()
+        with torch.inference_mode(), atomic(self.directory / f"epoch_{trainer.current_epoch:03d}.png") as partial:
+            self.draw(module).save(partial, "PNG")
+        module.train(was_training)
+
+    def write(self, name: str, trainer: lightning.Trainer, module: Training, metrics: dict[str, float]) -> None:
+        """Weights and their card, into DIRECTORY/weights/NAME."""
+        directory = self.directory / "weights" / name
+        directory.mkdir(parents=True, exist_ok=True)
+        progress = {"epoch": trainer.current_epoch, "steps": trainer.global_step, "metrics": metrics}
+        training = self.card["training"] | progress
+        save(directory, module.network.state_dict(), self.card | {"training": training})
+
+
+def fit(
+    module: Training,
+    data: Data,
+    trainer: dict[str, Any],
+    directory: Path,
+    card: dict[str, Any],
+    draw: Callable[[Training], Image.Image],
+    device: str,
+    precision: str,
+    patience: int | None,
+    resume: bool,
+) -> dict[str, float]:
+    """Train; returns the last validation's figures. trainer: arguments of lightning.Trainer."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning")
+    checkpoints = directory / "checkpoints"
+    callbacks = [
+        TQDMProgressBar(refresh_rate=10),
+        LearningRateMonitor("step"),
+        Keep(directory, card, draw),
+        ModelCheckpoint(
+            checkpoints,
+            "best",
+            monitor=module.monitor,
+            mode=module.mode,
+            save_last=True,
+            enable_version_counter=False,
+        ),
+    ]
+    if patience:
+        callbacks.append(EarlyStopping(module.monitor, mode=module.mode, patience=patience, check_finite=False))
+    options = dict(trainer)
+    if options.get("accelerator", "auto") == "auto" and device != "auto":
+        kind, _, number = device.partition(":")
+        options["accelerator"] = {"cuda": "gpu"}.get(kind, kind)
+        options["devices"] = [int(number)] if number else options.get("devices", 1)
+    if options.get("strategy") == "ddp" and module.head_epochs:
+        options["strategy"] = "ddp_find_unused_parameters_true"
+    if precision != "auto":
+        options["precision"] = PRECISIONS[precision]
+    elif torch.cuda.is_available() and options.get("accelerator", "auto") in ("auto", "gpu", "cuda"):
+        options["precision"] = "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    last = checkpoints / "last.ckpt"
+    resumed = len(list(directory.rglob("metrics.csv"))) if resume else 0
+    table = CSVLogger(directory, "", f"logs/resumed_{resumed}" if resumed else "logs")  # it starts its file afresh
+    loggers = [table, TensorBoardLogger(directory, "", "logs")]
+    try:
+        loop = lightning.Trainer(
+            **options,
+            callbacks=callbacks,
+            logger=loggers,
+            default_root_dir=directory,
+            use_distributed_sampler=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+    except (MisconfigurationException, ModuleNotFoundError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"trainer: {' '.join(str(error).split())}") from None
+    try:
+        loop.fit(module, data, ckpt_path=last if resume and last.exists() else None)
+    except SystemExit:  # what Lightning makes of an interrupt
+        raise KeyboardInterrupt from None
+    return {name: float(value) for name, value in loop.callback_metrics.items() if name.startswith("val/")}

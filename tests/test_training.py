@@ -1,0 +1,280 @@
+"""Training as typed: every part learns, goes on where it was killed, and leaves weights that can be used."""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import ROOT
+from PIL import Image
+from safetensors.torch import load_file
+from scipy.interpolate import RBFInterpolator
+
+from speech2face.decoders.warp import RIDGE, warp
+from speech2face.talkers.population import landmarks, portraits
+from speech2face.talkers.traits import draw_person
+from speech2face.training import augmentation, losses
+from speech2face.training.data import Shuffled
+
+FACE = ["pipeline=train_face", "encoder.model.width=0.125", "preprocessing.size=64", "preprocessing.crop=none"]
+DECODER = ["pipeline=train_decoder", "encoder.weights=face", "decoder.model.width=0.03", "decoder.model.warp=true"]
+VOICE = ["pipeline=train_voice", "encoder=ast_tiny", "encoder.model.depth=1", "encoder.model.stride=16"]
+VOICE += ["encoder.model.max_frames=98", "preprocessing.features.max_frames=98", "preprocessing.window_seconds=1.0"]
+VOICE += ["face.weights=face", "decoder.weights=decoder"]
+SHORT = ["data.root=people", "trainer.max_epochs=2", "batch_size=8", "workers=1", "device=cpu"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with 40 people, and a face encoder and a decoder that were trained on them."""
+    home = tmp_path_factory.mktemp("training")
+    talkers = ["pipeline=talkers", "data.people=40", "data.clips=1", "data.photos=2", "data.seconds=1.0"]
+    train(home, *talkers, "data.root=people", "hydra.run.dir=talkers")
+    train(home, *FACE, *SHORT, "hydra.run.dir=train_face")
+    (home / "face").symlink_to(home / "train_face" / "weights" / "best")
+    train(home, *DECODER, *SHORT, "hydra.run.dir=train_decoder")
+    (home / "decoder").symlink_to(home / "train_decoder" / "weights" / "best")
+    return home
+
+
+def train(home: Path, *arguments: str, status: int = 0, env: dict | None = None) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "run.py"), *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | (env or {})
+    done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done
+
+
+def tensors(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    return load_file(run / "weights" / name / "model.safetensors")
+
+
+def rows(table: Path) -> list[dict[str, str]]:
+    with open(table, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_every_part_learns_and_its_weights_can_be_used(home):
+    train(home, *VOICE, *SHORT, "training.losses.contrastive=1.0", "hydra.run.dir=train_voice")
+    weights = home / "train_voice" / "weights" / "best"
+    train(home, "pipeline=speech", f"audio={ROOT}/examples/librivox_male.wav", "decoder.weights=decoder",
+          f"encoder.weights={weights}", "encoder=ast", "hydra.run.dir=speech")  # fmt: skip
+    train(home, "pipeline=face", f"image={ROOT}/examples/astronaut.png", "decoder.weights=decoder",
+          "encoder=resnet", "encoder.weights=face", "hydra.run.dir=face_run")  # fmt: skip
+    for run in ("speech", "face_run"):
+        assert [row["status"] for row in rows(home / run / "results.csv")] == ["done"]
+    assert "front end" in (home / "speech" / "run.log").read_text()
+    for run in ("train_face", "train_decoder", "train_voice"):
+        loss = [row for row in rows(home / run / "logs" / "metrics.csv") if row["train/loss"]]
+        assert len(loss) == 2 and float(loss[1]["train/loss"]) < float(loss[0]["train/loss"])
+        assert list((home / run / "logs").glob("events.out.tfevents.*"))
+        for epoch in range(2):
+            with Image.open(home / run / f"epoch_{epoch:03d}.png") as picture:
+                assert picture.width > 400
+        card = (home / run / "weights" / "best" / "README.md").read_text()
+        assert f"run.py pipeline={run}" in card and "simulated people" in card and "| val/loss |" in card
+        record = json.loads((home / run / "run.json").read_text())
+        assert record["status"] == "finished" and record["metrics"]["val/loss"] > 0
+    assert any("classifier" in name for name in tensors(home / "train_face"))
+
+
+def test_slim_weights_are_half_as_large_and_do_the_same(home):
+    train(home, "pipeline=convert", "encoder=resnet", "encoder.weights=face", "pipeline.slim=true",
+          "hydra.run.dir=slim")  # fmt: skip
+    large, small = (home / "face" / "model.safetensors"), (home / "slim" / "model.safetensors")
+    assert small.stat().st_size < 0.5 * large.stat().st_size
+    embeddings = []
+    for name in ("face", "slim"):
+        train(home, "pipeline=face", "encoder=resnet", f"encoder.weights={name}", "decoder.weights=decoder",
+              f"image={ROOT}/examples/astronaut.png", f"hydra.run.dir=seen_{name}")  # fmt: skip
+        embeddings.append(np.load(home / f"seen_{name}" / "astronaut" / "embedding.npy"))
+    a, b = embeddings
+    assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) > 0.9999
+    assert "Trained by Speech2Face" in (home / "slim" / "README.md").read_text()
+
+
+def test_killed_and_resumed_is_as_if_never_killed(home):
+    """With augmentation, all-to-all pairs, two phases, and several epochs."""
+    command = [*VOICE, *SHORT, "trainer.max_epochs=4", "training.head_epochs=1"]
+    train(home, *command, "hydra.run.dir=whole")
+    started = [sys.executable, str(ROOT / "run.py"), *command, "hydra.run.dir=killed"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(started, cwd=home, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
+    while not (home / "killed" / "checkpoints" / "last.ckpt").exists() and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(random.uniform(0, 1))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    between = tensors(home / "killed")
+    train(home, *command, "resume=killed")
+    assert same(tensors(home / "whole"), tensors(home / "killed"))
+    assert not same(tensors(home / "whole"), between) or process.returncode == 0
+    logged = [row for table in (home / "killed").rglob("metrics.csv") for row in rows(table) if row["val/loss"]]
+    assert {row["epoch"] for row in logged} == {"0", "1", "2", "3"}
+
+
+def test_interrupted_training_says_how_to_go_on_and_leaves_weights(home):
+    command = [*VOICE, *SHORT, "trainer.max_epochs=500", "hydra.run.dir=interrupted"]
+    started = [sys.executable, str(ROOT / "run.py"), *command]
+    process = subprocess.Popen(started, cwd=home, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not (home / "interrupted" / "weights" / "last" / "README.md").exists() and process.poll() is None:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and "resume=" in said and "Traceback" not in said
+    assert tensors(home / "interrupted")
+    assert json.loads((home / "interrupted" / "run.json").read_text())["status"] == "interrupted"
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_batch_named(home):
+    command = [*VOICE, *SHORT, "training.lr=1e30", "trainer.gradient_clip_val=null"]
+    said = train(home, *command, "hydra.run.dir=nan", status=1).stderr
+    line = next(line for line in said.splitlines() if line.startswith("error: "))
+    assert "the loss is" in line and "batch" in line and "rows" in line and "Traceback" not in said
+
+
+def test_a_full_disk_loses_nothing_that_is_saved(home):
+    command = [*VOICE, *SHORT, "trainer.max_epochs=1"]
+    train(home, *command, "hydra.run.dir=full")
+    before = tensors(home / "full")
+    limited = (
+        f"ulimit -f 600; exec {sys.executable} {ROOT / 'run.py'} {' '.join(command)} trainer.max_epochs=3 resume=full"
+    )
+    done = subprocess.run(["bash", "-c", limited], cwd=home, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1 and "to go on" in done.stderr and "Traceback" not in done.stderr
+    assert same(tensors(home / "full"), before)
+    train(home, *command, "trainer.max_epochs=3", "resume=full")
+    assert json.loads((home / "full" / "weights" / "last" / "speech2face.json").read_text())["training"]["epoch"] == 2
+
+
+def test_two_processes_train_together(home):
+    train(home, *FACE, *SHORT, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "hydra.run.dir=ddp")
+    steps = json.loads((home / "ddp" / "weights" / "last" / "speech2face.json").read_text())["training"]["steps"]
+    alone = json.loads((home / "train_face" / "weights" / "last" / "speech2face.json").read_text())["training"]["steps"]
+    assert 0 < steps <= alone // 2 + 1
+    assert json.loads((home / "ddp" / "run.json").read_text())["status"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["data.root=nowhere"], "no such directory"),
+        (["training.pairing=some"], "must be one of all_to_all"),
+        (["trainer.accelerator=tpu"], "trainer"),
+        (["training.losses={normalized: 0, layer: 0, distillation: 0}"], "switched off"),
+        (["face.weights=null"], "has no weights"),
+    ],
+)
+def test_mistakes_are_one_line(home, change, message):
+    said = train(home, *VOICE, *SHORT, *change, "hydra.run.dir=mistake_" + str(abs(hash(message))), status=1).stderr
+    errors = [line for line in said.splitlines() if line.startswith("error")]
+    assert len(errors) == 1 and message in errors[0] and "Traceback" not in said
+
+
+# The warp
+
+
+@pytest.fixture(scope="module")
+def faces():
+    people = [draw_person(1, index) for index in range(4)]
+    picture = portraits(people, None)[0].float() / 255
+    points = torch.from_numpy(landmarks(people, None)).unflatten(1, (72, 2))[:, :48]  # none of them coincide
+    return picture, points
+
+
+def test_warp_onto_the_same_points_changes_nothing(faces):
+    picture, points = faces
+    assert torch.allclose(warp(picture, points, points), picture, atol=1e-3)
+
+
+def test_warp_is_a_thin_plate_spline(faces):
+    """Against scipy's: a picture of its own coordinates shows where each pixel was fetched from."""
+    _, points = faces
+    moved = points + 3 * torch.randn(points.shape, generator=torch.Generator().manual_seed(0))
+    axis = torch.arange(224.0)
+    coordinates = torch.stack(torch.meshgrid(axis, axis, indexing="xy")).expand(4, -1, -1, -1)
+    found = warp(coordinates, points, moved, step=1)[0]
+    side = np.linspace(0, 223, 5)
+    border = np.array([(x, y) for x in side for y in side if x in (0, 223) or y in (0, 223)])
+    controls = np.concatenate([moved[0].double().numpy(), border])
+    values = np.concatenate([points[0].double().numpy(), border])
+    spline = RBFInterpolator(controls, values, kernel="thin_plate_spline", smoothing=RIDGE * 224**2)
+    places = np.array([(x, y) for y in range(20, 200, 12) for x in range(20, 200, 12)])
+    ours = found[:, places[:, 1], places[:, 0]].T.numpy()
+    assert np.abs(ours - spline(places)).max() < 0.5
+    others = points.roll(1, 0)  # between faces the field is smooth enough for every fourth pixel
+    assert (warp(coordinates, points, others) - warp(coordinates, points, others, step=1)).abs().max() < 0.3
+
+
+def test_warp_has_the_gradients_that_differences_give(faces):
+    picture, points = faces
+    generator = torch.Generator().manual_seed(0)
+    smooth = F.avg_pool2d(picture[:1, :, ::8, ::8], 5, 1, 2).double().requires_grad_()
+    source = (points[:1, ::6] / 8).double().requires_grad_()
+    target = (source.detach() + 0.4 * torch.randn(source.shape, generator=generator).double()).requires_grad_()
+    assert torch.autograd.gradcheck(warp, (smooth, source, target), eps=1e-5, atol=1e-3)
+
+
+# Losses and what is random
+
+
+def test_losses_have_their_closed_forms():
+    a, b = torch.tensor([[3.0, 4.0]]), torch.tensor([[1.0, 0.0]])
+    assert losses.normalized_distance(a, b).item() == pytest.approx(0.4**2 + 0.8**2)
+    assert losses.normalized_distance(a, 7 * a).item() == pytest.approx(0, abs=1e-6)
+    assert losses.layer_distance(a, b).item() == pytest.approx(6)
+    x, y = torch.randn(5, 7), torch.randn(5, 7)
+    entropy = -((y / 2).softmax(1) * (x / 2).log_softmax(1)).sum(1).mean()
+    assert losses.distillation(x, y).item() == pytest.approx(entropy.item(), rel=1e-5)
+    people = torch.arange(4)
+    assert losses.contrastive(torch.zeros(4, 9), torch.randn(4, 9), people).item() == pytest.approx(np.log(4), rel=1e-5)
+    assert losses.contrastive(torch.eye(4), torch.eye(4), people, 0.01).item() == pytest.approx(0, abs=1e-6)
+    alone = losses.contrastive(torch.randn(4, 9), torch.randn(4, 9), torch.zeros(4))  # nobody else to tell them from
+    assert alone.item() == pytest.approx(0, abs=1e-6)
+    unknown = losses.trait_loss(torch.randn(2, 1), torch.full((2,), torch.nan))
+    assert unknown.item() == 0 and losses.trait_loss(torch.randn(2, 3), torch.tensor([-1, -1])).item() == 0
+
+
+def test_processes_share_the_rows_and_every_epoch_has_its_order():
+    shares = [list(Shuffled(10, 0, rank, 3)) for rank in range(3)]
+    assert {len(share) for share in shares} == {4}
+    assert {row for share in shares for _, row in share} == set(range(10))
+    sampler = Shuffled(10, 0)
+    first = [row for _, row in sampler]
+    sampler.set_epoch(1)
+    assert [row for _, row in sampler] != first and [epoch for epoch, _ in sampler] == [1] * 10
+    sampler.set_epoch(0)
+    assert [row for _, row in sampler] == first
+
+
+def test_augmentation_keeps_who_speaks_and_how_long():
+    rate, seconds = 16_000, 2.0
+    time_axis = np.arange(int(rate * seconds)) / rate
+    voiced = sum(np.sin(2 * np.pi * 140 * k * time_axis) / k for k in range(1, 20)).astype(np.float32)
+    for seed in range(5):
+        heard = augmentation.recorded(voiced, np.random.default_rng(seed))
+        assert heard.shape == voiced.shape and np.isfinite(heard).all() and not np.allclose(heard, voiced)
+        assert np.array_equal(heard, augmentation.recorded(voiced, np.random.default_rng(seed)))
+        spectrum = np.abs(np.fft.rfft(heard * np.hanning(len(heard))))
+        assert np.argmax(spectrum[: len(spectrum) // 16]) * rate / len(heard) % 140 == pytest.approx(0, abs=2)
+
+
+def test_spec_augment_masks_bands_and_frames_at_most():
+    features = torch.ones(300, 128)
+    masked = augmentation.spec_augment(features, -2, np.random.default_rng(3))
+    assert features.all() and 0.6 <= masked.mean() < 1
+    frames = (masked == 0).all(1)
+    assert 0 < frames.sum() <= 60 and (masked[~frames] == masked[~frames][0]).all()
