@@ -5,6 +5,7 @@ So a training that is resumed sees what it would have seen.
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from speech2face.files import atomic
 from speech2face.preprocessing.audio import Audio, dbfs
 from speech2face.training.augmentation import recorded, spec_augment
 
+log = logging.getLogger(__name__)
 SMALL = 28  # pixels of a normalized face in small
 PAIRINGS = ("all_to_all", "one_to_one", "all_to_one")
 Item = tuple[int, int]  # epoch, row
@@ -106,7 +108,8 @@ class Clips(Dataset):
     paths: of n recordings. people (n,): whose they are, as numbers; photos: the rows of `faces` that a person has.
     pairing: all_to_all, any photo of the speaker, another one every epoch; one_to_one, the first recording with the
     first photo and so on; all_to_one, every recording with the first photo.
-    seconds: of the window, anywhere in the recording. augment: change the recording, and mask its features.
+    seconds: of the window, anywhere in the recording. augment: change the recording, and mask its features. A recording
+    that cannot be read is passed over for the next.
     """
 
     def __init__(
@@ -130,17 +133,26 @@ class Clips(Dataset):
         return len(self.paths)
 
     def __getitem__(self, item: Item) -> dict[str, Any]:
-        epoch, row = item
-        random = np.random.default_rng([self.seed, epoch, row])
+        epoch, wanted = item
+        for row in (*range(wanted, len(self)), *range(wanted)):
+            random = np.random.default_rng([self.seed, epoch, row])
+            try:
+                features = self.hear(self.paths[row], random)
+                break
+            except UserError as error:
+                log.warning("passed over: %s", error)
+        else:
+            raise UserError("no recording can be read")
         photos = self.photos[self.people[row]]
         number = {"all_to_all": int(random.integers(len(photos))), "one_to_one": self.number[row], "all_to_one": 0}
-        features = self.hear(self.paths[row], random)
         face = torch.from_numpy(np.array(self.faces[photos[number[self.pairing] % len(photos)]]))
         return {"features": features, "face": face, "person": self.people[row], "row": row}
 
     def hear(self, path: Path, random: np.random.Generator) -> torch.Tensor:
         """The front end's features of a window of a recording."""
         waveform, _ = self.audio.load(path)
+        if not dbfs(waveform) >= self.audio.silence_dbfs:
+            raise UserError(f"{path}: silent")
         waveform *= 10 ** ((self.audio.level_dbfs - dbfs(waveform)) / 20)
         size = round(self.seconds * self.audio.sample_rate)
         start = int(random.integers(max(len(waveform) - size, 0) + 1)) if self.augment else 0
