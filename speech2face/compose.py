@@ -183,6 +183,11 @@ def how_to_run(config: DictConfig) -> dict[str, Any]:
     return {"device": str(config.device), "precision": config.precision, "batch_size": config.batch_size}
 
 
+def how_encoded(config: DictConfig) -> dict[str, Any]:
+    """Encoder and front end, by which features are told apart."""
+    return {"model": config_dict(config.encoder.model), "preprocessing": config_dict(config.preprocessing)}
+
+
 def build_encoder(config: DictConfig, located: Located, overrides: list[str]) -> tuple[Any, Any]:
     """The encoder on its weights, and its front end: returns (preprocessing, loaded encoder)."""
     from hydra.utils import instantiate

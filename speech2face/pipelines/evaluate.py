@@ -15,8 +15,8 @@ from speech2face.compose import (
     check,
     check_whole,
     compose_config,
-    config_dict,
     describe_weights,
+    how_encoded,
     how_to_run,
     load_part,
     locate_parts,
@@ -66,9 +66,7 @@ def evaluate(config: DictConfig, run: Run, name: str, **options: Any) -> int:
     with run.stage("load"):
         listener, face, parts = load_networks(config, face_config, located | {"face": located_face}, run)
     settle(config, located)
-    settle(face_config, {"encoder": located_face})
     config.data.root = str(dataset.root.absolute())
-    config.face.effective = {key: face_config[key] for key in FACE}
     run.record["weights"] = {
         part: describe_weights(choice, one, parts[part], sha256(one.file) if one.file else None)
         for part, choice, one in (
@@ -81,10 +79,7 @@ def evaluate(config: DictConfig, run: Run, name: str, **options: Any) -> int:
     run.save(device=str(listener.device), precision=config.precision, seed=config.seed)
     with run.stage("encode"):
         cache = Path(options["cache"]).expanduser()
-        see, hear = (
-            {"model": config_dict(one.encoder.model), "preprocessing": config_dict(one.preprocessing)}
-            for one in (face_config, config)
-        )
+        see, hear = how_encoded(face_config), how_encoded(config)
         photos = encode(
             dataset.root, [*chosen["gallery"], *chosen["train"]], face, see, cache, config.workers, "photos"
         )
@@ -116,14 +111,22 @@ def load_networks(
     from speech2face.reconstructor import Reconstructor
 
     preprocessing, encoder = build_encoder(config, located["encoder"], run.overrides)
-    face_overrides = [f"encoder.weights={config.face.weights}", *map(str, config.face.overrides)]
-    face_preprocessing, face_encoder = build_encoder(face_config, located["face"], face_overrides)
+    face_preprocessing, face_encoder = build_face(config, face_config, located["face"])
     decoder = load_part(config, "decoder", located["decoder"], run.overrides)
     parts = {"encoder": encoder, "face encoder": face_encoder, "decoder": decoder}
     warn_untrained(parts)
     how = how_to_run(config)
     listener = Reconstructor(preprocessing, encoder.model, decoder.model, **how)
     return listener, Reconstructor(face_preprocessing, face_encoder.model, decoder.model, **how), parts
+
+
+def build_face(config: DictConfig, face_config: DictConfig, located: Located) -> tuple[Any, Any]:
+    """What sees the faces, (preprocessing, loaded encoder), and in config.face what it takes to see them so again."""
+    overrides = [f"encoder.weights={config.face.weights}", *map(str, config.face.overrides)]
+    built = build_encoder(face_config, located, overrides)
+    settle(face_config, {"encoder": located})
+    config.face.effective = {key: face_config[key] for key in FACE}
+    return built
 
 
 def gather(dataset: Dataset, chosen: dict[str, dict[str, str]], photos: Any, queries: Any) -> Any:

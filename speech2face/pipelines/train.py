@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 
-from speech2face.compose import build_encoder, config_dict, how_to_run, load_part, locate_parts, settle
+from speech2face.compose import build_encoder, config_dict, how_encoded, how_to_run, load_part, locate_parts
 from speech2face.errors import UserError
-from speech2face.pipelines.evaluate import FACE, see_faces
+from speech2face.pipelines.evaluate import build_face, see_faces
 from speech2face.runs import Run
 from speech2face.training.job import (
     Job,
@@ -63,7 +63,7 @@ def train_face(config: DictConfig, run: Run, name: str, modality: str) -> int:
             errors |= failed
             good = [row for row, path in enumerate(rows) if path not in failed]
             number = {person: i for i, person in enumerate(people[split])}
-            owners = [list(rows.values())[row] for row in good]
+            owners = [person for path, person in rows.items() if path not in failed]
             traits = dataset.columns(list(heads), owners)
             portraits = None
             if config.training.losses.portrait and all(person in dataset.normalized for person in people[split]):
@@ -107,7 +107,6 @@ def train_decoder(config: DictConfig, run: Run, name: str, modality: str) -> int
         loaded = load_part(config, "decoder", located["decoder"], run.overrides)
     settled(config, run, {"encoder": (located["encoder"], face), "decoder": (located["decoder"], loaded)})
     seeing = Reconstructor(preprocessing, face.model, torch.nn.Identity(), **how_to_run(config))
-    what = {"model": config_dict(config.encoder.model), "preprocessing": config_dict(config.preprocessing)}
     cache = Path(config.training.cache).expanduser()
     sets, errors = {}, {}
     with run.stage("read"):
@@ -119,7 +118,9 @@ def train_decoder(config: DictConfig, run: Run, name: str, modality: str) -> int
                 raise UserError(
                     f"data.root={dataset.root}: no normalized face of split {split} (prepared/normalized.parquet)"
                 )
-            found = encode(dataset.root, list(rows), seeing, what, cache, config.workers, f"{split} photos")
+            found = encode(
+                dataset.root, list(rows), seeing, how_encoded(config), cache, config.workers, f"{split} photos"
+            )
             owners = sorted({rows[path] for path in found.digests})
             pictures, landmarks = normalized_faces(config, dataset, owners, split)
             errors |= found.errors
@@ -156,25 +157,23 @@ def train_voice(config: DictConfig, run: Run, name: str, modality: str) -> int:
     located = locate_parts(config) | {"face encoder": locate("face", config.face.encoder, face_config.encoder.weights)}
     with run.stage("load"):
         preprocessing, loaded = build_encoder(config, located["encoder"], run.overrides)
-        overrides = [f"encoder.weights={config.face.weights}", *map(str, config.face.overrides)]
-        face_preprocessing, face = build_encoder(face_config, located["face encoder"], overrides)
+        face_preprocessing, face = build_face(config, face_config, located["face encoder"])
         decoder = load_part(config, "decoder", located["decoder"], run.overrides)
     if training.losses.distillation and not has_classes(face.model):
         log.warning("distillation is off: face.weights=%s have no classification layer", config.face.weights)
         training.losses.distillation = 0.0
-    settle(face_config, {"encoder": located["face encoder"]})
-    config.face.effective = {key: face_config[key] for key in FACE}
     parts = {"encoder": loaded, "face encoder": face, "decoder": decoder}
     settled(config, run, {part: (located[part], one) for part, one in parts.items()})
     seeing = Reconstructor(face_preprocessing, face.model, decoder.model, **how_to_run(config))
-    what = {"model": config_dict(face_config.encoder.model), "preprocessing": config_dict(face_config.preprocessing)}
     cache = Path(training.cache).expanduser()
     seconds = training.seconds or preprocessing.window_seconds or 6.0
     sets, errors, seen = {}, {}, {}
     with run.stage("read"):
         for split in people:
             rows = photos(dataset, people[split])
-            found = encode(dataset.root, list(rows), seeing, what, cache, config.workers, f"{split} photos")
+            found = encode(
+                dataset.root, list(rows), seeing, how_encoded(face_config), cache, config.workers, f"{split} photos"
+            )
             errors |= found.errors
             good = [path for path in rows if path in found.digests]
             of = {person: [] for person in people[split]}

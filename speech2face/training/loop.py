@@ -71,21 +71,14 @@ class Keep(lightning.Callback):
 
     def __init__(self, directory: Path, card: dict[str, Any], draw: Callable[[Training], Image.Image]) -> None:
         self.directory, self.card, self.draw = directory, card, draw
-        self.best: float | None = None
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.best = state["best"]
 
     def on_validation_end(self, trainer: lightning.Trainer, module: Training) -> None:
-        if trainer.sanity_checking or not trainer.is_global_zero:
+        found = trainer.callback_metrics[module.monitor]
+        best = trainer.checkpoint_callback.check_monitor_top_k(trainer, found)  # which all processes decide together
+        if not trainer.is_global_zero:
             return
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-        value = metrics[module.monitor]
-        if self.best is None or (value < self.best if module.mode == "min" else value > self.best):
-            self.best = value
+        if best:
             self.write("best", trainer, module, metrics)
         self.write("last", trainer, module, metrics)
         was_training = module.training

@@ -205,14 +205,14 @@ class DecoderTraining(Training):
 
     def terms(self, batch: Batch, generator: torch.Generator | None) -> Terms:
         landmarks, texture = self.network.aligned(batch["feature"])
-        drawn = self.network.onto(landmarks, texture).float()
         picture = batch["picture"].permute(0, 3, 1, 2).float() / 255
-        aligned = self.network.onto(batch["landmarks"], picture, back=True)
-        terms = {
-            "landmarks": (landmarks.float() - batch["landmarks"]).square().sum(2).mean(),
-            "texture": F.l1_loss(texture.float(), aligned),
-            "picture": F.l1_loss(drawn, picture),
-        }
+        terms = {"landmarks": (landmarks.float() - batch["landmarks"]).square().sum(2).mean()}
+        if "texture" in self.weights:
+            aligned = self.network.onto(batch["landmarks"], picture, back=True)
+            terms["texture"] = F.l1_loss(texture.float(), aligned)
+        if self.weights.keys() & {"picture", "identity"}:
+            drawn = self.network.onto(landmarks, texture).float()
+            terms["picture"] = F.l1_loss(drawn, picture)
         if "identity" in self.weights:
             seen = self.use("face")(self.see(drawn)).float()
             terms["identity"] = (1 - F.cosine_similarity(seen, batch["feature"])).mean()
