@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from speech2face import build, pictures
 from speech2face.dataset import read_dataset
@@ -40,11 +41,15 @@ def main(clips: Path, talkers: Path) -> None:
             wrong = [file.stem for file, good in zip(files, right, strict=True) if not good]
             print(f"{encoder}: sex read in the {name} right for {sum(right)} of {len(files)}; wrong: {wrong}")
         rows.append((encoder, [result.face for result in results]))
-    cells = []
-    for start in range(0, len(files), 8):
-        part = slice(start, start + 8)
-        cells += [("", columns[part]), *((name, faces[part]) for name, faces in rows)]
-    pictures.sheet(cells, [""] * 8, "human speech, and the faces that it is heard with").save("human_speech.png")
+    sheets = []
+    for start in range(0, len(files), 10):
+        part = slice(start, start + 10)
+        title = "human speech, and the faces that are heard in it" if start == 0 else ""
+        sheets.append(pictures.sheet([(name, faces[part]) for name, faces in rows], columns[part], title))
+    image = Image.new("RGB", (max(one.width for one in sheets), sum(one.height for one in sheets)), pictures.PAPER)
+    for i, one in enumerate(sheets):
+        image.paste(one, (0, sum(above.height for above in sheets[:i])))
+    image.save("human_speech.png")
 
 
 if __name__ == "__main__":

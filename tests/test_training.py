@@ -238,6 +238,7 @@ def test_losses_have_their_closed_forms():
     assert losses.normalized_distance(a, b).item() == pytest.approx(0.4**2 + 0.8**2)
     assert losses.normalized_distance(a, 7 * a).item() == pytest.approx(0, abs=1e-6)
     assert losses.layer_distance(a, b).item() == pytest.approx(6)
+    assert losses.length(a, b).item() == pytest.approx(np.log(5) ** 2)
     x, y = torch.randn(5, 7), torch.randn(5, 7)
     entropy = -((y / 2).softmax(1) * (x / 2).log_softmax(1)).sum(1).mean()
     assert losses.distillation(x, y).item() == pytest.approx(entropy.item(), rel=1e-5)

@@ -9,6 +9,14 @@ def normalized_distance(predicted: torch.Tensor, true: torch.Tensor) -> torch.Te
     return (F.normalize(predicted) - F.normalize(true)).square().sum(1).mean()
 
 
+def length(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+    """Squared logarithm of the ratio of two features' lengths, (batch, 4096), mean over the batch.
+
+    Directions alone, as in the normalised distance, leave the length free, and a decoder draws it.
+    """
+    return (predicted.norm(dim=1) / true.norm(dim=1)).log().square().mean()
+
+
 def layer_distance(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
     """L1 distance of activations (batch, n) of the decoder's first layer, sum over n, mean over the batch: ibid."""
     return (predicted - true).abs().sum(1).mean()

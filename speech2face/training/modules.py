@@ -242,6 +242,8 @@ class VoiceTraining(Training):
         terms = {}
         if "normalized" in self.weights:
             terms["normalized"] = losses.normalized_distance(predicted, true)
+        if "length" in self.weights:
+            terms["length"] = losses.length(predicted, true)
         if "layer" in self.weights:
             layer = self.use("layer")
             terms["layer"] = losses.layer_distance(layer(predicted).float(), layer(true).float())
