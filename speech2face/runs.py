@@ -1,5 +1,6 @@
 """A run: its output directory, its provenance, its log, and how it ends."""
 
+import ctypes
 import fcntl
 import gc
 import time
@@ -38,6 +39,14 @@ RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
 def is_first() -> bool:
     """Whether this is the first, or only, of the processes that train together: the one that writes."""
     return not any(int(os.environ.get(name) or 0) for name in RANKS)
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep what is freed: giving a layer's output back and faulting it in again took half of the time."""
+    with suppress(OSError, AttributeError):  # another libc
+        libc = ctypes.CDLL("libc.so.6")
+        for parameter, value in ((-4, 0), (-1, -1), (-2, 1 << 26)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
+            libc.mallopt(parameter, value)
 
 
 @contextmanager
@@ -154,6 +163,7 @@ def execute(config: DictConfig) -> None:
     """
     from hydra.utils import get_method
 
+    keep_freed_memory()
     settings = HydraConfig.get()
     directory = Path(settings.runtime.output_dir)
     sweeping = settings.mode == RunMode.MULTIRUN
