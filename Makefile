@@ -5,8 +5,8 @@ RUN := .venv/bin/python
 
 .PHONY: demo test lint
 demo: .venv/installed
-	@echo "== speech to face: examples/librivox_male.wav (no weights are bundled yet: random ones, the face means nothing)"
-	$(RUN) run.py pipeline=speech audio=examples/librivox_male.wav encoder.weights=random decoder.weights=random
+	@echo "== speech to face: examples/librivox_male.wav"
+	$(RUN) run.py pipeline=speech audio=examples/librivox_male.wav
 	@echo "== look at panel.png in that directory"
 
 test: lint

@@ -16,7 +16,7 @@ from speech2face import build, pictures
 from speech2face.dataset import read_dataset
 from speech2face.evaluation.probes import fit_classifier, predict
 
-PEOPLE = 2000
+PEOPLE = 2000  # that the probe is fitted on
 
 
 def main(clips: Path, talkers: Path) -> None:

@@ -160,7 +160,7 @@ def test_a_failing_job_leaves_the_others_and_is_marked(run, tmp_path: Path) -> N
 MISTAKES = [
     ([], "pipeline=speech needs audio="),
     (["audio=nowhere.wav"], "audio=nowhere.wav: no such file"),
-    ([f"audio={SPEECH}"], "encoder=ast has no weights: give encoder.weights="),
+    (["encoder=ast_tiny", f"audio={SPEECH}"], "encoder=ast_tiny has no weights: give encoder.weights="),
     ([f"audio={SPEECH}", "encoder.weights=nowhere.pt"], "encoder.weights=nowhere.pt: no such file"),
     ([f"audio={SPEECH}", "encoder.weights=x.onnx"], "encoder.weights=x.onnx: no such file"),
     ([f"audio={SPEECH}", "encoder=vgg_face"], "those that fit: ast, ast_small, ast_tiny, paper"),

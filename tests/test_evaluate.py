@@ -158,7 +158,7 @@ def test_an_interrupted_dataset_stops_and_goes_on(run, tmp_path):
         (["pipeline=evaluate", *UNTRAINED, "face.overrides=['a=3']", "data.root=x"], "face.overrides=['a=3']"),
         (["pipeline=evaluate", *UNTRAINED, "face.weights=random", "data.root=nowhere"], "no such directory"),
         (["pipeline=evaluate", *UNTRAINED, "face.weights=random", "data.root=full"], "no <person>/audios"),
-        (["pipeline=evaluate", *UNTRAINED, "data.root=full"], "face.weights="),
+        (["pipeline=evaluate", *UNTRAINED, "face.weights=null", "data.root=full"], "face.weights="),
         (
             ["pipeline=evaluate", *UNTRAINED, "face.encoder=paper", "face.weights=random", "data.root=full"],
             "takes a voice",

@@ -30,6 +30,7 @@ DECODER = ["pipeline=train_decoder", "encoder.weights=face", "decoder.model.widt
 VOICE = ["pipeline=train_voice", "encoder=ast_tiny", "encoder.model.depth=1", "encoder.model.stride=16"]
 VOICE += ["encoder.model.max_frames=98", "preprocessing.features.max_frames=98", "preprocessing.window_seconds=1.0"]
 VOICE += ["face.weights=face", "decoder.weights=decoder"]
+VOICE += ["training.losses.layer=1", "training.losses.distillation=200"]
 SHORT = ["data.root=people", "trainer.max_epochs=2", "batch_size=8", "workers=1", "device=cpu"]
 
 
@@ -69,7 +70,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 def test_every_part_learns_and_its_weights_can_be_used(home):
-    train(home, *VOICE, *SHORT, "training.losses.contrastive=1.0", "hydra.run.dir=train_voice")
+    train(home, *VOICE, *SHORT, "hydra.run.dir=train_voice")
     assert "passed over" in (home / "train_voice" / "run.log").read_text()
     weights = home / "train_voice" / "weights" / "best"
     train(home, "pipeline=speech", f"audio={ROOT}/examples/librivox_male.wav", "decoder.weights=decoder",
@@ -176,7 +177,7 @@ def test_two_processes_train_together(home):
         (["data.root=nowhere"], "no such directory"),
         (["training.pairing=some"], "must be one of all_to_all"),
         (["trainer.accelerator=tpu"], "trainer"),
-        (["training.losses={normalized: 0, layer: 0, distillation: 0}"], "switched off"),
+        (["training.losses={normalized: 0, layer: 0, distillation: 0, contrastive: 0, length: 0}"], "switched off"),
         (["face.weights=null"], "has no weights"),
     ],
 )

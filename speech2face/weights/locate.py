@@ -45,8 +45,10 @@ def locate(part: str, choice: str, weights: str | None) -> Located:
     if weights == "bundled":
         path = BUNDLED / choice
         if not path.is_dir():
+            with_weights = ", ".join(sorted(found.name for found in BUNDLED.glob("*/")))
             raise UserError(
-                f"{option}=bundled: none are bundled for {part}={choice} yet; give a checkpoint, a hub id or random"
+                f"{option}=bundled: none are bundled for {part}={choice}, only for {with_weights}; "
+                "give a checkpoint, a hub id or random"
             )
     elif not exists(path) and HUB_ID.fullmatch(weights) and path.suffix not in SUFFIXES:
         path = fetch(weights, option)
