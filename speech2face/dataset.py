@@ -2,16 +2,62 @@
 
 import csv
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from speech2face.errors import UserError
+from speech2face.files import atomic
 
 UNKNOWN = {"", "na", "n/a", "nan", "none", "null", "unknown", "?"}
 FOLDERS = {"speech": "audios", "face": "images"}
+TABLES = {"speech": "clips", "face": "faces"}
+
+
+class Files(Mapping[str, list[str]]):
+    """Files of one modality by person: paths below the root, sorted.
+
+    people: who has any. Person i has the rows from offsets[i] to offsets[i + 1]. paths: of all rows; or table, which is
+    mapped into memory: row r is row rows[r] of it.
+    """
+
+    def __init__(
+        self,
+        people: Sequence[str],
+        offsets: np.ndarray,
+        paths: Sequence[str] = (),
+        table: Any = None,
+        rows: np.ndarray | None = None,
+    ) -> None:
+        self.people, self.offsets, self.paths, self.table, self.rows = list(people), offsets, paths, table, rows
+        self.number = {person: i for i, person in enumerate(self.people)}
+
+    def path(self, row: int) -> str:
+        return self.paths[row] if self.table is None else self.table["path"][int(self.rows[row])].as_py()
+
+    def measured(self, row: int) -> dict[str, float]:
+        """`seconds` and `level_dbfs` of a recording, if it has been measured."""
+        if self.table is None:
+            return {}
+        return {name: self.table[name][int(self.rows[row])].as_py() for name in ("seconds", "level_dbfs")}
+
+    def of(self, person: str) -> range:
+        """Rows of a person."""
+        i = self.number[person]
+        return range(self.offsets[i], self.offsets[i + 1])
+
+    def __getitem__(self, person: str) -> list[str]:
+        return [self.path(row) for row in self.of(person)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.people)
+
+    def __len__(self) -> int:
+        return len(self.people)
 
 
 @dataclass
@@ -19,16 +65,27 @@ class Dataset:
     """A directory of people with recordings and photos.
 
     traits: by person, the columns of people.csv, `split` among them; of those whom it names.
-    files: by modality ("speech", "face"), by person, paths below root, sorted.
-    normalized: by person, path of a frontal, neutral picture (prepared/normalized.parquet), what decoders are to draw.
-    landmarks: by path of a picture, (72, 2) float32 x, y in its pixels; of those that prepared/ has.
+    files: by modality ("speech", "face"), by person. Those of a manifest, if prepared/ has one, or all that are there.
     """
 
     root: Path
     traits: dict[str, dict[str, str]] = field(default_factory=dict)
-    files: dict[str, dict[str, list[str]]] = field(default_factory=lambda: {name: {} for name in FOLDERS})
-    normalized: dict[str, str] = field(default_factory=dict)
-    landmarks: dict[str, np.ndarray] = field(default_factory=dict)
+    files: dict[str, Files] = field(default_factory=dict)
+
+    @cached_property
+    def _pictures(self) -> dict[str, Any]:
+        tables = {name: self.root / "prepared" / f"{name}.parquet" for name in ("faces", "normalized")}
+        return {name: _landmarks(table) for name, table in tables.items() if table.exists()}
+
+    @property
+    def normalized(self) -> dict[str, str]:
+        """By person, path of a frontal, neutral picture (prepared/normalized.parquet), what decoders are to draw."""
+        return self._pictures.get("normalized", ({}, {}))[0]
+
+    @cached_property
+    def landmarks(self) -> dict[str, np.ndarray]:
+        """By path of a picture, (72, 2) float32 x, y in its pixels; of those that prepared/ has."""
+        return {path: points for _, landmarks in self._pictures.values() for path, points in landmarks.items()}
 
     def split(self, name: str) -> list[str]:
         """People of a split who have a photo, sorted; "all", and "test" where no person has a split: everybody."""
@@ -59,22 +116,71 @@ def read_dataset(root: str | Path) -> Dataset:
     dataset = Dataset(Path(root).expanduser())
     if not dataset.root.is_dir():
         raise UserError(f"data.root={root}: no such directory")
-    table = dataset.root / "people.csv"
-    if table.exists():
-        dataset.traits = read_people(table)
-    for entry in sorted(os.scandir(dataset.root), key=lambda entry: entry.name):
-        if entry.is_dir() and not entry.name.startswith(".") and entry.name != "prepared":
-            for modality, folder in FOLDERS.items():
-                if files := sorted(_files(dataset.root, f"{entry.name}/{folder}")):
-                    dataset.files[modality][entry.name] = files
+    for table in (dataset.root / "prepared" / "people.csv", dataset.root / "people.csv"):
+        if table.exists():
+            dataset.traits = read_people(table)
+            break
+    for modality in FOLDERS:
+        manifest = dataset.root / "prepared" / f"{TABLES[modality]}.parquet"
+        listed = manifest.exists() and _listed(manifest)
+        dataset.files[modality] = listed or _found(dataset.root, modality)
     if not any(dataset.files.values()):
         raise UserError(f"data.root={root}: no <person>/audios or <person>/images with files there")
-    for name in ("faces", "normalized"):
-        if (file := dataset.root / "prepared" / f"{name}.parquet").exists():
-            people, landmarks = _landmarks(file)
-            dataset.landmarks |= landmarks
-            dataset.normalized |= people if name == "normalized" else {}
     return dataset
+
+
+def _listed(manifest: Path) -> Files | None:
+    """The good files of a manifest; None for a table that does not say which are good."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    try:
+        if "status" not in pq.read_schema(manifest).names:
+            return None
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{manifest}: not a table that can be read ({' '.join(str(error).split())})") from None
+    table = open_table(manifest)
+    rows = np.flatnonzero(pc.equal(table["status"], "ok").to_numpy())
+    people = table["person"].combine_chunks().dictionary_encode()
+    codes = people.indices.to_numpy()[rows]  # in order of appearance: of a sorted column, sorted
+    starts = np.flatnonzero(np.diff(codes, prepend=-1))
+    names = people.dictionary.take(codes[starts]).to_pylist()
+    return Files(names, np.append(starts, len(rows)), table=table, rows=rows)
+
+
+def _found(root: Path, modality: str) -> Files:
+    people, offsets, paths = [], [0], []
+    for person in folders(root):
+        files = sorted(files_below(root, f"{person}/{FOLDERS[modality]}"))
+        if files:
+            people.append(person)
+            paths += files
+            offsets.append(len(paths))
+    return Files(people, np.array(offsets), paths)
+
+
+def open_table(parquet: Path) -> Any:
+    """A Parquet table mapped into memory: the .arrow file beside it, which is written where there is none as new.
+
+    Raises UserError for what is not such a table.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    mapped = parquet.with_suffix(".arrow")
+    try:
+        if not mapped.exists() or mapped.stat().st_mtime_ns < parquet.stat().st_mtime_ns:
+            with (
+                pq.ParquetFile(parquet) as table,
+                atomic(mapped) as partial,
+                pa.ipc.new_file(str(partial), table.schema_arrow) as file,
+            ):
+                for batch in table.iter_batches(4096):
+                    file.write_batch(batch)
+        return pa.ipc.open_file(pa.memory_map(str(mapped))).read_all()
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{parquet}: not a table that can be read ({' '.join(str(error).split())})") from None
 
 
 def read_people(table: Path) -> dict[str, dict[str, str]]:
@@ -97,12 +203,19 @@ def read_people(table: Path) -> dict[str, dict[str, str]]:
     return people
 
 
-def _files(root: Path, folder: str) -> Iterator[str]:
-    for directory, subfolders, files in os.walk(root / folder):
+def folders(base: Path) -> list[str]:
+    """Names of the folders of people."""
+    entries = (entry for entry in os.scandir(base) if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(entry.name for entry in entries if entry.name != "prepared")
+
+
+def files_below(base: Path, folder: str) -> Iterator[str]:
+    """Paths, from `base`, of all files below a folder; hidden ones are passed over."""
+    for directory, subfolders, files in os.walk(base / folder):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         for name in files:
             if not name.startswith("."):
-                yield os.path.relpath(os.path.join(directory, name), root)
+                yield os.path.relpath(os.path.join(directory, name), base)
 
 
 def _landmarks(file: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:

@@ -158,12 +158,15 @@ def sheet(
     cell, low, pad, label = 168, 64, 8, 190 if columns else 0
     count = max(len(cells) for _, cells in rows)
     heights = [cell if any(not isinstance(one, str) for one in cells) else low for _, cells in rows]
-    tops = np.cumsum([64 if columns else 40] + [height + pad + (20 if root else 0) for height in heights]).tolist()
+    headings = [heading.split(", ") for heading in columns]
+    top = 46 + 18 * max(map(len, headings)) if columns else 40
+    tops = np.cumsum([top] + [height + pad + (20 if root else 0) for height in heights]).tolist()
     image = Image.new("RGB", (max(label + count * (cell + pad) + pad, 420), tops[-1] + pad), PAPER)
     draw = ImageDraw.Draw(image)
     _text(draw, (pad, 10), title, 18, width=image.width - 2 * pad)
-    for column, heading in enumerate(columns):
-        _text(draw, (label + pad + column * (cell + pad), 40), heading, 14, INK, width=cell)
+    for column, lines in enumerate(headings):
+        for i, line in enumerate(lines):
+            _text(draw, (label + pad + column * (cell + pad), 40 + 18 * i), line, 14, INK, width=cell)
     for (name, cells), y, height in zip(rows, tops, heights, strict=False):
         if columns:
             _text(draw, (pad, y + height / 2 - 8), name, 14, width=label - pad)

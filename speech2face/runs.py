@@ -209,14 +209,17 @@ def read_record(directory: Path) -> dict[str, Any]:
         return {}  # ended before it began
 
 
-def lock(directory: Path) -> int:
-    """Lock a directory until the descriptor is closed, or this process ends. Raises UserError where another has it."""
-    descriptor = os.open(directory, os.O_RDONLY)
+def lock(path: Path, shared: bool = False) -> int:
+    """Lock a directory or file until the descriptor is closed, or this process ends.
+
+    shared: others may share it. Raises UserError where another has it.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:
         os.close(descriptor)
-        raise UserError(f"{directory}: another run is writing there") from None
+        raise UserError(f"{path}: another run is writing there") from None
     LOCKS.append(descriptor)
     return descriptor
 

@@ -16,6 +16,14 @@ def test_commands_and_python_of_the_readme_run_as_printed(tmp_path: Path, checkp
     for file in checkpoints.iterdir():
         (tmp_path / "weights" / file.name).symlink_to(file)
     (tmp_path / "weights" / "paper.pt").symlink_to(checkpoints / "ve_conv.pt")
+    for person, sound in (("one", "librivox_male.wav"), ("two", "alsa_female.flac")):  # data of one's own
+        for folder, file in ((f"people/{person}/audios", sound), (f"people/{person}/images", "astronaut.png")):
+            (tmp_path / folder).mkdir(parents=True)
+            (tmp_path / folder / file).symlink_to(ROOT / "examples" / file)
+        for folder, kind in ((f"voxceleb/wav/id_{person}", "audios"), (f"hq_voxceleb/{person}", "images")):
+            (tmp_path / folder).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / folder).symlink_to(tmp_path / "people" / person / kind)
+    (tmp_path / "vox1_meta.csv").write_text("VoxCeleb1 ID\tVGGFace1 ID\nid_one\tone\nid_two\ttwo\n")
     blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
     commands = [line for block in blocks for line in block.splitlines() if line.startswith("python run.py")]
     assert len(commands) > 10

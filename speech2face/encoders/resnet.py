@@ -25,6 +25,7 @@ class ResNet(nn.Module):
         super().__init__()
         block = models.resnet.BasicBlock if depth < 50 else models.resnet.Bottleneck
         self.network = Network(block, LAYERS[depth])
+        self.network.__class__ = models.ResNet  # made differently, it works as any other, and can be pickled
         self.network.fc = nn.Linear(round(512 * width) * block.expansion, features)
         self.classifier = nn.Linear(features, classes, bias=False) if classes else None
         self.relu = relu

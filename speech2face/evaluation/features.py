@@ -17,6 +17,7 @@ import torch
 from tqdm import tqdm
 
 from speech2face import __version__
+from speech2face.dataset import Dataset
 from speech2face.errors import UserError
 from speech2face.files import sha256
 from speech2face.pipelines.reconstruct import ahead
@@ -118,9 +119,7 @@ def encode(
     """
     what = {
         "version": __version__,
-        "code": code_digest(reconstructor.encoder, reconstructor.preprocessing),
-        "weights": weights_digest(reconstructor.encoder),
-        "configured": configured,
+        **encoded_by(reconstructor.encoder, reconstructor.preprocessing, configured),
         "precision": str(reconstructor.dtype),
         "device": reconstructor.device.type,
     }
@@ -166,6 +165,50 @@ def encode(
     return Encoded(cache, {path: one for path, one in digests.items() if one in cache.rows}, errors)
 
 
+class Prepared:
+    """Features (n, 4096) of prepared/faces.parquet, mapped into memory in chunks of one size."""
+
+    def __init__(self, column: Any) -> None:
+        values = [chunk.values for chunk in column.chunks]  # with nulls, which to_numpy would copy
+        buffers = [np.frombuffer(one.buffers()[1], np.float32, len(one), 4 * one.offset) for one in values]
+        self.chunks = [one.reshape(-1, WIDTH) for one in buffers]
+        self.shape = (len(column), WIDTH)
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        size = len(self.chunks[0])
+        if np.ndim(rows) == 0:
+            return self.chunks[rows // size][rows % size]
+        return np.stack([self.chunks[row // size][row % size] for row in rows])
+
+
+def of_photos(
+    dataset: Dataset,
+    people: Sequence[str],
+    reconstructor: Reconstructor,
+    configured: dict[str, Any],
+    directory: Path,
+    workers: int,
+    name: str,
+) -> tuple[Features, np.ndarray, list[str], dict[str, str]]:
+    """Features of everybody's photos: as pipeline=prepare left them, if by this encoder, or encoded as by `encode`.
+
+    Returns features (n, 4096); starts (len(people) + 1,): person i has the rows from starts[i] to starts[i + 1]; paths
+    (n,) of the photos; and by path the reason why one could not be read.
+    """
+    files = dataset.files["face"]
+    rows = [row for person in people for row in files.of(person)]
+    paths = [files.path(row) for row in rows]
+    counts = [len(files.of(person)) for person in people]
+    by = json.dumps(encoded_by(reconstructor.encoder, reconstructor.preprocessing, configured), sort_keys=True)
+    if files.table is not None and files.table.schema.metadata.get(b"encoder") == by.encode():
+        return Features(Prepared(files.table["feature"]), files.rows[rows]), np.cumsum([0, *counts]), paths, {}
+    found = encode(dataset.root, paths, reconstructor, configured, directory, workers, name)
+    good = [path in found.digests for path in paths]
+    starts = np.cumsum([0, *good])[np.cumsum([0, *counts])]
+    paths = [path for path in paths if path in found.digests]
+    return found.of(paths), starts, paths, found.errors
+
+
 def encode_batch(reconstructor: Reconstructor, features: list[torch.Tensor]) -> list[np.ndarray | str]:
     """The embedding (4096,) of each input, or the line that says why it has none: one by one where need be."""
     try:
@@ -188,6 +231,12 @@ def batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
             batch = []
     if batch:
         yield batch
+
+
+def encoded_by(encoder: torch.nn.Module, preprocessing: Any, configured: dict[str, Any]) -> dict[str, Any]:
+    """What a feature depends on besides the file, and but for the last digits: plain data."""
+    code = code_digest(encoder, preprocessing)
+    return {"code": code, "weights": weights_digest(encoder), "configured": configured}
 
 
 def weights_digest(model: torch.nn.Module) -> str:

@@ -95,7 +95,7 @@ def train_decoder(config: DictConfig, run: Run, name: str, modality: str) -> int
     import torch
     import torch.nn.functional as F
 
-    from speech2face.evaluation.features import encode
+    from speech2face.evaluation.features import of_photos
     from speech2face.reconstructor import Reconstructor
     from speech2face.training.data import Portraits
     from speech2face.training.modules import DecoderTraining
@@ -111,22 +111,17 @@ def train_decoder(config: DictConfig, run: Run, name: str, modality: str) -> int
     sets, errors = {}, {}
     with run.stage("read"):
         for split in people:
-            rows = {
-                path: person for path, person in photos(dataset, people[split]).items() if person in dataset.normalized
-            }
-            if not rows:
+            owners = [person for person in people[split] if person in dataset.normalized]
+            if not owners:
                 raise UserError(
                     f"data.root={dataset.root}: no normalized face of split {split} (prepared/normalized.parquet)"
                 )
-            found = encode(
-                dataset.root, list(rows), seeing, how_encoded(config), cache, config.workers, f"{split} photos"
-            )
-            owners = sorted({rows[path] for path in found.digests})
+            how = (seeing, how_encoded(config), cache, config.workers, f"{split} photos")
+            features, starts, _, failed = of_photos(dataset, owners, *how)
+            errors |= failed
             pictures, landmarks = normalized_faces(config, dataset, owners, split)
-            errors |= found.errors
-            number = {person: i for i, person in enumerate(owners)}
-            which = np.array([number[rows[path]] for path in found.digests])
-            sets[split] = Portraits(found.of(list(found.digests)), pictures, landmarks, which)
+            which = np.repeat(np.arange(len(owners)), np.diff(starts))
+            sets[split] = Portraits(features, pictures, landmarks, which)
     mean, std = (torch.tensor(list(values)).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
     if loaded.untrained:
         begin_at_the_mean(loaded.model, sets["train"].landmarks)
@@ -144,7 +139,7 @@ def train_decoder(config: DictConfig, run: Run, name: str, modality: str) -> int
 def train_voice(config: DictConfig, run: Run, name: str, modality: str) -> int:
     """Train config.encoder to hear what config.face sees in the photos of who speaks."""
     dataset, people = begin(config, run)
-    from speech2face.evaluation.features import encode
+    from speech2face.evaluation.features import of_photos
     from speech2face.reconstructor import Reconstructor
     from speech2face.training.data import PAIRINGS, Clips
     from speech2face.training.modules import VoiceTraining
@@ -168,28 +163,24 @@ def train_voice(config: DictConfig, run: Run, name: str, modality: str) -> int:
     cache = Path(training.cache).expanduser()
     seconds = training.seconds or preprocessing.window_seconds or 6.0
     sets, errors, seen = {}, {}, {}
+    recordings = dataset.files["speech"]
     with run.stage("read"):
         for split in people:
-            rows = photos(dataset, people[split])
-            found = encode(
-                dataset.root, list(rows), seeing, how_encoded(face_config), cache, config.workers, f"{split} photos"
-            )
-            errors |= found.errors
-            good = [path for path in rows if path in found.digests]
-            of = {person: [] for person in people[split]}
-            for row, path in enumerate(good):
-                of[rows[path]].append(row)
-            recordings = dataset.files["speech"]
-            heard = [person for person in people[split] if of[person] and recordings.get(person)]
-            clips = [(i, path) for i, person in enumerate(heard) for path in recordings[person]]
-            if not clips:
+            heard = [person for person in people[split] if person in recordings]
+            how = (seeing, how_encoded(face_config), cache, config.workers, f"{split} photos")
+            faces, starts, paths, failed = of_photos(dataset, heard, *how)
+            errors |= failed
+            has = np.diff(starts) > 0
+            heard, starts = [heard[i] for i in np.flatnonzero(has)], starts[np.append(has, True)]
+            if not heard:
                 raise UserError(f"data.root={dataset.root}: nobody of split {split} has a recording and a photo")
-            seen[split] = [good[of[person][0]] for person in heard]
+            seen[split] = [paths[start] for start in starts[:-1]]
             sets[split] = Clips(
-                [dataset.root / path for _, path in clips],
-                np.array([person for person, _ in clips]),
-                [np.array(of[person]) for person in heard],
-                found.of(good),
+                dataset.root,
+                recordings,
+                heard,
+                starts,
+                faces,
                 preprocessing,
                 pairing=training.pairing if split == "train" else "all_to_one",
                 seconds=seconds if split == "train" else preprocessing.window_seconds or seconds,

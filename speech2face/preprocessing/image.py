@@ -173,8 +173,16 @@ class Image:
         mean, std = torch.tensor(self.mean).view(3, 1, 1), torch.tensor(self.std).view(3, 1, 1)
         return ((pixels - mean) / std)[None]
 
-    def __call__(self, source: str | Path | np.ndarray | PillowImage.Image, sample_rate: None = None) -> Prepared:
-        """A photo (file, Pillow image, or (height, width, 3) uint8 RGB) -> features and what to report about it."""
+    def __call__(
+        self,
+        source: str | Path | np.ndarray | PillowImage.Image,
+        sample_rate: None = None,
+        faces: list[Face] | None = None,
+    ) -> Prepared:
+        """A photo (file, Pillow image, or (height, width, 3) uint8 RGB) -> features and what to report about it.
+
+        faces: those in it, if they have been detected.
+        """
         del sample_rate  # only sound has one
         name = str(source) if isinstance(source, str | Path) else "image"
         if isinstance(source, str | Path):
@@ -182,7 +190,10 @@ class Image:
         else:
             image = to_rgb(source if isinstance(source, PillowImage.Image) else _from_array(source))
         warnings: list[str] = []
-        faces = detect_faces(image) if self.crop != "none" else []
+        if self.crop == "none":
+            faces = []
+        elif faces is None:
+            faces = detect_faces(image)
         if faces:
             box = face_box(faces[0], self.margin)
             if len(faces) > 1:

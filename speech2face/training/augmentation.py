@@ -12,9 +12,10 @@ from speech2face.talkers.traits import Clip
 
 def recorded(waveform: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """(samples,) at 16 kHz as if through another microphone, room, noise and band limit; half the time each."""
-    hertz = np.fft.rfftfreq(len(waveform), 1 / RATE)
-    places = np.geomspace(60, RATE / 2, 7)
-    gain_db = np.interp(np.log(np.maximum(hertz, 60)), np.log(places), 3 * random.standard_normal(7))
+    octaves = np.log2(np.maximum(np.fft.rfftfreq(len(waveform), 1 / RATE), 60) / 60)
+    places = np.linspace(0, octaves[-1], 7)
+    # Speech differs in its slope by more than one synthesiser does: 3 dB an octave, and 3 dB in each of seven bands.
+    gain_db = np.interp(octaves, places, 3 * (random.standard_normal() * places + random.standard_normal(7)))
     waveform = np.fft.irfft(np.fft.rfft(waveform) * 10 ** (gain_db / 20), len(waveform)).astype(np.float32)
     narrow, room = random.random(2) < (0.25, 0.5)
     conditions = Clip(
@@ -31,6 +32,17 @@ def recorded(waveform: np.ndarray, random: np.random.Generator) -> np.ndarray:
         level_dbfs=0.0,
     )
     return transmit(waveform, conditions, random)
+
+
+def at_another_speed(waveform: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """(samples,) played faster or slower, by 6 % as a rule; its end is filled from its beginning.
+
+    Ko et al., "Audio augmentation for speech recognition", Interspeech 2015. Pitch and formants move together, formants
+    by more than people of one sex differ: of the two, the pitch remains to tell the sexes apart, as in human speech of
+    which a synthesiser's formants tell little.
+    """
+    places = np.arange(len(waveform)) * math.exp(0.06 * random.standard_normal())
+    return np.interp(places, np.arange(len(waveform)), waveform, period=len(waveform)).astype(np.float32)
 
 
 def spec_augment(features: torch.Tensor, time_axis: int, random: np.random.Generator) -> torch.Tensor:

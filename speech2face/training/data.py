@@ -4,8 +4,10 @@ So a training that is resumed sees what it would have seen.
 """
 
 import hashlib
+import itertools
 import json
 import logging
+import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,11 +19,13 @@ import torch
 from torch.utils.data import Dataset, Sampler
 from tqdm import tqdm
 
+from speech2face.dataset import Files
 from speech2face.errors import UserError
 from speech2face.evaluation.features import Features
 from speech2face.files import atomic
 from speech2face.preprocessing.audio import Audio, dbfs
-from speech2face.training.augmentation import recorded, spec_augment
+from speech2face.preprocessing.decode import decode_audio
+from speech2face.training.augmentation import at_another_speed, recorded, spec_augment
 
 log = logging.getLogger(__name__)
 SMALL = 28  # pixels of a normalized face in small
@@ -30,10 +34,29 @@ Item = tuple[int, int]  # epoch, row
 
 
 class Shuffled(Sampler[Item]):
-    """(epoch, row) of every row, in another order every epoch; of several processes, each gets its share."""
+    """(epoch, row) of every row, in another order every epoch; of several processes, each gets its share.
 
-    def __init__(self, rows: int, seed: int, rank: int = 0, world: int = 1, shuffle: bool = True) -> None:
-        self.rows, self.seed, self.rank, self.world, self.shuffle = rows, seed, rank, world, shuffle
+    starts: where each person's rows begin, and the end; then an epoch has as many rows, and everybody equally many of
+    them, at random.
+    """
+
+    def __init__(
+        self,
+        rows: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        shuffle: bool = True,
+        starts: np.ndarray | None = None,
+    ) -> None:
+        self.rows, self.seed, self.rank, self.world, self.shuffle, self.starts = (
+            rows,
+            seed,
+            rank,
+            world,
+            shuffle,
+            starts,
+        )
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -44,10 +67,16 @@ class Shuffled(Sampler[Item]):
 
     def __iter__(self) -> Iterator[Item]:
         order = np.arange(self.rows)
-        if self.shuffle:
-            order = np.random.default_rng([self.seed, self.epoch]).permutation(order)
+        random = np.random.default_rng([self.seed, self.epoch])
+        if self.starts is not None:
+            counts = np.diff(self.starts)
+            rounds = -(-self.rows // len(counts))
+            people = np.concatenate([random.permutation(len(counts)) for _ in range(rounds)])[: self.rows]
+            order = self.starts[people] + (random.random(self.rows) * counts[people]).astype(np.int64)
+        elif self.shuffle:
+            order = random.permutation(order)
         order = np.resize(order, len(self) * self.world)  # the same number for everybody
-        return iter([(self.epoch, int(row)) for row in order[self.rank :: self.world]])
+        return ((self.epoch, int(row)) for row in order[self.rank :: self.world])
 
 
 class Photos(Dataset):
@@ -105,7 +134,8 @@ class Portraits(Dataset):
 class Clips(Dataset):
     """Recordings with a face each: {"features": what the encoder takes, "face": (4096,), "person", "row"}.
 
-    paths: of n recordings. people (n,): whose they are, as numbers; photos: the rows of `faces` that a person has.
+    root, files: where recordings are. people: names; rows starts[i] to starts[i + 1] of this dataset are recordings of
+    person i, all that `files` has of them. photos, likewise: of the rows of `faces` that each has, one at least.
     pairing: all_to_all, any photo of the speaker, another one every epoch; one_to_one, the first recording with the
     first photo and so on; all_to_one, every recording with the first photo.
     seconds: of the window, anywhere in the recording. augment: change the recording, and mask its features. A recording
@@ -114,9 +144,10 @@ class Clips(Dataset):
 
     def __init__(
         self,
-        paths: Sequence[Path],
-        people: np.ndarray,
-        photos: Sequence[np.ndarray],
+        root: Path,
+        files: Files,
+        people: Sequence[str],
+        photos: np.ndarray,
         faces: Features,
         audio: Audio,
         pairing: str = "all_to_all",
@@ -124,41 +155,52 @@ class Clips(Dataset):
         augment: bool = True,
         seed: int = 0,
     ) -> None:
-        self.paths, self.people, self.photos, self.faces = paths, people, photos, faces
+        self.root, self.files, self.photos, self.faces = root, files, photos, faces
         self.audio, self.pairing, self.seconds, self.augment, self.seed = audio, pairing, seconds, augment, seed
-        first: dict[int, int] = {}
-        self.number = [row - first.setdefault(person, row) for row, person in enumerate(people.tolist())]
+        rows = [files.of(person) for person in people]
+        self.starts = np.cumsum([0, *map(len, rows)])
+        self.rows = np.concatenate([np.arange(one.start, one.stop) for one in rows])
+        self.people = np.repeat(np.arange(len(people)), np.diff(self.starts))
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.rows)
 
     def __getitem__(self, item: Item) -> dict[str, Any]:
         epoch, wanted = item
-        for row in (*range(wanted, len(self)), *range(wanted)):
+        for row in itertools.chain(range(wanted, len(self)), range(wanted)):
             random = np.random.default_rng([self.seed, epoch, row])
             try:
-                features = self.hear(self.paths[row], random)
+                features = self.hear(self.rows[row], random)
                 break
             except UserError as error:
                 log.warning("passed over: %s", error)
         else:
             raise UserError("no recording can be read")
-        photos = self.photos[self.people[row]]
-        number = {"all_to_all": int(random.integers(len(photos))), "one_to_one": self.number[row], "all_to_one": 0}
-        face = torch.from_numpy(np.array(self.faces[photos[number[self.pairing] % len(photos)]]))
-        return {"features": features, "face": face, "person": self.people[row], "row": row}
+        person = self.people[row]
+        first, count = self.photos[person], self.photos[person + 1] - self.photos[person]
+        numbers = {"all_to_all": random.integers(count), "one_to_one": row - self.starts[person], "all_to_one": 0}
+        face = torch.from_numpy(np.array(self.faces[first + numbers[self.pairing] % count]))
+        return {"features": features, "face": face, "person": person, "row": row}
 
-    def hear(self, path: Path, random: np.random.Generator) -> torch.Tensor:
-        """The front end's features of a window of a recording."""
-        waveform, _ = self.audio.load(path)
-        if not dbfs(waveform) >= self.audio.silence_dbfs:
-            raise UserError(f"{path}: silent")
-        waveform *= 10 ** ((self.audio.level_dbfs - dbfs(waveform)) / 20)
+    def hear(self, row: int, random: np.random.Generator) -> torch.Tensor:
+        """The front end's features of a window of a recording; of one whose length is known, no more is decoded."""
+        path, known = self.root / self.files.path(row), self.files.measured(row)
         size = round(self.seconds * self.audio.sample_rate)
-        start = int(random.integers(max(len(waveform) - size, 0) + 1)) if self.augment else 0
-        window = np.resize(waveform[start : start + size], size)
+        longest = min(known.get("seconds", 0), self.audio.max_seconds or math.inf) - self.audio.offset
+        if longest > self.seconds:
+            start = random.uniform(0, longest - self.seconds) if self.augment else 0.0
+            window, _ = decode_audio(path, self.audio.sample_rate, self.audio.offset + start, self.seconds)
+            level = known["level_dbfs"]
+        else:
+            waveform, _ = self.audio.load(path)
+            level = dbfs(waveform)
+            start = int(random.integers(max(len(waveform) - size, 0) + 1)) if self.augment else 0
+            window = waveform[start : start + size]
+        if not min(level, dbfs(window)) >= self.audio.silence_dbfs:
+            raise UserError(f"{path}: silent")
+        window = np.resize(window, size) * np.float32(10 ** ((self.audio.level_dbfs - level) / 20))
         if self.augment:
-            window = recorded(window, random)
+            window = recorded(at_another_speed(window, random), random)
             window *= 10 ** ((self.audio.level_dbfs - dbfs(window)) / 20)
         features = self.audio.features(torch.from_numpy(window)[None])[0]
         if self.augment:

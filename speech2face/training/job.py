@@ -181,7 +181,8 @@ def carry_out(config: DictConfig, run: Run, job: Job) -> int:
         },
     }
     torch.manual_seed(config.seed)
-    data = Data(job.train, job.val, config.batch_size, config.workers, config.seed)
+    balanced = bool(config.training.get("balanced"))
+    data = Data(job.train, job.val, config.batch_size, config.workers, config.seed, balanced)
     log.info("%d rows to train on, %d to validate", len(job.train), len(job.val))
     with run.stage("train"):
         metrics = fit(

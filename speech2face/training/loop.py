@@ -26,10 +26,16 @@ PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 class Data(lightning.LightningDataModule):
-    """Loaders of the training and of the validation rows; of several processes each gets its share."""
+    """Loaders of the training and of the validation rows; of several processes each gets its share.
 
-    def __init__(self, train: Dataset, val: Dataset, batch_size: int, workers: int, seed: int) -> None:
+    balanced: everybody is equally often in an epoch, however many recordings there are of whom.
+    """
+
+    def __init__(
+        self, train: Dataset, val: Dataset, batch_size: int, workers: int, seed: int, balanced: bool = False
+    ) -> None:
         super().__init__()
+        self.balanced = balanced
         self.sets = {"train": train, "val": val}
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self.epoch = 0  # to begin with: Lightning asks for the first batch before it knows that it resumes
@@ -42,7 +48,9 @@ class Data(lightning.LightningDataModule):
 
     def _loader(self, name: str) -> DataLoader:
         rows, train = self.sets[name], name == "train"
-        sampler = Shuffled(len(rows), self.seed, self.trainer.global_rank, self.trainer.world_size, shuffle=train)
+        starts = rows.starts if train and self.balanced else None
+        share = self.trainer.global_rank, self.trainer.world_size
+        sampler = Shuffled(len(rows), self.seed, *share, shuffle=train, starts=starts)
         sampler.set_epoch(self.epoch)
         return DataLoader(
             rows,

@@ -45,7 +45,9 @@ def locate(part: str, choice: str, weights: str | None) -> Located:
     if weights == "bundled":
         path = BUNDLED / choice
         if not path.is_dir():
-            with_weights = ", ".join(sorted(found.name for found in BUNDLED.glob("*/")))
+            kind = "decoder" if part == "decoder" else "encoder"
+            cards = sorted(BUNDLED.glob(f"*/{OUR_CARD}"))
+            with_weights = ", ".join(card.parent.name for card in cards if json.loads(card.read_text())["part"] == kind)
             raise UserError(
                 f"{option}=bundled: none are bundled for {part}={choice}, only for {with_weights}; "
                 "give a checkpoint, a hub id or random"

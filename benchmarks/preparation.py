@@ -1,0 +1,180 @@
+"""How fast data is prepared and loaded, and how that grows: `python benchmarks/preparation.py TALKERS [MOST]`.
+
+TALKERS: a dataset with audios and images, of which some are measured and decoded, on one core. MOST: clips of the
+largest manifest that is simulated (1000000, which takes 6 GB of disk in the temporary directory), with a tenth as many
+people, a photo each. Prints the tables of docs/benchmarks.md.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+SAMPLE = 150  # files of each kind
+BATCH, WORKERS = 64, 2
+LONG_SECONDS = 600
+
+
+def main(talkers: Path, most: int) -> None:
+    one_core(talkers)
+    print("\n| clips | people | merge, s | MB | first batch, s | MB | batches/s | without decoding |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    clips = most // 100
+    while clips <= most:
+        with tempfile.TemporaryDirectory() as directory:
+            row = [f"{clips:,}", f"{clips // 10:,}"]
+            for step in ("merge", "load"):
+                command = [sys.executable, __file__, step, directory, str(talkers.absolute()), str(clips)]
+                row += json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        print("| " + " | ".join(row) + " |", flush=True)
+        clips *= 10
+
+
+def one_core(talkers: Path) -> None:
+    """Files per second of preparation and of training's loader, on one thread."""
+    import torch
+
+    from speech2face import build
+    from speech2face.dataset import read_dataset
+    from speech2face.preparation.measure import PhotoReader, recording
+    from speech2face.preparation.sources import File
+    from speech2face.preprocessing.decode import decode_audio
+    from speech2face.talkers.recording import encode
+    from speech2face.training.data import Clips
+
+    torch.set_num_threads(1)
+    dataset = read_dataset(talkers)
+    files = {
+        modality: [File(person, path, 0, 0) for person in found.people[:SAMPLE] for path in found[person]][:SAMPLE]
+        for modality, found in dataset.files.items()
+    }
+    pipeline = build("pipeline=face", "device=cpu")
+    how = {"device": "cpu"}
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory)
+        for path in talkers.iterdir():
+            (root / path.name).symlink_to(path.absolute())
+        if (root / "prepared").is_symlink():
+            (root / "prepared").unlink()
+        (root / "prepared" / "crops").mkdir(parents=True)
+        reader = PhotoReader(root, pipeline.preprocessing, pipeline.encoder, how, landmarks=True)
+        reader(files["face"][:2])
+        recording(root, files["speech"][0])
+        print("| on one core | a second |\n| --- | --- |")
+        rows: list[dict] = []
+        seconds = timed(lambda: rows.extend(recording(talkers, file) for file in files["speech"]))
+        print(f"| recordings prepared | {len(rows) / seconds:.0f} |")
+        print(f"| seconds of recordings prepared | {sum(row['seconds'] for row in rows) / seconds:.0f} |")
+        print(f"| photos prepared, 224 x 224 | {SAMPLE / timed(lambda: reader(files['face'])):.0f} |")
+        voices = {name: build("pipeline=speech", f"encoder={name}", "device=cpu") for name in ("paper", "ast")}
+        for name, voice in voices.items():
+            for augment in (False, True):
+                people = dataset.files["speech"].people[: SAMPLE // 3]
+                starts = np.arange(len(people) + 1)
+                faces = np.zeros((len(people), 4096), np.float32)
+                speech = dataset.files["speech"]
+                clips = Clips(talkers, speech, people, starts, faces, voice.preprocessing, seconds=5.0, augment=augment)
+                seconds = timed(lambda clips=clips: [clips[0, row] for row in range(len(clips))])
+                print(f"| windows of 5 s for `{name}`{', augmented' * augment} | {len(clips) / seconds:.0f} |")
+        tone = (0.1 * np.sin(np.arange(LONG_SECONDS * 16000) * 0.05)).astype(np.float32)
+        for form, codec, rate in (("flac", "flac", 0), ("wav", "pcm_s16le", 0), ("mp3", "libmp3lame", 64000)):
+            (root / f"long.{form}").write_bytes(encode(tone, codec, form, rate))
+            starts = np.random.default_rng(0).uniform(0, LONG_SECONDS - 5, SAMPLE)
+            long = root / f"long.{form}"
+            seconds = timed(lambda long=long, starts=starts: [decode_audio(long, 16000, s, 5.0) for s in starts])
+            print(f"| windows of 5 s decoded, anywhere in ten minutes of {form} | {SAMPLE / seconds:.0f} |")
+
+
+def timed(call) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def report(*values: str) -> None:
+    print(json.dumps(values))
+
+
+def megabytes() -> str:
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f}"
+
+
+def merge(root: Path, talkers: Path, clips: int) -> None:
+    """Tables of so many clips, written from rows as preparation leaves them; seconds and peak memory."""
+    from speech2face import build
+    from speech2face.evaluation.features import encoded_by
+    from speech2face.preparation import manifest
+    from speech2face.preparation.sources import File
+
+    pipeline = build("pipeline=face", "device=cpu")
+    by = json.dumps(encoded_by(pipeline.encoder, pipeline.preprocessing, HOW), sort_keys=True)
+    (root / "prepared" / "parts").mkdir(parents=True)
+    real = [f"sound/talker-0-{i:06d}/audios/00.flac" for i in range(64)]
+    (root / "sound").symlink_to(talkers)
+    people = [f"id{i:06d}" for i in range(clips // 10)]
+    notes = {"clips": {"code": "1"}, "faces": {"code": "1", "encoder": by}}
+    feature = np.random.default_rng(0).random(4096, np.float32)
+    files = {
+        "clips": [File(people[i // 10], f"{real[i % 64]}", i, 0) for i in range(clips)],
+        "faces": [File(person, f"{person}/images/00.jpg", 1, 0) for person in people],
+    }
+    measured = {
+        "clips": {"seconds": 6.0, "level_dbfs": -20.0, "speech_share": 0.9},
+        "faces": {"width": 224, "height": 224, "faces": 1, "feature": feature},
+    }
+    splits = {person: "val" if i % 10 == 0 else "train" for i, person in enumerate(people)}
+    for kind, listed in files.items():
+        part = manifest.Part(root / "prepared" / "parts" / f"{kind}-all", kind, notes[kind])
+        for start in range(0, len(listed), 64):
+            rows = []
+            for i, file in enumerate(listed[start : start + 64], start):
+                row = {"person": file.person, "path": file.path, "bytes": file.size, "mtime_ns": 0, "sha256": str(i)}
+                rows.append(row | measured[kind])
+            part.append(rows)
+    began = time.perf_counter()
+    for kind, listed in files.items():
+        manifest.merge(root / "prepared", kind, listed, splits, {}, notes[kind])
+    lines = [f"{person},{split}" for person, split in splits.items()]
+    (root / "prepared" / "people.csv").write_text("\n".join(["person,split", *lines]) + "\n")
+    report(f"{time.perf_counter() - began:.1f}", megabytes())
+
+
+def load(root: Path, talkers: Path, clips: int) -> None:
+    """From the start to the first batch of a training, with its peak memory; batches a second, and without decoding."""
+    began = time.perf_counter()
+    import torch
+    from torch.utils.data import DataLoader
+
+    from speech2face import build
+    from speech2face.dataset import read_dataset
+    from speech2face.evaluation.features import of_photos
+    from speech2face.training.data import Clips, Shuffled
+
+    face, voice = build("pipeline=face", "device=cpu"), build("pipeline=speech", "encoder=paper", "device=cpu")
+    dataset = read_dataset(root)
+    people = dataset.split("train")
+    faces, starts, _, _ = of_photos(dataset, people, face, HOW, root, 1, "photos")
+    rows = Clips(root, dataset.files["speech"], people, starts, faces, voice.preprocessing, seconds=3.0)
+    sampler = Shuffled(len(rows), 0, starts=rows.starts)
+    loader = iter(DataLoader(rows, BATCH, sampler=sampler, num_workers=WORKERS, multiprocessing_context="fork"))
+    next(loader)
+    first, memory = time.perf_counter() - began, megabytes()
+    seconds = timed(lambda: [next(loader) for _ in range(20)])
+    rows.hear = lambda row, random: torch.zeros(2, 257, 298)
+    items = iter(sampler)
+    bare = timed(lambda: [[rows[next(items)] for _ in range(BATCH)] for _ in range(20)])
+    report(f"{first:.1f}", memory, f"{20 / seconds:.2f}", f"{20 / bare:.0f}")
+
+
+HOW: dict = {}  # how faces are encoded, as far as it matters here
+
+if __name__ == "__main__":
+    if sys.argv[1] in ("merge", "load"):
+        {"merge": merge, "load": load}[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
+    else:
+        main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000)

@@ -1,0 +1,180 @@
+"""`pipeline=prepare`: a manifest of a folder of recordings and photos, which training and evaluation read."""
+
+import json
+import logging
+import multiprocessing
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from speech2face.compose import check, check_whole, how_encoded, how_to_run
+from speech2face.dataset import FOLDERS, TABLES, folders, read_people
+from speech2face.errors import UserError
+from speech2face.pipelines.evaluate import build_face, see_faces
+from speech2face.pipelines.reconstruct import ahead
+from speech2face.pipelines.talkers import alone
+from speech2face.runs import Run, lock, quick_imports
+from speech2face.weights.locate import locate
+
+log = logging.getLogger(__name__)
+TOGETHER = 64  # files of a person that a process reads at a time
+MEASURED = "1"  # to be raised when rows would be measured otherwise
+KEPT_ROWS = 64  # a killed run loses so many at most
+
+
+def prepare(config: DictConfig, run: Run, name: str, landmarks: bool) -> int:
+    """Measure what has not been measured yet; without config.shard, then write manifest and report. Returns 0."""
+    if run.earlier is not None:
+        raise UserError("pipeline=prepare needs no resume: the same command goes on from what is done")
+    run.way_on = "the same command"
+    if config.workers == 0:
+        config.workers = len(os.sched_getaffinity(0))
+    check(config)
+    check_whole("shards", config.shards, 1)
+    if config.shard is not None and (type(config.shard) is not int or not 0 <= config.shard < config.shards):
+        raise UserError(f"shard={config.shard}: must be a whole number from 0 to {config.shards - 1} (shards - 1)")
+    if config.data.root is None:
+        raise UserError("pipeline=prepare needs data.root= a directory: <person>/audios, <person>/images")
+    if landmarks:
+        try:
+            import face_recognition_models  # noqa: F401
+        except ImportError:
+            raise UserError(
+                "landmarks need the extra `landmarks`: pip install 'speech2face[landmarks]'; "
+                "or do without, by pipeline.landmarks=false"
+            ) from None
+    root, bases, joined, traits = sources(config.data)
+    prepared = root / "prepared"
+    (prepared / "parts").mkdir(parents=True, exist_ok=True)
+    (prepared / "crops").mkdir(exist_ok=True)
+    lock(prepared, shared=config.shard is not None)
+    face_config = see_faces(config, run.overrides)
+    located = locate("face", config.face.encoder, face_config.encoder.weights)
+    with quick_imports():
+        from speech2face.evaluation.features import encoded_by
+        from speech2face.preparation import manifest
+        from speech2face.preparation.measure import PhotoReader
+        from speech2face.preparation.sources import find, shard_of
+    run.stages["import"] = time.perf_counter() - run.started
+    with run.stage("load"):
+        preprocessing, face = build_face(config, face_config, located)
+        encoder = encoded_by(face.model, preprocessing, how_encoded(face_config))
+        notes = {"clips": {"code": MEASURED}, "faces": {"code": MEASURED, "landmarks": str(landmarks)}}
+        notes["faces"]["encoder"] = json.dumps(encoder, sort_keys=True)
+    config.data.root = str(root)
+    run.save_config(config)
+    with run.stage("find"):
+        files = {TABLES[modality]: find(root, modality, bases[modality], joined[modality]) for modality in FOLDERS}
+    if not any(files.values()):
+        raise UserError(f"data.root={root}: no <person>/audios or <person>/images with files there")
+    reader = partial(PhotoReader, root, preprocessing, face.model, how_to_run(config), landmarks)
+    mine = "all" if config.shard is None else f"{config.shard:05d}-of-{config.shards:05d}"
+    todo, parts = {}, {}
+    for kind, listed in files.items():
+        known = manifest.done(manifest.measured(prepared, kind, notes[kind]))
+        own = listed if config.shard is None else shard_of(listed, config.shard, config.shards)
+        todo[kind] = [file for file in own if manifest.key(file) not in known]
+        path = prepared / "parts" / f"{kind}-{mine}"
+        path.touch()
+        lock(path)
+        parts[kind] = manifest.Part(path, kind, notes[kind])
+    counts = {kind: len(files) for kind, files in todo.items()}
+    with run.stage("measure"):
+        if any(todo.values()):
+            measure_all(root, todo, parts, reader, config.workers if config.shard is None else 0)
+    run.save(counts=counts)
+    log.info("measured %s", ", ".join(f"{count} {kind}" for kind, count in counts.items()))
+    if config.shard is None:
+        from speech2face.preparation.finish import finish
+
+        with run.stage("write"):
+            finish(root, files, traits, notes, config.seed)
+    return 0
+
+
+def sources(data: DictConfig) -> tuple[Path, dict[str, Path | None], dict[str, dict[str, str]], dict[str, dict]]:
+    """The root; by modality a root of its own, and whose each folder there is; and traits by person."""
+    from speech2face.preparation.sources import read_names
+
+    root = Path(str(data.root)).expanduser().absolute()
+    bases = {"speech": data.get("audios"), "face": data.get("images")}
+    bases = {modality: base and Path(str(base)).expanduser().absolute() for modality, base in bases.items()}
+    for option, path in (("audios", bases["speech"]), ("images", bases["face"])):
+        if path and not path.is_dir():
+            raise UserError(f"data.{option}={path}: no such directory")
+    if not root.is_dir() and not all(bases.values()):
+        raise UserError(f"data.root={root}: no such directory")
+    root.mkdir(parents=True, exist_ok=True)
+    traits = read_people(root / "people.csv") if (root / "people.csv").exists() else {}
+    joined: dict[str, dict[str, str]] = {modality: {} for modality in FOLDERS}
+    if data.get("names"):
+        of = {modality: folders(base or root) for modality, base in bases.items()}
+        joined, told = read_names(Path(str(data.names)).expanduser(), of)
+        traits = {person: told.get(person, {}) | traits.get(person, {}) for person in {**told, **traits}}
+    return root, bases, joined, traits
+
+
+def measure_all(root: Path, todo: dict[str, list[Any]], parts: dict[str, Any], reader: Any, workers: int) -> None:
+    """Append the rows of files to their parts; on `workers` processes of one thread each, or, if 0, in this one."""
+    import torch
+
+    chunks = [
+        (kind, members[start : start + TOGETHER])
+        for kind, files in todo.items()
+        for members in (list(group) for _, group in groupby(files, key=lambda file: file.person))
+        for start in range(0, len(members), TOGETHER)
+    ]
+    with ExitStack() as stack:
+        if workers:
+            context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
+            executor = ProcessPoolExecutor(workers, context, initializer=begin_process, initargs=(root, reader))
+            stack.callback(executor.shutdown, cancel_futures=True)
+            found = ahead(executor, measure_here, chunks, 4 * workers)
+        else:
+            stack.callback(torch.set_num_threads, torch.get_num_threads())
+            torch.set_num_threads(1)  # as the others: the last digits of a feature depend on it
+            begin(root, reader)
+            found = map(measure_here, chunks)
+        rows: dict[str, list[dict[str, Any]]] = {kind: [] for kind in todo}
+        try:
+            with tqdm(total=sum(map(len, todo.values())), unit="file") as bar:
+                for kind, more in found:
+                    rows[kind] += more
+                    bar.update(len(more))
+                    if len(rows[kind]) >= KEPT_ROWS:
+                        parts[kind].append(rows[kind])
+                        rows[kind] = []
+        except BrokenProcessPool:
+            raise UserError("a process was killed, perhaps for lack of memory; the same command goes on") from None
+        finally:
+            for kind, rest in rows.items():
+                if rest:
+                    parts[kind].append(rest)
+
+
+def begin_process(root: Path, reader: Any) -> None:
+    alone()
+    begin(root, reader)
+
+
+def begin(root: Path, reader: Any) -> None:
+    """What this process needs for all files."""
+    global here
+    here = root, reader()
+
+
+def measure_here(chunk: tuple[str, list[Any]]) -> tuple[str, list[dict[str, Any]]]:
+    """A kind and rows of some files of one person."""
+    from speech2face.preparation.measure import measure
+
+    kind, files = chunk
+    return kind, measure(kind, here[0], files, here[1])

@@ -1,0 +1,134 @@
+"""After everything is measured: splits, the manifest, statistics, normalized faces and the report."""
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from speech2face.dataset import read_people
+from speech2face.files import atomic
+from speech2face.preparation import manifest
+from speech2face.preparation.report import write_report
+from speech2face.preparation.sources import File
+from speech2face.results import csv_line
+
+log = logging.getLogger(__name__)
+SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
+AGE_GROUP = 20  # years
+
+
+def finish(
+    root: Path, files: dict[str, list[File]], traits: dict[str, dict[str, str]], notes: dict[str, Any], seed: int
+) -> None:
+    """Write everything below <root>/prepared, of files that are all measured."""
+    prepared = root / "prepared"
+    people = sorted({file.person for listed in files.values() for file in listed})
+    earlier = read_people(prepared / "people.csv") if (prepared / "people.csv").exists() else {}
+    splits = assign_splits(people, traits, {person: row["split"] for person, row in earlier.items()}, seed)
+    tables = {
+        kind: manifest.merge(prepared, kind, listed, splits, traits, notes[kind]) for kind, listed in files.items()
+    }
+    names = sorted({name for one in traits.values() for name in one} - {"person", "split"})
+    with atomic(prepared / "people.csv") as partial, open(partial, "wb") as file:
+        file.write(csv_line(["person", "split", *names]))
+        for person in people:
+            values = (traits.get(person, {}).get(name, "") for name in names)
+            file.write(csv_line([person, splits[person], *values]))
+    statistics = fbank_statistics(tables["clips"])
+    with atomic(prepared / "statistics.json") as partial:
+        partial.write_text(json.dumps(statistics, indent=2) + "\n")
+    write_normalized(prepared, tables["faces"])
+    problems = write_report(root, tables, splits, statistics)
+    for part in (prepared / "parts").iterdir():  # what is in them is in the manifest now
+        part.unlink()
+    counts = {kind: Counter(table["status"].to_pylist()) for kind, table in tables.items()}
+    for kind, count in counts.items():
+        log.info("%s: %s", kind, ", ".join(f"{number} {status}" for status, number in sorted(count.items())))
+    if statistics["std"]:
+        log.info(
+            "for voices: preprocessing.features.mean=%s preprocessing.features.std=%s",
+            statistics["mean"],
+            statistics["std"],
+        )
+    log.info("%d people, %d problems: %s", len(people), problems, prepared / "report.html")
+
+
+def assign_splits(
+    people: Sequence[str], traits: dict[str, dict[str, str]], earlier: dict[str, str], seed: int
+) -> dict[str, str]:
+    """train, val or test for everybody: as people.csv says, as it was, or so that the shares are kept in each stratum.
+
+    People without a split are gone through by sex, age group where they are known, and then in an order that follows
+    from seed and name alone; each takes the split that is furthest below its share so far.
+    """
+
+    def stratum(person: str) -> tuple[str, str, bytes]:
+        own = traits.get(person, {})
+        try:
+            age = str(int(float(own.get("age", "")) // AGE_GROUP))
+        except (ValueError, OverflowError):
+            age = ""
+        order = hashlib.sha256(f"{seed} {person}".encode()).digest()
+        return own.get("sex", "").strip().lower(), age, order
+
+    splits = {person: traits.get(person, {}).get("split") or earlier.get(person, "") for person in people}
+    counts = Counter(filter(None, splits.values()))
+    for person in sorted((person for person in people if not splits[person]), key=stratum):
+        total = counts.total() + 1
+        splits[person] = max(SHARES, key=lambda split: SHARES[split] * total - counts[split])
+        counts[splits[person]] += 1
+    return splits
+
+
+def fbank_statistics(clips: pa.Table) -> dict[str, Any]:
+    """Mean and deviation of log-mel energies, as an Audio Spectrogram Transformer's front end takes them.
+
+    Of the good recordings of split train (of all, where none are), at the level of the front end.
+    """
+    columns = ("status", "split", "fbank_values", "fbank_sum", "fbank_squares")
+    rows = list(zip(*(clips[name].to_pylist() for name in columns), strict=True))
+    good = [row for row in rows if row[0] == "ok" and row[2]]
+    used = [row for row in good if row[1] == "train"] or good
+    count = sum(row[2] for row in used)
+    if not count:
+        return {"recordings": 0, "mean": None, "std": None}
+    mean = sum(row[3] for row in used) / count
+    variance = max(sum(row[4] for row in used) / count - mean**2, 0.0)
+    return {"recordings": len(used), "mean": round(mean, 6), "std": round(variance**0.5, 6)}
+
+
+def write_normalized(prepared: Path, faces: pa.Table) -> None:
+    """normalized.parquet: of everybody with landmarks, the crop of the most frontal photo, and landmarks in it."""
+    columns = ("person", "split", "status", "crop", "box", "sha256", "landmarks")
+    table = faces.select(columns)
+    best: dict[str, tuple[float, dict[str, Any]]] = {}
+    for batch in table.to_batches(manifest.ROWS):
+        for row in batch.to_pylist():
+            if row["status"] != "ok" or row["landmarks"] is None:
+                continue
+            points = np.array(row.pop("landmarks"), np.float32).reshape(-1, 2)
+            turned = turn(points)
+            if turned < best.get(row["person"], (np.inf,))[0]:
+                left, top, right, _ = row["box"]
+                points = (points - (left, top) + 0.5) * (224 / (right - left)) - 0.5
+                kept = {name: row[name] for name in ("person", "split", "sha256")}
+                best[row["person"]] = turned, kept | {"path": row["crop"], "landmarks": points.ravel()}
+    text = {name: pa.string() for name in ("person", "split", "path", "sha256")}
+    schema = pa.schema(text | {"landmarks": pa.list_(pa.float32(), 144)})
+    with atomic(prepared / "normalized.parquet") as partial:
+        pq.write_table(pa.Table.from_pylist([row for _, row in best.values()], schema), partial)
+
+
+def turn(points: np.ndarray) -> float:
+    """How far from frontal a face (72, 2) is: between 0 and about 1, from left and right half of it and its tilt."""
+    chin, eyes, tip = points[:17], points[36:48].reshape(2, 6, 2).mean(1), points[30]
+    left, right = (np.linalg.norm(chin[side] - tip) for side in (2, 14))
+    across = eyes[1] - eyes[0]
+    return abs(left - right) / max(left + right, 1e-6) + abs(across[1]) / max(abs(across[0]), 1e-6)

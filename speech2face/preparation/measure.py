@@ -1,0 +1,183 @@
+"""What the manifest says of one recording or photo."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+from PIL import Image as PillowImage
+
+from speech2face.errors import UserError
+from speech2face.evaluation.features import encode_batch
+from speech2face.files import atomic, sha256
+from speech2face.preparation.sources import File
+from speech2face.preprocessing.audio import dbfs
+from speech2face.preprocessing.decode import OPTIONS, decode_audio
+from speech2face.preprocessing.fbank import LogMelFilterBank
+from speech2face.preprocessing.image import Face, Image, crop_padded, detect_faces, face_box, open_image
+from speech2face.reconstructor import Reconstructor
+
+RATE = 16_000
+HEARD_SECONDS = 60.0  # of a recording: its level, its speech
+FBANK_SECONDS = 10.26  # what an Audio Spectrogram Transformer hears
+LEVEL_DBFS, SILENCE_DBFS = -23.0, -80.0  # as in conf/preprocessing/_speech.yaml
+VAD_FRAME, VAD_MODE = 480, 2  # 30 ms; of WebRTC's detector: 0 to 3, the most sceptical
+LITTLE_SPEECH = 0.2
+CROP_SIZE, CROP_MARGIN = 224, 0.25
+PHOTOS_TOGETHER = 16
+# The 72 landmarks among iBUG's 68 points: each lip's outer edge, then its inner one back, from a corner.
+IBUG = (*range(48), *range(48, 55), *range(64, 59, -1), *range(54, 60), 48, 60, *range(67, 63, -1))
+
+
+def recording(root: Path, file: File) -> dict[str, Any]:
+    """Duration, level, share of speech, and the sums that normalisation statistics are made of; or what is wrong.
+
+    Of a long recording a minute is decoded, and the duration is that of its packets.
+    """
+    try:
+        digest = sha256(root / file.path)
+        waveform, warnings = decode_audio(root / file.path, RATE, 0.0, HEARD_SECONDS)
+    except (UserError, OSError) as error:
+        return {"error": reason(error, root / file.path)}
+    level, seconds = dbfs(waveform), len(waveform) / RATE
+    if seconds >= HEARD_SECONDS - 0.1:
+        seconds = max(seconds, packet_seconds(root / file.path))
+    row = {"sha256": digest, "seconds": round(seconds, 3), "level_dbfs": round(max(level, -200.0), 2)}
+    if not level >= SILENCE_DBFS:
+        return row | {"error": f"silent (level {level:.0f} dBFS)"}
+    row["speech_share"] = share = round(speech_share(waveform), 3)
+    if share < LITTLE_SPEECH:
+        warnings.append(f"hardly any speech ({share:.0%} of the frames)")
+    heard = torch.from_numpy(waveform[: round(FBANK_SECONDS * RATE)] * np.float32(10 ** ((LEVEL_DBFS - level) / 20)))
+    if len(heard) >= RATE // 10:
+        energies = LogMelFilterBank(max_frames=None, mean=0.0, std=0.5)(heard[None]).double()
+        row |= {"fbank_values": energies.numel(), "fbank_sum": float(energies.sum())}
+        row["fbank_squares"] = float(energies.square().sum())
+    return row | {"note": "; ".join(warnings) or None}
+
+
+def packet_seconds(path: Path) -> float:
+    """Until the end of the last packet, whatever the header claims; nothing is decoded."""
+    end = 0.0
+    try:
+        with av.open(f"file:{path}", options=dict(OPTIONS), metadata_errors="ignore") as container:
+            stream = container.streams.audio[0]
+            start = stream.start_time or 0
+            for packet in container.demux(stream):
+                if packet.pts is not None:
+                    end = max(end, float((packet.pts - start + (packet.duration or 0)) * stream.time_base))
+    except (av.FFmpegError, OSError, ValueError):
+        pass  # it breaks off here
+    return end
+
+
+def speech_share(waveform: np.ndarray) -> float:
+    """Share of 30 ms frames of (samples,) at 16 kHz that WebRTC's voice activity detector takes for speech."""
+    import webrtcvad
+
+    detector = webrtcvad.Vad(VAD_MODE)
+    loud = waveform * (0.7 / max(float(np.abs(waveform).max()), 1e-9))
+    pcm = (loud * 32767).astype("<i2").tobytes()
+    frames = [pcm[i : i + 2 * VAD_FRAME] for i in range(0, len(pcm) - 2 * VAD_FRAME + 1, 2 * VAD_FRAME)]
+    return sum(detector.is_speech(frame, RATE) for frame in frames) / max(len(frames), 1)
+
+
+class PhotoReader:
+    """Photos -> rows, and crops of 224 x 224 below prepared/crops.
+
+    root: of the dataset. preprocessing, encoder, how: of a Reconstructor. landmarks: find them, which needs the extra.
+    """
+
+    def __init__(
+        self, root: Path, preprocessing: Image, encoder: torch.nn.Module, how: dict[str, Any], landmarks: bool
+    ) -> None:
+        self.root, self.landmarks = root, landmarks
+        self.seeing = Reconstructor(preprocessing, encoder, torch.nn.Identity(), **how)
+
+    def __call__(self, files: Sequence[File]) -> list[dict[str, Any]]:
+        """Rows of photos: size, faces, box of the crop, landmarks in pixels of the photo, feature; or what is wrong."""
+        rows, features = [], []
+        for file in files:
+            row, seen = self.read(file)
+            rows.append(row)
+            features.append(seen)
+        good = [i for i, seen in enumerate(features) if seen is not None]
+        for start in range(0, len(good), PHOTOS_TOGETHER):
+            batch = good[start : start + PHOTOS_TOGETHER]
+            for i, found in zip(batch, encode_batch(self.seeing, [features[i] for i in batch]), strict=True):
+                rows[i] |= {"error": found} if isinstance(found, str) else {"feature": found.astype(np.float32)}
+        return rows
+
+    def read(self, file: File) -> tuple[dict[str, Any], torch.Tensor | None]:
+        path = self.root / file.path
+        try:
+            digest = sha256(path)
+            image = open_image(path, self.seeing.preprocessing.max_pixels)
+            faces = detect_faces(image)
+            prepared = self.seeing.preprocessing(image, faces=faces)
+        except (UserError, OSError) as error:
+            return {"error": reason(error, path)}, None
+        row = {"sha256": digest, "width": image.width, "height": image.height, "faces": len(faces)}
+        if not faces:
+            if self.seeing.preprocessing.crop != "none":
+                return row | {"error": "no face found"}, None
+            return row | {"note": "no face found: the whole photo is seen, and it has no landmarks"}, prepared.features
+        box = face_box(faces[0], CROP_MARGIN)
+        row |= {"face_score": round(faces[0].score, 3), "box": list(box), "crop": f"prepared/crops/{digest}.jpg"}
+        if len(faces) > 1:
+            row["note"] = f"{len(faces)} faces: took the most confident, at {box}"
+        if self.landmarks:
+            row["landmarks"] = find_landmarks(image, faces[0]).ravel()
+        crop = crop_padded(image, box).resize((CROP_SIZE, CROP_SIZE), PillowImage.Resampling.BILINEAR, reducing_gap=3.0)
+        target = self.root / row["crop"]
+        if not target.exists():
+            with atomic(target) as partial:
+                crop.save(partial, "JPEG", quality=95)
+        return row, prepared.features
+
+
+@cache
+def _predictor() -> Any:
+    import dlib
+    import face_recognition_models
+
+    return dlib.shape_predictor(face_recognition_models.pose_predictor_model_location())
+
+
+def find_landmarks(image: PillowImage.Image, face: Face) -> np.ndarray:
+    """(72, 2) float32 x, y in pixels, by dlib's 68-point predictor (Kazemi and Sullivan, CVPR 2014)."""
+    import dlib
+
+    # It looks only around the face, and needs less of a large photo than all of its pixels.
+    scale = max(1, int((face.right - face.left) // 400))
+    box = face_box(face, 0.5)
+    near = crop_padded(image, box)
+    near = near.reduce(scale) if scale > 1 else near
+    edges = (face.left - box[0], face.top - box[1], face.right - box[0], face.bottom - box[1])
+    shape = _predictor()(np.asarray(near), dlib.rectangle(*(round(edge / scale) for edge in edges)))
+    points = np.array([(shape.part(i).x, shape.part(i).y) for i in IBUG], np.float32)
+    return (points + 0.5) * scale - 0.5 + np.array(box[:2], np.float32)
+
+
+def reason(error: Exception, path: Path) -> str:
+    """What is wrong with a file, without its name."""
+    text = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+    return " ".join(text.removeprefix(f"{path}: ").split())
+
+
+def measure(kind: str, root: Path, files: Sequence[File], photos: PhotoReader | None) -> list[dict[str, Any]]:
+    """Rows of one person's files ("clips" or "faces"); what is wrong with one is in its row, never an exception."""
+    try:
+        rows = photos(files) if kind == "faces" else [recording(root, file) for file in files]
+    except Exception as error:  # one file must not stop the others, whatever a decoder makes of it
+        if len(files) > 1:
+            return [row for file in files for row in measure(kind, root, [file], photos)]
+        rows = [{"error": f"could not be read ({type(error).__name__}: {' '.join(str(error).split())})"}]
+    for file, row in zip(files, rows, strict=True):
+        row |= {"person": file.person, "path": file.path, "bytes": file.size, "mtime_ns": file.mtime_ns}
+        if file.size < 0:
+            row["error"] = "its name is not UTF-8: rename it"
+    return rows
