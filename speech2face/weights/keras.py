@@ -1,7 +1,6 @@
-"""Keras .h5 files -> named tensors: numbers only, of this file only, and no more of them than it has bytes."""
+"""Keras .h5 files -> named tensors: numbers only, of this file only, and no more bytes of them than it has."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -12,19 +11,22 @@ from speech2face.errors import UserError
 
 KINDS = {2: "dense", 4: "convolution"}
 PARTS = {0: "weight", 1: "bias"}
-MAX_NAMES_BYTES = 16_384
+MAX_NAMES_BYTES = 65_536
 
 
 def read_keras(path: Path) -> dict[str, torch.Tensor]:
     """Weights of a Keras model, float32, with the axes as Keras has them: (rows, columns, inputs, outputs).
 
-    Reads what Keras 1 to 3 write as .h5, weights or whole models, and Keras 3's .weights.h5. The names that users give
-    to layers say nothing: the second layer with weights has layer2.convolution.weight and .bias, or layer2.dense by its
-    number of axes, or layer2.other (and .2, .3). Raises UserError for what is damaged, not Keras's, or elsewhere.
+    Reads what Keras 1 to 3 write as .h5, weights or whole models, and Keras 3's .weights.h5. Names are by number and
+    kind, whatever a file calls its layers: the second with weights has layer2.convolution.weight and .bias, or
+    layer2.dense by its number of axes, or layer2.other (and .2, .3). Raises UserError for what is damaged, not Keras's,
+    or elsewhere.
     """
     try:
         with h5py.File(path, "r") as file:
-            layers = [layer for layer in _layers(file) if layer]
+            layers = _layers(file)
+            if not layers:
+                raise ValueError("no weights in it")
             if sum(weight.nbytes for layer in layers for weight in layer) > path.stat().st_size:
                 raise ValueError("it claims more numbers than it has")
             return {
@@ -32,43 +34,43 @@ def read_keras(path: Path) -> dict[str, torch.Tensor]:
                 for number, layer in enumerate(layers, 1)
                 for index, weight in enumerate(layer)
             }
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:  # h5py raises all
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:  # h5py raises all
         raise UserError(f"{path}: damaged, not a Keras file ({' '.join(str(error).split())})") from None
 
 
-def _layers(file: h5py.File) -> Iterator[list[h5py.Dataset]]:
-    """The weights of each layer, in the model's order."""
-    root = file if "layer_names" in file.attrs or "model_weights" not in file else _open(file, "model_weights")
-    if "layer_names" in root.attrs:
-        for name in _names(root, "layer_names"):
-            layer = _open(root, name)
-            yield [_open(layer, weight) for weight in _names(layer, "weight_names")]
-    else:
-        layers = _open(file, "layers")
-        for name in sorted(layers, key=_counted):
-            variables = _open(layers, f"{name}/vars")
-            yield [_open(variables, weight) for weight in sorted(variables, key=_counted)]
+def _layers(file: h5py.File) -> list[list[h5py.Dataset]]:
+    """The weights of each layer, kernel before bias, in the model's order."""
+    layers: dict[str, list[h5py.Dataset]] = {}
+    order = _layer_names(file)
+
+    def visit(path: str, found: h5py.Group | h5py.Dataset) -> None:
+        if path == "model_weights":
+            order.extend(_layer_names(found))
+        elif isinstance(found, h5py.Dataset) and not path.startswith("optimizer"):
+            layers.setdefault(path.removeprefix("model_weights/").rpartition("/")[0], []).append(found)
+
+    file.visititems(visit)  # follows no link to another file, and visits nothing twice
+    position = {name: i for i, name in enumerate(order)}
+    paths = sorted(layers, key=lambda path: (position.get(path.partition("/")[0], len(order)), _counted(path)))
+    return [sorted(layers[path], key=lambda weight: -weight.ndim) for path in paths]
 
 
-def _counted(name: str) -> list[tuple[str, int]]:
-    """Sorts conv2d before conv2d_1, and that before conv2d_10."""
-    return [(text, int(number or 0)) for text, number in re.findall(r"(\D*)(\d{0,9})", name)]
+def _layer_names(group: h5py.Group) -> list[str]:
+    """The model's layers in order, none where the file does not say.
+
+    Newer files say it in strings of variable length, which are left unread: damaged ones can keep HDF5 busy for ever.
+    """
+    if "layer_names" not in group.attrs:
+        return []
+    names = group.attrs.get_id("layer_names")
+    if names.dtype.kind != "S" or np.prod(names.shape) * names.dtype.itemsize > MAX_NAMES_BYTES:
+        return []
+    return [name.decode() for name in group.attrs["layer_names"]]
 
 
-def _names(group: h5py.Group, attribute: str) -> list[str]:
-    names = group.attrs.get_id(attribute)
-    if np.prod(names.shape) * names.dtype.itemsize > MAX_NAMES_BYTES:
-        raise ValueError(f"{attribute}: too many")
-    return [name.decode() if isinstance(name, bytes) else name for name in group.attrs[attribute]]
-
-
-def _open(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset:
-    """What is at `path` below `group`, in this very file."""
-    for name in filter(None, path.split("/")):
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise ValueError(f"{path}: missing, or a link elsewhere")
-        group = group[name]
-    return group
+def _counted(path: str) -> list[tuple[str, int]]:
+    """Sorts conv2d before conv2d_1, and conv2d_2 before conv2d_10."""
+    return [(text, int(number or 0)) for text, number in re.findall(r"(\D*)(\d*)", path)]
 
 
 def _read(weight: h5py.Dataset) -> torch.Tensor:
