@@ -123,6 +123,13 @@ def test_a_network_of_another_kind_is_refused(tmp_path: Path) -> None:
     refused(tmp_path / "other.h5", "fits no layout that encoder=vgg_face can read")
 
 
+@pytest.mark.parametrize("shape", [(2, 1), (5,), (0,)])
+def test_shapes_that_do_not_fit_together_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    layers = keras_layers("rcmalli")
+    layers[1] = (layers[1][0], np.zeros(shape, np.float32))
+    refused(write_keras(tmp_path / "odd.h5", "rcmalli", layers), "does not fit")
+
+
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     whole = write_keras(tmp_path / "whole.h5", "rcmalli", keras_layers("rcmalli")).read_bytes()
     for name, content in {"cut": whole[: len(whole) // 2], "empty": b"", "text": b"no weights"}.items():

@@ -34,6 +34,7 @@ PUBLISHED_FBANK = {
 }
 PHOTO = {"_target_": "speech2face.preprocessing.image.Image", "channel_order": "rgb", "scale": 1.0}
 WHOLE_PHOTO = {**PHOTO, "crop": "none", "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
+# As Keras's VGG-Face was trained; on faces cut out, so that the crop stays as configured.
 BGR_PHOTO = {**PHOTO, "channel_order": "bgr", "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
 IMAGENET_PHOTO = {**PHOTO, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
@@ -191,8 +192,8 @@ def _vgg_name(match: re.Match) -> str:
 
 
 def _vgg_architecture(tensors: Tensors) -> dict[str, Any]:
-    blocks = [[n, len(tensors[f"blocks.{block}.0.bias"])] for block, n in enumerate((2, 2, 3, 3, 3))]
-    return {"blocks": blocks, "hidden": len(tensors["fc6.bias"]), "classes": len(tensors["fc8.bias"])}
+    blocks = [[n, tensors[f"blocks.{block}.0.bias"].shape[0]] for block, n in enumerate((2, 2, 3, 3, 3))]
+    return {"blocks": blocks, "hidden": tensors["fc6.bias"].shape[0], "classes": tensors["fc8.bias"].shape[0]}
 
 
 def _from_keras(tensors: Tensors) -> Tensors:
@@ -202,7 +203,7 @@ def _from_keras(tensors: Tensors) -> Tensors:
     """
     converted: Tensors = {}
     for name, tensor in tensors.items():
-        if tensor.ndim > 1:
+        if name.endswith("weight"):
             tensor = tensor.flatten(0, -2).T if name.startswith("fc") else tensor.permute(3, 2, 0, 1).contiguous()
         converted[name] = tensor
     return converted
