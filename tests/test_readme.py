@@ -1,11 +1,14 @@
-"""Every command of the README, as printed."""
+"""Every command of the README, as printed, those in tables too."""
 
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-from conftest import ROOT
+import torch
+from conftest import ROOT, transformers_ast
+from keras_files import keras_layers, write_keras
+from torchvision.models import resnet18
 
 README = (ROOT / "README.md").read_text()
 
@@ -24,9 +27,14 @@ def test_commands_and_python_of_the_readme_run_as_printed(tmp_path: Path, checkp
             (tmp_path / folder).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / folder).symlink_to(tmp_path / "people" / person / kind)
     (tmp_path / "vox1_meta.csv").write_text("VoxCeleb1 ID\tVGGFace1 ID\nid_one\tone\nid_two\ttwo\n")
+    transformers_ast().save_pretrained(tmp_path / "weights" / "ast")
+    torch.save(resnet18(num_classes=4096).state_dict(), tmp_path / "weights" / "resnet.pt")
+    write_keras(tmp_path / "weights" / "vgg_face_weights.h5", "serengil", keras_layers("serengil"))
+    write_keras(tmp_path / "weights" / "rcmalli_vggface_tf_vgg16.h5", "rcmalli", keras_layers("rcmalli"))
     blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
     commands = [line for block in blocks for line in block.splitlines() if line.startswith("python run.py")]
-    assert len(commands) > 10
+    commands += re.findall(r"^\|.*`(python run.py .*)` \|$", README, re.MULTILINE)
+    assert len(commands) > 20
     for command in commands:
         typed = command.replace("python run.py", f"'{sys.executable}' '{ROOT}/run.py'")
         result = subprocess.run(["bash", "-c", typed], cwd=tmp_path, capture_output=True, text=True)

@@ -12,7 +12,8 @@ class VGGFace(nn.Module):
 
     blocks: (convolutions, channels) of each block of 3 x 3 convolutions, each followed by a 2 x 2 maximum pool.
     hidden, features: width of fc6 and of fc7. size: of the input in pixels. classes: identities of the classification
-    layer that `classify` applies (article, section 4).
+    layer that `classify` applies (article, section 4). flatten: the order in which fc6 takes its inputs, channels_first
+    (channel, row, column: PyTorch's) or channels_last (row, column, channel: Keras's).
     """
 
     def __init__(
@@ -22,8 +23,12 @@ class VGGFace(nn.Module):
         features: int = 4096,
         size: int = 224,
         classes: int = 2622,
+        flatten: str = "channels_first",
     ) -> None:
         super().__init__()
+        if flatten not in ("channels_first", "channels_last"):
+            raise ValueError(f"flatten={flatten}: must be channels_first or channels_last")
+        self.flatten = flatten
         self.blocks = nn.ModuleList()
         previous = 3
         for convolutions, channels in blocks:
@@ -41,6 +46,8 @@ class VGGFace(nn.Module):
             for convolution in block:
                 x = F.relu(convolution(x))
             x = F.max_pool2d(x, 2)
+        if self.flatten == "channels_last":
+            x = x.permute(0, 2, 3, 1)
         return F.relu(self.fc7(F.relu(self.fc6(x.flatten(1)))))
 
     def classify(self, feature: torch.Tensor) -> torch.Tensor:

@@ -5,7 +5,7 @@ Facts of the published systems: see the table "Published weights" in the README.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -34,6 +34,8 @@ PUBLISHED_FBANK = {
 }
 PHOTO = {"_target_": "speech2face.preprocessing.image.Image", "channel_order": "rgb", "scale": 1.0}
 WHOLE_PHOTO = {**PHOTO, "crop": "none", "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
+# As Keras's VGG-Face was trained; on faces cut out, so that the crop stays as configured.
+BGR_PHOTO = {**PHOTO, "channel_order": "bgr", "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
 IMAGENET_PHOTO = {**PHOTO, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 
@@ -42,7 +44,7 @@ class Layout:
     """A published layout.
 
     renames: (pattern, replacement) of whole tensor names; None drops the tensor. All tensors must match one.
-    needs: names, after renaming, without which it is not this layout.
+    needs: names, after renaming, without which it is not this layout, or not all of it.
     architecture: renamed tensors -> arguments of the model. convert: renamed tensors -> the model's.
     """
 
@@ -55,7 +57,7 @@ class Layout:
     preprocessing: dict[str, Any] | None = None
 
     def rename(self, tensors: Tensors) -> Tensors | None:
-        """The tensors under the model's names, or None where this is not their layout."""
+        """The tensors under the model's names, or None where one is none of this layout's."""
         renamed: Tensors = {}
         for name, tensor in tensors.items():
             for pattern, replacement in self.renames:
@@ -68,7 +70,7 @@ class Layout:
                     break
             else:
                 return None
-        return renamed if all(name in renamed for name in self.needs) else None
+        return renamed
 
 
 def _count(tensors: Tensors, pattern: str) -> int:
@@ -179,26 +181,60 @@ ORIGINAL_AST = Layout(
     preprocessing=PUBLISHED_FBANK,
 )
 
-# VGG-Face: converted from Keras by two authors ("vggface_serengil", "vggface16_rcmalli")
+# VGG-Face: of two authors, as Keras .h5 and as converted ("vggface_serengil", "vggface16_rcmalli")
 
 _VGG_LAYERS = [f"blocks.{block}.{i}" for block, convolutions in enumerate((2, 2, 3, 3, 3)) for i in range(convolutions)]
 _VGG_LAYERS += ["fc6", "fc7", "fc8"]
 
 
+def _vgg_name(match: re.Match) -> str:
+    return f"{_VGG_LAYERS[int(match[1]) - 1]}.{match[2]}"
+
+
 def _vgg_architecture(tensors: Tensors) -> dict[str, Any]:
-    blocks = [[n, tensors[f"blocks.{block}.0.weight"].shape[0]] for block, n in enumerate((2, 2, 3, 3, 3))]
-    return {"blocks": blocks, "hidden": tensors["fc6.weight"].shape[0], "classes": tensors["fc8.weight"].shape[0]}
+    blocks = [[n, tensors[f"blocks.{block}.0.bias"].shape[0]] for block, n in enumerate((2, 2, 3, 3, 3))]
+    return {"blocks": blocks, "hidden": tensors["fc6.bias"].shape[0], "classes": tensors["fc8.bias"].shape[0]}
+
+
+def _from_keras(tensors: Tensors) -> Tensors:
+    """Kernels (rows, columns, inputs, outputs) -> convolutions' (outputs, inputs, rows, columns), linear layers' views.
+
+    Linear layers still take row, column, channel: the model's flatten="channels_last".
+    """
+    converted: Tensors = {}
+    for name, tensor in tensors.items():
+        if name.endswith("weight"):
+            tensor = tensor.flatten(0, -2).T if name.startswith("fc") else tensor.permute(3, 2, 0, 1).contiguous()
+        converted[name] = tensor
+    return converted
 
 
 VGG_FACE = Layout(
-    name="vggface (serengil or rcmalli)",
+    name="vggface (serengil or rcmalli, converted)",
     target="speech2face.encoders.vgg_face.VGGFace",
-    renames=((r"layer([1-9]|1[0-6])\.[01]\.(weight|bias)", lambda m: f"{_VGG_LAYERS[int(m[1]) - 1]}.{m[2]}"),),
+    renames=((r"layer([1-9]|1[0-6])\.[01]\.(weight|bias)", _vgg_name),),
     needs=tuple(f"{layer}.weight" for layer in _VGG_LAYERS),
     architecture=_vgg_architecture,
     # One of the two keeps its last three layers as convolutions over all that is left of the photo: the same numbers.
     convert=lambda tensors: {n: t.flatten(1) if n.startswith("fc") and t.ndim == 4 else t for n, t in tensors.items()},
     preprocessing=WHOLE_PHOTO,
+)
+RCMALLI_VGG_FACE = replace(
+    VGG_FACE,
+    name="vggface (rcmalli, Keras)",
+    renames=(
+        (r"layer([1-9]|1[0-3])\.convolution\.(weight|bias)", _vgg_name),
+        (r"layer(1[4-6])\.dense\.(weight|bias)", _vgg_name),
+    ),
+    architecture=lambda tensors: _vgg_architecture(tensors) | {"flatten": "channels_last"},
+    convert=_from_keras,
+    preprocessing=BGR_PHOTO | {"scale": 255.0, "mean": [93.5940, 104.7624, 129.1863]},
+)
+SERENGIL_VGG_FACE = replace(
+    RCMALLI_VGG_FACE,
+    name="vggface (serengil, Keras)",
+    renames=((r"layer([1-9]|1[0-6])\.convolution\.(weight|bias)", _vgg_name),),
+    preprocessing=BGR_PHOTO,
 )
 
 # torchvision's residual networks, with a last layer of 4096
@@ -248,4 +284,13 @@ FACE_DECODER = Layout(
     architecture=_decoder_architecture,
 )
 
-LAYOUTS = (PAPER, TRANSFORMERS_AST, ORIGINAL_AST, VGG_FACE, RESNET, FACE_DECODER)
+LAYOUTS = (
+    PAPER,
+    TRANSFORMERS_AST,
+    ORIGINAL_AST,
+    VGG_FACE,
+    RCMALLI_VGG_FACE,
+    SERENGIL_VGG_FACE,
+    RESNET,
+    FACE_DECODER,
+)

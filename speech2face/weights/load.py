@@ -106,11 +106,16 @@ def recognise(
         renamed = layout.rename(tensors)
         if renamed is None:
             continue
+        missing = [name for name in layout.needs if name not in renamed]
         if layout.target != architecture["_target_"]:
+            if missing:
+                continue
             kind = layout.target.split(".")[-2]
             raise UserError(
                 f"{part}.weights={path}: this is a {layout.name} checkpoint ({kind}), not one for {part}={choice}"
             )
+        if missing:
+            raise UserError(f"{path}: looks like {layout.name}, but has no {', '.join(missing)}")
         try:
             return layout.convert(renamed), layout.architecture(renamed), layout.preprocessing, layout.name
         except (KeyError, IndexError, ValueError) as error:

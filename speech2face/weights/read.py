@@ -18,7 +18,7 @@ SAFE_GLOBALS = [np.dtype, np.ndarray, np._core.multiarray.scalar, np._core.multi
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors of a .safetensors file, or of a .pt/.pth/.bin/.ckpt one: bare, or wrapped ({"model_state_dict": ...}).
+    """Tensors of a .safetensors file, a Keras .h5, or a .pt/.pth/.bin/.ckpt: bare, or in {"model_state_dict": ...}.
 
     Tensors are views of the mapped file where its format allows. Raises UserError for anything but tensors and numbers.
     """
@@ -26,6 +26,12 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         path.open("rb").close()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
+    if path.suffix == ".h5":
+        try:
+            from speech2face.weights.keras import read_keras
+        except ImportError:
+            raise UserError(f"{path}: Keras files need h5py: pip install 'speech2face[convert]'") from None
+        return read_keras(path)
     if path.suffix != ".safetensors":
         return find_state_dict(load_torch(path), path)
     from safetensors import SafetensorError
