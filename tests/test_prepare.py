@@ -18,8 +18,10 @@ from PIL import Image
 from test_training import rows, train
 
 from speech2face.dataset import read_dataset
+from speech2face.pipelines.prepare import measure_all
 from speech2face.preparation.finish import assign_splits
-from speech2face.preparation.sources import read_names
+from speech2face.preparation.manifest import Part, read_part
+from speech2face.preparation.sources import File, read_names
 from speech2face.preprocessing.audio import dbfs
 from speech2face.preprocessing.decode import decode_audio
 
@@ -266,6 +268,26 @@ def test_splits_keep_the_shares_in_every_stratum_and_are_kept():
     assert all(grown[person] == splits[person] for person in people)
     told = assign_splits(people, traits | {"p7": {"split": "val"}}, splits, 0)
     assert told["p7"] == "val"
+
+
+class Deadly:
+    """Reads photos, and dies of one."""
+
+    def __call__(self, files: list[File]) -> list[dict]:
+        if any("deadly" in file.path for file in files):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return [{"width": 7} for _ in files]
+
+
+def test_a_file_that_kills_its_reader_is_a_row_and_stops_nothing(tmp_path):
+    files = [File(f"p{i // 3}", f"{i}.jpg", i, 0) for i in range(12)]
+    files[4] = File("p1", "deadly.jpg", 4, 0)
+    part = Part(tmp_path / "part", "faces", {})
+    measure_all(tmp_path, {"faces": files}, {"faces": part}, Deadly, 2)
+    rows = {row["path"]: row for row in read_part(tmp_path / "part")[0].to_pylist()}
+    assert rows.keys() == {file.path for file in files}
+    assert [path for path, row in rows.items() if row["error"]] == ["deadly.jpg"]
+    assert all(row["width"] == 7 for path, row in rows.items() if path != "deadly.jpg")
 
 
 def test_mistakes_are_one_line(home):

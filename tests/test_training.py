@@ -264,6 +264,29 @@ def test_processes_share_the_rows_and_every_epoch_has_its_order():
     assert [row for _, row in sampler] == first
 
 
+def test_balanced_epochs_have_everybody_equally_often():
+    starts = np.array([0, 1, 100, 103, 110])  # people of 1, 99, 3 and 7 recordings
+    shares = [[row for _, row in Shuffled(110, 0, rank, 2, starts=starts)] for rank in range(2)]
+    drawn = np.searchsorted(starts, np.concatenate(shares), side="right") - 1
+    assert len(drawn) == 110 and max(np.bincount(drawn)) - min(np.bincount(drawn)) <= 1
+    assert len(set(np.concatenate(shares)[drawn == 1].tolist())) > 20  # not always the same of somebody's
+    again = Shuffled(110, 0, 0, 2, starts=starts)
+    assert [row for _, row in again] == shares[0]
+    again.set_epoch(1)
+    assert [row for _, row in again] != shares[0]
+
+
+def test_another_speed_moves_the_pitch_and_not_the_length():
+    time_axis = np.arange(32_000) / 16_000
+    hertz = []
+    for seed in range(30):
+        heard = augmentation.at_another_speed(np.sin(2 * np.pi * 200 * time_axis), np.random.default_rng(seed))
+        assert heard.shape == time_axis.shape
+        hertz.append(np.argmax(np.abs(np.fft.rfft(heard * np.hanning(len(heard))))) / 2)
+    semitones = 12 * np.log2(np.array(hertz) / 200)
+    assert abs(semitones.mean()) < 0.5 and 0.5 < semitones.std() < 1.6
+
+
 def test_augmentation_keeps_who_speaks_and_how_long():
     rate, seconds = 16_000, 2.0
     time_axis = np.arange(int(rate * seconds)) / rate

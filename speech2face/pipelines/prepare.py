@@ -5,9 +5,10 @@ import logging
 import multiprocessing
 import os
 import time
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -20,7 +21,6 @@ from speech2face.compose import check, check_whole, how_encoded, how_to_run
 from speech2face.dataset import FOLDERS, TABLES, folders, read_people
 from speech2face.errors import UserError
 from speech2face.pipelines.evaluate import build_face, see_faces
-from speech2face.pipelines.reconstruct import ahead
 from speech2face.pipelines.talkers import alone
 from speech2face.runs import Run, lock, quick_imports
 from speech2face.weights.locate import locate
@@ -28,6 +28,8 @@ from speech2face.weights.locate import locate
 log = logging.getLogger(__name__)
 TOGETHER = 64  # files of a person that a process reads at a time
 MEASURED = "1"  # to be raised when rows would be measured otherwise
+DEADLY = "the process that reads it dies: damaged beyond reading, or too large for the memory"
+Chunk = tuple[str, list[Any]]  # kind, and files of one person
 KEPT_ROWS = 64  # a killed run loses so many at most
 
 
@@ -133,32 +135,57 @@ def measure_all(root: Path, todo: dict[str, list[Any]], parts: dict[str, Any], r
         for members in (list(group) for _, group in groupby(files, key=lambda file: file.person))
         for start in range(0, len(members), TOGETHER)
     ]
-    with ExitStack() as stack:
-        if workers:
-            context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-            executor = ProcessPoolExecutor(workers, context, initializer=begin_process, initargs=(root, reader))
-            stack.callback(executor.shutdown, cancel_futures=True)
-            found = ahead(executor, measure_here, chunks, 4 * workers)
-        else:
-            stack.callback(torch.set_num_threads, torch.get_num_threads())
-            torch.set_num_threads(1)  # as the others: the last digits of a feature depend on it
-            begin(root, reader)
-            found = map(measure_here, chunks)
-        rows: dict[str, list[dict[str, Any]]] = {kind: [] for kind in todo}
+    if workers:
+        found = in_processes(chunks, workers, root, reader)
+    else:
+        torch.set_num_threads(1)  # as the others: the last digits of a feature depend on it
+        begin(root, reader)
+        found = map(measure_here, chunks)
+    rows: dict[str, list[dict[str, Any]]] = {kind: [] for kind in todo}
+    try:
+        with tqdm(total=sum(map(len, todo.values())), unit="file") as bar:
+            for kind, more in found:
+                rows[kind] += more
+                bar.update(len(more))
+                if len(rows[kind]) >= KEPT_ROWS:
+                    parts[kind].append(rows[kind])
+                    rows[kind] = []
+    finally:
+        for kind, rest in rows.items():
+            if rest:
+                parts[kind].append(rest)
+
+
+def in_processes(
+    chunks: Iterable[Chunk], workers: int, root: Path, reader: Any, careful: bool = False
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """What `measure_here` makes of chunks, in any order, on `workers` processes.
+
+    Where a process dies, what it may have been reading is read again, a file at a time (careful); of a file that a
+    process dies of again the row says so.
+    """
+    waiting = deque(chunks)
+    context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
+    while waiting:
+        executor = ProcessPoolExecutor(workers, context, initializer=begin_process, initargs=(root, reader))
+        running: dict[Future, Chunk] = {}
         try:
-            with tqdm(total=sum(map(len, todo.values())), unit="file") as bar:
-                for kind, more in found:
-                    rows[kind] += more
-                    bar.update(len(more))
-                    if len(rows[kind]) >= KEPT_ROWS:
-                        parts[kind].append(rows[kind])
-                        rows[kind] = []
+            while waiting or running:
+                while waiting and len(running) < (1 if careful else 2 * workers):
+                    future = executor.submit(measure_here, waiting[0])
+                    running[future] = waiting.popleft()
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield future.result()
+                    del running[future]
         except BrokenProcessPool:
-            raise UserError("a process was killed, perhaps for lack of memory; the same command goes on") from None
+            if careful:
+                yield from ((kind, [files[0].row(error=DEADLY)]) for kind, files in running.values())
+            else:
+                log.warning("a process died: what it was reading is read again, file by file")
+                files = [(kind, [file]) for kind, files in running.values() for file in files]
+                yield from in_processes(files, 1, root, reader, careful=True)
         finally:
-            for kind, rest in rows.items():
-                if rest:
-                    parts[kind].append(rest)
+            executor.shutdown(cancel_futures=True)
 
 
 def begin_process(root: Path, reader: Any) -> None:
@@ -172,8 +199,8 @@ def begin(root: Path, reader: Any) -> None:
     here = root, reader()
 
 
-def measure_here(chunk: tuple[str, list[Any]]) -> tuple[str, list[dict[str, Any]]]:
-    """A kind and rows of some files of one person."""
+def measure_here(chunk: Chunk) -> tuple[str, list[dict[str, Any]]]:
+    """Kind and rows of a chunk."""
     from speech2face.preparation.measure import measure
 
     kind, files = chunk

@@ -177,7 +177,6 @@ def measure(kind: str, root: Path, files: Sequence[File], photos: PhotoReader | 
             return [row for file in files for row in measure(kind, root, [file], photos)]
         rows = [{"error": f"could not be read ({type(error).__name__}: {' '.join(str(error).split())})"}]
     for file, row in zip(files, rows, strict=True):
-        row |= {"person": file.person, "path": file.path, "bytes": file.size, "mtime_ns": file.mtime_ns}
         if file.size < 0:
             row["error"] = "its name is not UTF-8: rename it"
-    return rows
+    return [file.row(**row) for file, row in zip(files, rows, strict=True)]

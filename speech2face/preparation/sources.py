@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from speech2face.dataset import FOLDERS, files_below, folders
 from speech2face.errors import UserError
@@ -28,6 +29,10 @@ class File:
     path: str
     size: int
     mtime_ns: int
+
+    def row(self, **measured: Any) -> dict[str, Any]:
+        """A row of the manifest: what was measured, and what tells which file it was."""
+        return measured | {"person": self.person, "path": self.path, "bytes": self.size, "mtime_ns": self.mtime_ns}
 
 
 def find(root: Path, modality: str, base: Path | None, people: dict[str, str]) -> list[File]:
