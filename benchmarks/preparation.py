@@ -18,6 +18,7 @@ import numpy as np
 SAMPLE = 150  # files of each kind
 BATCH, WORKERS = 64, 2
 LONG_SECONDS = 600
+STEPS = 10
 
 
 def main(talkers: Path, most: int) -> None:
@@ -164,11 +165,11 @@ def load(root: Path, talkers: Path, clips: int) -> None:
     loader = iter(DataLoader(rows, BATCH, sampler=sampler, num_workers=WORKERS, multiprocessing_context="fork"))
     next(loader)
     first, memory = time.perf_counter() - began, megabytes()
-    seconds = timed(lambda: [next(loader) for _ in range(20)])
+    seconds = timed(lambda: [next(loader) for _ in range(STEPS)])
     rows.hear = lambda row, random: torch.zeros(2, 257, 298)
     items = iter(sampler)
-    bare = timed(lambda: [[rows[next(items)] for _ in range(BATCH)] for _ in range(20)])
-    report(f"{first:.1f}", memory, f"{20 / seconds:.2f}", f"{20 / bare:.0f}")
+    bare = timed(lambda: [[rows[next(items)] for _ in range(BATCH)] for _ in range(STEPS)])
+    report(f"{first:.1f}", memory, f"{STEPS / seconds:.2f}", f"{STEPS / bare:.0f}")
 
 
 HOW: dict = {}  # how faces are encoded, as far as it matters here

@@ -129,17 +129,23 @@ def read_dataset(root: str | Path) -> Dataset:
     return dataset
 
 
-def _listed(manifest: Path) -> Files | None:
-    """The good files of a manifest; None for a table that does not say which are good."""
+def is_manifest(table: Path) -> bool:
+    """Whether a table of prepared/ says which files are good, as pipeline=prepare does."""
     import pyarrow as pa
-    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     try:
-        if "status" not in pq.read_schema(manifest).names:
-            return None
+        return "status" in pq.read_schema(table).names
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{manifest}: not a table that can be read ({' '.join(str(error).split())})") from None
+        raise UserError(f"{table}: not a table that can be read ({' '.join(str(error).split())})") from None
+
+
+def _listed(manifest: Path) -> Files | None:
+    """The good files of a manifest; None for a table that does not say which are good."""
+    import pyarrow.compute as pc
+
+    if not is_manifest(manifest):
+        return None
     table = open_table(manifest)
     rows = np.flatnonzero(pc.equal(table["status"], "ok").to_numpy())
     people = table["person"].combine_chunks().dictionary_encode()

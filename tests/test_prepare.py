@@ -34,7 +34,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a dataset of twelve people, as it was made."""
     home = tmp_path_factory.mktemp("prepare")
     train(home, "pipeline=talkers", "data.root=made", f"data.people={PEOPLE}", "data.clips=2", "data.seconds=2.0")
+    shutil.copytree(home / "made" / "prepared", home / "talkers" / "prepared")
     shutil.rmtree(home / "made" / "prepared")
+    shutil.copytree(home / "made" / "talker-0-000000", home / "talkers" / "talker-0-000000")
     for person in (home / "made").glob("talker-*"):
         (person / "normalized.png").unlink()
     return home
@@ -296,6 +298,7 @@ def test_mistakes_are_one_line(home):
         (["data.root=made", "shard=16"], "from 0 to 15"),
         ([], "data.root="),
         (["data.root=made", "data.images=nowhere"], "data.images="),
+        (["data.root=talkers"], "not of pipeline=prepare"),
     ):
         error = train(home, "pipeline=prepare", *arguments, status=1).stderr
         assert error.startswith("error: ") and expected in error and error.count("\n") == 1

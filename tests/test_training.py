@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from speech2face.decoders.warp import RIDGE, warp
 from speech2face.talkers.population import landmarks, portraits
 from speech2face.talkers.traits import draw_person
 from speech2face.training import augmentation, losses
-from speech2face.training.data import Shuffled
+from speech2face.training.data import Portraits, Shuffled
 
 FACE = ["pipeline=train_face", "encoder.model.width=0.125", "preprocessing.size=64", "preprocessing.crop=none"]
 DECODER = ["pipeline=train_decoder", "encoder.weights=face", "decoder.model.width=0.03", "decoder.model.warp=true"]
@@ -92,6 +93,24 @@ def test_every_part_learns_and_its_weights_can_be_used(home):
         record = json.loads((home / run / "run.json").read_text())
         assert record["status"] == "finished" and record["metrics"]["val/loss"] > 0
     assert any("classifier" in name for name in tensors(home / "train_face"))
+
+
+def test_a_decoder_learns_to_draw_what_voices_give_too(home):
+    voice = "training.voices=['encoder=ast_tiny encoder.model.depth=1 encoder.weights=random']"
+    counts = []
+    for more in ([], [voice]):
+        out = train(home, *DECODER, *SHORT, *more, "trainer.max_epochs=1", f"hydra.run.dir=voices{len(more)}").stderr
+        counts.append(int(re.search(r"(\d+) rows to train on", out)[1]))
+    people = sum(row["split"] == "train" for row in rows(home / "people" / "people.csv"))
+    assert counts == [2 * people, 3 * people]
+    drawn = Portraits([np.zeros((3, 4096)), np.ones((2, 4096))], np.arange(4), np.zeros((4, 72, 2)),
+                      [np.array([0, 0, 3]), np.array([3, 1])])  # fmt: skip
+    items = [drawn[0, row] for row in range(5)]
+    assert [item["seen"] for item in items] == [True, True, True, False, False]
+    assert [int(item["picture"]) for item in items] == [0, 0, 3, 3, 1]
+    assert [float(item["feature"][0]) for item in items] == [0, 0, 0, 1, 1]
+    error = train(home, *DECODER, *SHORT, "training.voices=['encoder=nothing']", status=1).stderr
+    assert "error: training.voices=encoder=nothing" in error
 
 
 def test_slim_weights_are_half_as_large_and_do_the_same(home):

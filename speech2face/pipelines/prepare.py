@@ -18,10 +18,11 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from speech2face.compose import check, check_whole, how_encoded, how_to_run
-from speech2face.dataset import FOLDERS, TABLES, folders, read_people
+from speech2face.dataset import FOLDERS, TABLES, folders, is_manifest, read_people
 from speech2face.errors import UserError
 from speech2face.pipelines.evaluate import build_face, see_faces
 from speech2face.pipelines.talkers import alone
+from speech2face.preparation.sources import File, find, read_names, shard_of
 from speech2face.runs import Run, lock, quick_imports
 from speech2face.weights.locate import locate
 
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 TOGETHER = 64  # files of a person that a process reads at a time
 MEASURED = "1"  # to be raised when rows would be measured otherwise
 DEADLY = "the process that reads it dies: damaged beyond reading, or too large for the memory"
-Chunk = tuple[str, list[Any]]  # kind, and files of one person
+Chunk = tuple[str, list[File]]  # kind, and files of one person
 KEPT_ROWS = 64  # a killed run loses so many at most
 
 
@@ -39,7 +40,7 @@ def prepare(config: DictConfig, run: Run, name: str, landmarks: bool) -> int:
         raise UserError("pipeline=prepare needs no resume: the same command goes on from what is done")
     run.way_on = "the same command"
     if config.workers == 0:
-        config.workers = len(os.sched_getaffinity(0))
+        config.workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     check(config)
     check_whole("shards", config.shards, 1)
     if config.shard is not None and (type(config.shard) is not int or not 0 <= config.shard < config.shards):
@@ -55,17 +56,20 @@ def prepare(config: DictConfig, run: Run, name: str, landmarks: bool) -> int:
                 "or do without, by pipeline.landmarks=false"
             ) from None
     root, bases, joined, traits = sources(config.data)
+    with run.stage("find"):
+        files = {TABLES[modality]: find(root, modality, bases[modality], joined[modality]) for modality in FOLDERS}
+    if not any(files.values()):
+        raise UserError(f"data.root={root}: no <person>/audios or <person>/images with files there")
     prepared = root / "prepared"
-    (prepared / "parts").mkdir(parents=True, exist_ok=True)
-    (prepared / "crops").mkdir(exist_ok=True)
-    lock(prepared, shared=config.shard is not None)
+    for kind in files:
+        if (prepared / f"{kind}.parquet").exists() and not is_manifest(prepared / f"{kind}.parquet"):
+            raise UserError(f"{prepared}: has tables that are not of pipeline=prepare (talkers?); move it away first")
     face_config = see_faces(config, run.overrides)
     located = locate("face", config.face.encoder, face_config.encoder.weights)
     with quick_imports():
         from speech2face.evaluation.features import encoded_by
         from speech2face.preparation import manifest
         from speech2face.preparation.measure import PhotoReader
-        from speech2face.preparation.sources import find, shard_of
     run.stages["import"] = time.perf_counter() - run.started
     with run.stage("load"):
         preprocessing, face = build_face(config, face_config, located)
@@ -74,10 +78,9 @@ def prepare(config: DictConfig, run: Run, name: str, landmarks: bool) -> int:
         notes["faces"]["encoder"] = json.dumps(encoder, sort_keys=True)
     config.data.root = str(root)
     run.save_config(config)
-    with run.stage("find"):
-        files = {TABLES[modality]: find(root, modality, bases[modality], joined[modality]) for modality in FOLDERS}
-    if not any(files.values()):
-        raise UserError(f"data.root={root}: no <person>/audios or <person>/images with files there")
+    (prepared / "parts").mkdir(parents=True, exist_ok=True)
+    (prepared / "crops").mkdir(exist_ok=True)
+    lock(prepared, shared=config.shard is not None)
     reader = partial(PhotoReader, root, preprocessing, face.model, how_to_run(config), landmarks)
     mine = "all" if config.shard is None else f"{config.shard:05d}-of-{config.shards:05d}"
     todo, parts = {}, {}
@@ -105,8 +108,6 @@ def prepare(config: DictConfig, run: Run, name: str, landmarks: bool) -> int:
 
 def sources(data: DictConfig) -> tuple[Path, dict[str, Path | None], dict[str, dict[str, str]], dict[str, dict]]:
     """The root; by modality a root of its own, and whose each folder there is; and traits by person."""
-    from speech2face.preparation.sources import read_names
-
     root = Path(str(data.root)).expanduser().absolute()
     bases = {"speech": data.get("audios"), "face": data.get("images")}
     bases = {modality: base and Path(str(base)).expanduser().absolute() for modality, base in bases.items()}
@@ -125,7 +126,7 @@ def sources(data: DictConfig) -> tuple[Path, dict[str, Path | None], dict[str, d
     return root, bases, joined, traits
 
 
-def measure_all(root: Path, todo: dict[str, list[Any]], parts: dict[str, Any], reader: Any, workers: int) -> None:
+def measure_all(root: Path, todo: dict[str, list[File]], parts: dict[str, Any], reader: Any, workers: int) -> None:
     """Append the rows of files to their parts; on `workers` processes of one thread each, or, if 0, in this one."""
     import torch
 

@@ -1,15 +1,28 @@
 """`pipeline=train_face`, `train_decoder` and `train_voice`: each part, on any dataset in the project's layout."""
 
 import logging
+import shlex
 from copy import copy
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from hydra.errors import HydraException
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
-from speech2face.compose import build_encoder, config_dict, how_encoded, how_to_run, load_part, locate_parts
-from speech2face.errors import UserError
+from speech2face.compose import (
+    build_encoder,
+    compose_config,
+    config_dict,
+    how_encoded,
+    how_to_run,
+    load_part,
+    locate_parts,
+)
+from speech2face.dataset import Dataset
+from speech2face.errors import UserError, one_line
 from speech2face.pipelines.evaluate import build_face, see_faces
 from speech2face.runs import Run
 from speech2face.training.job import (
@@ -25,6 +38,9 @@ from speech2face.training.job import (
     settled,
 )
 from speech2face.weights.locate import locate
+
+if TYPE_CHECKING:
+    from speech2face.evaluation.features import Features
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +136,12 @@ def train_decoder(config: DictConfig, run: Run, name: str, modality: str) -> int
             features, starts, _, failed = of_photos(dataset, owners, *how)
             errors |= failed
             pictures, landmarks = normalized_faces(config, dataset, owners, split)
-            which = np.repeat(np.arange(len(owners)), np.diff(starts))
+            features, which = [features], [np.repeat(np.arange(len(owners)), np.diff(starts))]
+            for voice in config.training.voices if split == "train" else ():
+                heard, speakers, failed = hear(config, dataset, owners, voice)
+                errors |= failed
+                features.append(heard)
+                which.append(speakers)
             sets[split] = Portraits(features, pictures, landmarks, which)
     mean, std = (torch.tensor(list(values)).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
     if loaded.untrained:
@@ -134,6 +155,31 @@ def train_decoder(config: DictConfig, run: Run, name: str, modality: str) -> int
     module = DecoderTraining(loaded.model, see=see, frozen={"face": face.model}, **options(config))
     draw = partial(draw_portraits, rows=sets["val"])
     return carry_out(config, run, Job("decoder", loaded, module, sets["train"], sets["val"], draw, errors))
+
+
+def hear(config: DictConfig, dataset: Dataset, people: list[str], voice: str) -> tuple["Features", np.ndarray, dict]:
+    """What a voice encoder, given as options of pipeline=speech, makes of everybody's first recording.
+
+    Returns its features (n, 4096); (n,) whose they are, as numbers of `people`; and by path what could not be read.
+    """
+    import torch
+
+    from speech2face.evaluation.features import encode
+    from speech2face.reconstructor import Reconstructor
+
+    overrides = ["pipeline=speech", *shlex.split(voice)]
+    try:
+        speech = compose_config(overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(f"training.voices={voice}: {one_line(error)}") from None
+    located = locate("encoder", speech.choices.encoder, speech.encoder.weights)
+    preprocessing, loaded = build_encoder(speech, located, overrides)
+    listener = Reconstructor(preprocessing, loaded.model, torch.nn.Identity(), **how_to_run(config))
+    recordings = dataset.files["speech"]
+    first = {recordings.path(recordings.of(person)[0]): i for i, person in enumerate(people) if person in recordings}
+    cache = Path(config.training.cache).expanduser()
+    found = encode(dataset.root, list(first), listener, how_encoded(speech), cache, config.workers, "recordings")
+    return found.of(list(found.digests)), np.array([first[path] for path in found.digests], np.int64), found.errors
 
 
 def train_voice(config: DictConfig, run: Run, name: str, modality: str) -> int:

@@ -109,24 +109,33 @@ class Photos(Dataset):
 
 
 class Portraits(Dataset):
-    """What a decoder is to draw: {"feature": (4096,), "picture": (224, 224, 3) uint8, "landmarks": (72, 2), "row"}.
+    """What a decoder is to draw.
 
-    features: of n photos. pictures, landmarks: of m normalized faces; which (n,): the one that a photo belongs to.
+    {"feature": (4096,), "picture": (224, 224, 3) uint8, "landmarks": (72, 2), "seen": by a face encoder, "row"}.
+
+    features: of n photos, and then of others, such as recordings. pictures, landmarks: of m normalized faces; which:
+    for each of the features, the one that belongs to it.
     """
 
-    def __init__(self, features: Features, pictures: np.ndarray, landmarks: np.ndarray, which: np.ndarray) -> None:
+    def __init__(
+        self, features: Sequence[Features], pictures: np.ndarray, landmarks: np.ndarray, which: Sequence[np.ndarray]
+    ) -> None:
         self.features, self.pictures, self.landmarks, self.which = features, pictures, landmarks, which
+        self.ends = np.cumsum([len(one) for one in which])
 
     def __len__(self) -> int:
-        return len(self.features)
+        return int(self.ends[-1])
 
     def __getitem__(self, item: Item) -> dict[str, Any]:
         _, row = item
-        picture = self.which[row]
+        source = int(np.searchsorted(self.ends, row, side="right"))
+        place = row - (self.ends[source] - len(self.which[source]))
+        picture = self.which[source][place]
         return {
-            "feature": torch.from_numpy(np.array(self.features[row])),
+            "feature": torch.from_numpy(np.array(self.features[source][place])),
             "picture": torch.from_numpy(np.array(self.pictures[picture])),
             "landmarks": torch.from_numpy(self.landmarks[picture]),
+            "seen": source == 0,
             "row": row,
         }
 

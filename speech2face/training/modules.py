@@ -195,7 +195,9 @@ class FaceTraining(Training):
 class DecoderTraining(Training):
     """Landmarks by squared distance, texture by absolute difference, identity through the face encoder.
 
-    Cole et al., CVPR 2017, section 3.3. The texture is compared as it is before the warp, and after it too. frozen:
+    Cole et al., CVPR 2017, section 3.3. The texture is compared as it is before the warp, and after it too. What a
+    voice encoder hears is no one person's face: there is no identity to be kept, and of the faces that it may belong
+    to, the absolute difference finds the median, where squares would find a blur of all. frozen:
     "face", the face encoder. see: pictures (batch, 3, 224, 224) in [0, 1] -> what that takes.
     """
 
@@ -215,7 +217,8 @@ class DecoderTraining(Training):
             terms["picture"] = F.l1_loss(drawn, picture)
         if "identity" in self.weights:
             seen = self.use("face")(self.see(drawn)).float()
-            terms["identity"] = (1 - F.cosine_similarity(seen, batch["feature"])).mean()
+            lost = 1 - F.cosine_similarity(seen, batch["feature"])
+            terms["identity"] = (lost * batch["seen"]).sum() / batch["seen"].sum().clamp(min=1)
         return {name: term for name, term in terms.items() if name in self.weights}
 
     def watch(self, batch: Batch) -> dict[str, torch.Tensor]:

@@ -35,11 +35,11 @@ def draw_neighbours(module: Any, rows: Any) -> Image:
 
 def draw_portraits(module: Any, rows: Any) -> Image:
     """Normalized faces of people nobody has learnt from, and what the decoder draws of a photo's feature."""
-    _, chosen = np.unique(rows.which, return_index=True)
+    _, chosen = np.unique(rows.which[0], return_index=True)
     chosen = chosen[:SHOWN]
-    features = torch.from_numpy(np.stack([np.array(rows.features[row]) for row in chosen]))
+    features = torch.from_numpy(np.stack([np.array(rows.features[0][row]) for row in chosen]))
     drawn = to_pixels(module.network(features.to(module.device))[1]).cpu().numpy()
-    cells = [("truth", [np.array(rows.pictures[rows.which[row]]) for row in chosen]), ("drawn", list(drawn))]
+    cells = [("truth", [np.array(rows.pictures[rows.which[0][row]]) for row in chosen]), ("drawn", list(drawn))]
     return pictures.sheet(
         cells, [str(row) for row in chosen], "normalized faces, and what is drawn of a photo's feature"
     )
