@@ -138,7 +138,7 @@ def train_decoder(config: DictConfig, run: Run, name: str, modality: str) -> int
             pictures, landmarks = normalized_faces(config, dataset, owners, split)
             features, which = [features], [np.repeat(np.arange(len(owners)), np.diff(starts))]
             for voice in config.training.voices if split == "train" else ():
-                heard, speakers, failed = hear(config, dataset, owners, voice)
+                heard, speakers, failed = hear(config, dataset, owners, voice, most=1)
                 errors |= failed
                 features.append(heard)
                 which.append(speakers)
@@ -157,8 +157,10 @@ def train_decoder(config: DictConfig, run: Run, name: str, modality: str) -> int
     return carry_out(config, run, Job("decoder", loaded, module, sets["train"], sets["val"], draw, errors))
 
 
-def hear(config: DictConfig, dataset: Dataset, people: list[str], voice: str) -> tuple["Features", np.ndarray, dict]:
-    """What a voice encoder, given as options of pipeline=speech, makes of everybody's first recording.
+def hear(
+    config: DictConfig, dataset: Dataset, people: list[str], voice: str, most: int | None = None
+) -> tuple["Features", np.ndarray, dict]:
+    """What a voice encoder, given as options of pipeline=speech, makes of everybody's recordings, of `most` of each.
 
     Returns its features (n, 4096); (n,) whose they are, as numbers of `people`; and by path what could not be read.
     """
@@ -171,15 +173,16 @@ def hear(config: DictConfig, dataset: Dataset, people: list[str], voice: str) ->
     try:
         speech = compose_config(overrides)
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(f"training.voices={voice}: {one_line(error)}") from None
+        raise UserError(f"{voice}: {one_line(error)}") from None
     located = locate("encoder", speech.choices.encoder, speech.encoder.weights)
     preprocessing, loaded = build_encoder(speech, located, overrides)
     listener = Reconstructor(preprocessing, loaded.model, torch.nn.Identity(), **how_to_run(config))
     recordings = dataset.files["speech"]
-    first = {recordings.path(recordings.of(person)[0]): i for i, person in enumerate(people) if person in recordings}
+    rows = [(i, row) for i, person in enumerate(people) if person in recordings for row in recordings.of(person)[:most]]
+    whose = {recordings.path(row): i for i, row in rows}
     cache = Path(config.training.cache).expanduser()
-    found = encode(dataset.root, list(first), listener, how_encoded(speech), cache, config.workers, "recordings")
-    return found.of(list(found.digests)), np.array([first[path] for path in found.digests], np.int64), found.errors
+    found = encode(dataset.root, list(whose), listener, how_encoded(speech), cache, config.workers, "recordings")
+    return found.of(list(found.digests)), np.array([whose[path] for path in found.digests], np.int64), found.errors
 
 
 def train_voice(config: DictConfig, run: Run, name: str, modality: str) -> int:
@@ -208,7 +211,7 @@ def train_voice(config: DictConfig, run: Run, name: str, modality: str) -> int:
     seeing = Reconstructor(face_preprocessing, face.model, decoder.model, **how_to_run(config))
     cache = Path(training.cache).expanduser()
     seconds = training.seconds or preprocessing.window_seconds or 6.0
-    sets, errors, seen = {}, {}, {}
+    sets, errors = {}, {}
     recordings = dataset.files["speech"]
     with run.stage("read"):
         for split in people:
@@ -216,11 +219,16 @@ def train_voice(config: DictConfig, run: Run, name: str, modality: str) -> int:
             how = (seeing, how_encoded(face_config), cache, config.workers, f"{split} photos")
             faces, starts, paths, failed = of_photos(dataset, heard, *how)
             errors |= failed
+            if training.teacher and split == "train":  # what it hears in recordings takes the place of the photos
+                faces, speakers, failed = hear(config, dataset, heard, training.teacher)
+                starts = np.searchsorted(speakers, np.arange(len(heard) + 1))
+                errors |= failed
             has = np.diff(starts) > 0
             heard, starts = [heard[i] for i in np.flatnonzero(has)], starts[np.append(has, True)]
             if not heard:
                 raise UserError(f"data.root={dataset.root}: nobody of split {split} has a recording and a photo")
-            seen[split] = [paths[start] for start in starts[:-1]]
+            if split == "val":
+                seen = [dataset.root / paths[start] for start in starts[:-1]]
             sets[split] = Clips(
                 dataset.root,
                 recordings,
@@ -236,6 +244,6 @@ def train_voice(config: DictConfig, run: Run, name: str, modality: str) -> int:
     frozen = {"layer": decoder.model.trunk[0], "face": face.model}
     recipe = {"head_epochs": training.head_epochs, "head": tuple(training.head), "later_lr": training.later_lr}
     module = VoiceTraining(loaded.model, frozen=frozen, **options(config), **recipe)
-    draw = partial(draw_voices, rows=sets["val"], photos=[dataset.root / path for path in seen["val"]], seeing=seeing)
+    draw = partial(draw_voices, rows=sets["val"], photos=seen, seeing=seeing)
     front_end = config_dict(config.preprocessing)
     return carry_out(config, run, Job("encoder", loaded, module, sets["train"], sets["val"], draw, errors, front_end))
