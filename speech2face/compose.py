@@ -31,7 +31,9 @@ def compose_config(overrides: list[str]) -> DictConfig:
         overrides = [*overrides, "hydra.searchpath=[" + ",".join(f"'file://{path}'" for path in users) + "]"]
     outer, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # within run.py there is one already
     try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
+        with initialize_config_dir(
+            str(CONF), job_name="run", version_base="1.3"
+        ):  # of run.log in later jobs of a sweep
             config = compose("config", overrides, return_hydra_config=True)
     finally:
         GlobalHydra.instance().hydra = outer

@@ -250,6 +250,7 @@ def test_a_sweep_ends_in_one_table_and_one_plot(evaluate, home):
     quick = ["pipeline.clips=1", "pipeline.pictures=20", "pipeline.samples=50", "preprocessing.window_seconds=2"]
     evaluate(*jobs, *quick, "hydra.sweep.dir=sweep", first=["-m"], status=1)
     table = read(home / "sweep" / "comparison.csv")
+    assert all((home / "sweep" / job / "run.log").exists() for job in "0123")
     metrics = [json.loads((home / "sweep" / job / "metrics.json").read_text())["figures"] for job in "02"]
     assert [row["figure"] for row in table] == list(metrics[0])
     for row in table[:20]:
