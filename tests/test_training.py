@@ -113,23 +113,6 @@ def test_a_decoder_learns_to_draw_what_voices_give_too(home):
     assert "error: encoder=nothing: " in error
 
 
-def test_a_voice_learns_from_another_that_is_its_teacher(home):
-    """From one that always answers the same: the student's cosine to that answer comes near to 1."""
-    teacher = ["encoder=paper", "encoder.model.channels=[2,2,2,2,2,2,2,2,2]", "encoder.model.hidden=4"]
-    train(home, "pipeline=convert", *teacher, "encoder.weights=random", "hydra.run.dir=teacher")
-    learn = ["training.teacher='encoder=paper encoder.weights=teacher'", "training.lr=3e-3"]
-    learn += ["training.losses={normalized: 1.0, layer: 0, distillation: 0, contrastive: 0}"]
-    # 1: the damaged recording is a row of results.csv
-    train(home, *VOICE, *learn, *SHORT, "trainer.max_epochs=8", "hydra.run.dir=student", status=1)
-    heard = []
-    sound = f"audio={ROOT}/examples/librivox_male.wav"
-    for encoder, weights in (("paper", "teacher"), ("ast", "student/weights/last")):
-        train(home, f"encoder={encoder}", f"encoder.weights={weights}", sound, "decoder.weights=decoder",
-              f"hydra.run.dir=hear_{encoder}")  # fmt: skip
-        heard.append(np.load(home / f"hear_{encoder}" / "librivox_male" / "embedding.npy"))
-    assert F.cosine_similarity(*(torch.from_numpy(one) for one in heard), dim=0) > 0.9
-
-
 def test_slim_weights_are_half_as_large_and_do_the_same(home):
     train(home, "pipeline=convert", "encoder=resnet", "encoder.weights=face", "pipeline.slim=true",
           "hydra.run.dir=slim")  # fmt: skip

@@ -138,7 +138,7 @@ def train_decoder(config: DictConfig, run: Run, name: str, modality: str) -> int
             pictures, landmarks = normalized_faces(config, dataset, owners, split)
             features, which = [features], [np.repeat(np.arange(len(owners)), np.diff(starts))]
             for voice in config.training.voices if split == "train" else ():
-                heard, speakers, failed = hear(config, dataset, owners, voice, most=1)
+                heard, speakers, failed = hear(config, dataset, owners, voice)
                 errors |= failed
                 features.append(heard)
                 which.append(speakers)
@@ -157,10 +157,8 @@ def train_decoder(config: DictConfig, run: Run, name: str, modality: str) -> int
     return carry_out(config, run, Job("decoder", loaded, module, sets["train"], sets["val"], draw, errors))
 
 
-def hear(
-    config: DictConfig, dataset: Dataset, people: list[str], voice: str, most: int | None = None
-) -> tuple["Features", np.ndarray, dict]:
-    """What a voice encoder, given as options of pipeline=speech, makes of everybody's recordings, of `most` of each.
+def hear(config: DictConfig, dataset: Dataset, people: list[str], voice: str) -> tuple["Features", np.ndarray, dict]:
+    """What a voice encoder, given as options of pipeline=speech, makes of everybody's first recording.
 
     Returns its features (n, 4096); (n,) whose they are, as numbers of `people`; and by path what could not be read.
     """
@@ -178,7 +176,7 @@ def hear(
     preprocessing, loaded = build_encoder(speech, located, overrides)
     listener = Reconstructor(preprocessing, loaded.model, torch.nn.Identity(), **how_to_run(config))
     recordings = dataset.files["speech"]
-    rows = [(i, row) for i, person in enumerate(people) if person in recordings for row in recordings.of(person)[:most]]
+    rows = [(i, row) for i, person in enumerate(people) if person in recordings for row in recordings.of(person)[:1]]
     whose = {recordings.path(row): i for i, row in rows}
     cache = Path(config.training.cache).expanduser()
     found = encode(dataset.root, list(whose), listener, how_encoded(speech), cache, config.workers, "recordings")
@@ -219,10 +217,6 @@ def train_voice(config: DictConfig, run: Run, name: str, modality: str) -> int:
             how = (seeing, how_encoded(face_config), cache, config.workers, f"{split} photos")
             faces, starts, paths, failed = of_photos(dataset, heard, *how)
             errors |= failed
-            if training.teacher and split == "train":  # what it hears in recordings takes the place of the photos
-                faces, speakers, failed = hear(config, dataset, heard, training.teacher)
-                starts = np.searchsorted(speakers, np.arange(len(heard) + 1))
-                errors |= failed
             has = np.diff(starts) > 0
             heard, starts = [heard[i] for i in np.flatnonzero(has)], starts[np.append(has, True)]
             if not heard:
