@@ -31,9 +31,8 @@ def compose_config(overrides: list[str]) -> DictConfig:
         overrides = [*overrides, "hydra.searchpath=[" + ",".join(f"'file://{path}'" for path in users) + "]"]
     outer, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # within run.py there is one already
     try:
-        with initialize_config_dir(
-            str(CONF), job_name="run", version_base="1.3"
-        ):  # of run.log in later jobs of a sweep
+        # The name is that of the log, run.log: later jobs of a sweep would have another.
+        with initialize_config_dir(str(CONF), job_name="run", version_base="1.3"):
             config = compose("config", overrides, return_hydra_config=True)
     finally:
         GlobalHydra.instance().hydra = outer

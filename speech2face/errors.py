@@ -19,6 +19,12 @@ def exists(path: Path) -> bool:
         return False
 
 
+def reason(error: Exception, path: Path) -> str:
+    """What is wrong with a file, in one line and without its name, for a table that has it."""
+    text = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+    return " ".join(text.removeprefix(f"{path}: ").split())
+
+
 def why_not(path: Path, error: Exception, expected: str) -> str:
     """What keeps a file from being read as what was `expected`, for a message that has named it already."""
     if isinstance(error, FileNotFoundError):

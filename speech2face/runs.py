@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import platform
+import signal
 import subprocess
 import sys
 import threading
@@ -230,7 +231,8 @@ def unlock(descriptor: int) -> None:
 
 
 def let_go(_: int = 0) -> None:
-    """In a forked process: leave the locks to the first, so that they end with it."""
+    """In a forked process: leave the locks to the first, so that they end with it, and leave interrupts to it, too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     for descriptor in LOCKS:
         with suppress(OSError):
             os.close(descriptor)

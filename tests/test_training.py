@@ -25,6 +25,7 @@ from speech2face.talkers.population import landmarks, portraits
 from speech2face.talkers.traits import draw_person
 from speech2face.training import augmentation, losses
 from speech2face.training.data import Portraits, Shuffled
+from speech2face.training.loop import Interrupts
 
 FACE = ["pipeline=train_face", "encoder.model.width=0.125", "preprocessing.size=64", "preprocessing.crop=none"]
 DECODER = ["pipeline=train_decoder", "encoder.weights=face", "decoder.model.width=0.03", "decoder.model.warp=true"]
@@ -159,6 +160,25 @@ def test_interrupted_training_says_how_to_go_on_and_leaves_weights(home):
     assert process.returncode == 130 and "resume=" in said and "Traceback" not in said
     assert tensors(home / "interrupted")
     assert json.loads((home / "interrupted" / "run.json").read_text())["status"] == "interrupted"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_python_swallows_is_not_lost():
+    class Swallows:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        interrupts = Interrupts()
+        interrupts.setup(None, None, "fit")
+        Swallows()
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.on_train_batch_start()
+        interrupts.teardown(stage="fit")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_batch_named(home):

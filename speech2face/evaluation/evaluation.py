@@ -20,7 +20,7 @@ from speech2face.evaluation.features import Features, batches
 from speech2face.evaluation.figures import Measure, Measured, read_probes
 from speech2face.evaluation.probes import ideal_listener, predict
 from speech2face.evaluation.retrieval import ranks
-from speech2face.preprocessing.image import open_image
+from speech2face.preprocessing.image import open_image, points_in_crop
 from speech2face.reconstructor import Reconstructor, to_pixels
 from speech2face.talkers.traits import SHARED, VOICE
 
@@ -199,7 +199,6 @@ def originals(material: Material, rows: np.ndarray, face: Reconstructor) -> tupl
         photos.append(np.asarray(Image.fromarray(prepared.preview["crop"]).resize((SIZE, SIZE))))
         points = material.dataset.landmarks.get(material.photos[row])
         if points is not None:
-            left, top, right, bottom = map(int, prepared.measurements["crop"].split())
-            scale = SIZE / (right - left), SIZE / (bottom - top)
-            landmarks[i] = (points - (left, top) + 0.5) * scale - 0.5  # whole numbers are the middles of pixels
+            box = [int(edge) for edge in prepared.measurements["crop"].split()]
+            landmarks[i] = points_in_crop(points, box, SIZE)
     return np.stack(photos), landmarks

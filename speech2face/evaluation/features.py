@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from speech2face import __version__
 from speech2face.dataset import Dataset
-from speech2face.errors import UserError
+from speech2face.errors import UserError, reason
 from speech2face.files import sha256
 from speech2face.pipelines.reconstruct import ahead
 from speech2face.reconstructor import Reconstructor
@@ -130,14 +130,14 @@ def encode(
         try:
             return sha256(root / path)
         except OSError as error:
-            errors[path] = error.strerror or str(error)
+            errors[path] = reason(error, root / path)
             return None
 
     def prepare(path: str) -> torch.Tensor | None:
         try:
             return reconstructor.preprocessing(root / path).features
         except UserError as error:
-            errors[path] = str(error).removeprefix(f"{root / path}: ")
+            errors[path] = reason(error, root / path)
         except Exception as error:  # one file must not stop the others, whatever a decoder makes of it
             errors[path] = f"could not be prepared ({type(error).__name__}: {' '.join(str(error).split())})"
         return None
@@ -165,7 +165,7 @@ def encode(
     return Encoded(cache, {path: one for path, one in digests.items() if one in cache.rows}, errors)
 
 
-class Prepared:
+class Mapped:
     """Features (n, 4096) of prepared/faces.parquet, mapped into memory in chunks of one size."""
 
     def __init__(self, column: Any) -> None:
@@ -200,8 +200,8 @@ def of_photos(
     paths = [files.path(row) for row in rows]
     counts = [len(files.of(person)) for person in people]
     by = json.dumps(encoded_by(reconstructor.encoder, reconstructor.preprocessing, configured), sort_keys=True)
-    if files.table is not None and files.table.schema.metadata.get(b"encoder") == by.encode():
-        return Features(Prepared(files.table["feature"]), files.rows[rows]), np.cumsum([0, *counts]), paths, {}
+    if files.table is not None and (files.table.schema.metadata or {}).get(b"encoder") == by.encode():
+        return Features(Mapped(files.table["feature"]), files.rows[rows]), np.cumsum([0, *counts]), paths, {}
     found = encode(dataset.root, paths, reconstructor, configured, directory, workers, name)
     good = [path in found.digests for path in paths]
     starts = np.cumsum([0, *good])[np.cumsum([0, *counts])]

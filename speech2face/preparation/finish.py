@@ -15,8 +15,10 @@ import pyarrow.parquet as pq
 from speech2face.dataset import read_people
 from speech2face.files import atomic
 from speech2face.preparation import manifest
+from speech2face.preparation.measure import CROP_SIZE
 from speech2face.preparation.report import write_report
 from speech2face.preparation.sources import File
+from speech2face.preprocessing.image import points_in_crop
 from speech2face.results import csv_line
 
 log = logging.getLogger(__name__)
@@ -116,8 +118,7 @@ def write_normalized(prepared: Path, faces: pa.Table) -> None:
             points = np.array(row.pop("landmarks"), np.float32).reshape(-1, 2)
             turned = turn(points)
             if turned < best.get(row["person"], (np.inf,))[0]:
-                left, top, right, _ = row["box"]
-                points = (points - (left, top) + 0.5) * (224 / (right - left)) - 0.5
+                points = points_in_crop(points, row["box"], CROP_SIZE)
                 kept = {name: row[name] for name in ("person", "split", "sha256")}
                 best[row["person"]] = turned, kept | {"path": row["crop"], "landmarks": points.ravel()}
     text = {name: pa.string() for name in ("person", "split", "path", "sha256")}

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image as PillowImage
 
-from speech2face.errors import UserError
+from speech2face.errors import UserError, reason
 from speech2face.evaluation.features import encode_batch
 from speech2face.files import atomic, sha256
 from speech2face.preparation.sources import File
@@ -160,12 +160,6 @@ def find_landmarks(image: PillowImage.Image, face: Face) -> np.ndarray:
     shape = _predictor()(np.asarray(near), dlib.rectangle(*(round(edge / scale) for edge in edges)))
     points = np.array([(shape.part(i).x, shape.part(i).y) for i in IBUG], np.float32)
     return (points + 0.5) * scale - 0.5 + np.array(box[:2], np.float32)
-
-
-def reason(error: Exception, path: Path) -> str:
-    """What is wrong with a file, without its name."""
-    text = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-    return " ".join(text.removeprefix(f"{path}: ").split())
 
 
 def measure(kind: str, root: Path, files: Sequence[File], photos: PhotoReader | None) -> list[dict[str, Any]]:

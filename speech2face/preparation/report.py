@@ -16,6 +16,7 @@ from PIL import Image
 from speech2face.decoders.normalized import LANDMARK_PARTS
 from speech2face.files import atomic
 from speech2face.pictures import draw_landmarks
+from speech2face.preprocessing.image import points_in_crop
 
 SHOWN = 32  # people whose faces are on the page
 LISTED = 2000  # problems
@@ -107,9 +108,8 @@ def samples(root: Path, faces: pa.Table) -> list[str]:
         with Image.open(root / row["crop"]) as file:
             crop = file.convert("RGB")
         if row["landmarks"]:
-            left, top, right, _ = row["box"]
             points = np.array(row["landmarks"], np.float32).reshape(-1, 2)
-            points = (points - (left, top) + 0.5) * (crop.width / (right - left)) - 0.5
+            points = points_in_crop(points, row["box"], crop.width)
             crop = draw_landmarks(np.asarray(crop), points, LANDMARK_PARTS)
         figures.append(
             f"<figure><img src='{_data(crop.resize((224, 224)), 'JPEG')}' alt=''>"

@@ -1,6 +1,7 @@
 """Photo -> upright RGB -> face -> 224 x 224: what a face encoder sees."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -119,6 +120,15 @@ def crop_padded(image: PillowImage.Image, box: tuple[int, int, int, int]) -> Pil
     crop = np.asarray(image.crop(inside))
     pads = ((inside[1] - top, bottom - inside[3]), (inside[0] - left, right - inside[2]), (0, 0))
     return PillowImage.fromarray(np.pad(crop, pads, mode="edge"))
+
+
+def points_in_crop(points: np.ndarray, box: Sequence[float], size: int) -> np.ndarray:
+    """(..., 2) x, y in pixels of a photo -> in pixels of its crop by a box (left, top, right, bottom), size x size.
+
+    Whole numbers are the middles of pixels.
+    """
+    left, top, right, bottom = box
+    return (points - (left, top) + 0.5) * (size / (right - left), size / (bottom - top)) - 0.5
 
 
 class Image:

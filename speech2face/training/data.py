@@ -20,7 +20,7 @@ from torch.utils.data import Dataset, Sampler
 from tqdm import tqdm
 
 from speech2face.dataset import Files
-from speech2face.errors import UserError
+from speech2face.errors import UserError, reason
 from speech2face.evaluation.features import Features
 from speech2face.files import atomic
 from speech2face.preprocessing.audio import Audio, dbfs
@@ -237,7 +237,7 @@ def crops(
             try:
                 return preprocessing(root / path).preview["crop"]
             except UserError as error:
-                errors[path] = str(error).removeprefix(f"{root / path}: ")
+                errors[path] = reason(error, root / path)
                 return np.zeros(shape[1:], np.uint8)
 
         with ThreadPoolExecutor(workers) as executor, atomic(file) as partial, open(partial, "wb") as stream:

@@ -1,6 +1,7 @@
 """The loop around a module: Lightning's trainer, checkpoints to resume from, weights to use, pictures to look at."""
 
 import logging
+import signal
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -71,6 +72,26 @@ class Data(lightning.LightningDataModule):
         return self._loader("val")
 
 
+class Interrupts(lightning.Callback):
+    """An interrupt that came where Python cannot raise it, as in a destructor, is raised by the next batch."""
+
+    def setup(self, trainer: lightning.Trainer, module: Training, stage: str) -> None:
+        self.came, self.before = False, signal.getsignal(signal.SIGINT)
+        if callable(self.before):  # it is not ignored
+            signal.signal(signal.SIGINT, self.note)
+
+    def note(self, *arguments: Any) -> None:
+        self.came = True
+        self.before(*arguments)
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        if self.came:
+            raise KeyboardInterrupt
+
+    def teardown(self, *_: Any, **__: Any) -> None:
+        signal.signal(signal.SIGINT, self.before)
+
+
 class Keep(lightning.Callback):
     """After every epoch: weights that can be used as they are, `last` and `best`, and a sheet of pictures.
 
@@ -122,6 +143,7 @@ def fit(
     checkpoints = directory / "checkpoints"
     callbacks = [
         TQDMProgressBar(refresh_rate=10),
+        Interrupts(),
         LearningRateMonitor("step"),
         Keep(directory, card, draw),
         ModelCheckpoint(
