@@ -26,6 +26,7 @@ from speech2face.talkers.traits import draw_person
 from speech2face.training import augmentation, losses
 from speech2face.training.data import Portraits, Shuffled
 from speech2face.training.loop import Interrupts
+from speech2face.training.modules import VoiceTraining
 
 FACE = ["pipeline=train_face", "encoder.model.width=0.125", "preprocessing.size=64", "preprocessing.crop=none"]
 DECODER = ["pipeline=train_decoder", "encoder.weights=face", "decoder.model.width=0.03", "decoder.model.warp=true"]
@@ -94,6 +95,7 @@ def test_every_part_learns_and_its_weights_can_be_used(home):
         record = json.loads((home / run / "run.json").read_text())
         assert record["status"] == "finished" and record["metrics"]["val/loss"] > 0
     assert any("classifier" in name for name in tensors(home / "train_face"))
+    assert all(float(row["val/traits"]) > 0 for row in rows(home / "train_voice/logs/metrics.csv") if row["val/loss"])
 
 
 def test_a_decoder_learns_to_draw_what_voices_give_too(home):
@@ -216,7 +218,10 @@ def test_two_processes_train_together(home):
         (["data.root=nowhere"], "no such directory"),
         (["training.pairing=some"], "must be one of all_to_all"),
         (["trainer.accelerator=tpu"], "trainer"),
-        (["training.losses={normalized: 0, layer: 0, distillation: 0, contrastive: 0, length: 0}"], "switched off"),
+        (
+            ["training.losses={normalized: 0, layer: 0, distillation: 0, contrastive: 0, length: 0, traits: 0}"],
+            "switched off",
+        ),
         (["face.weights=null"], "has no weights"),
     ],
 )
@@ -289,6 +294,26 @@ def test_losses_have_their_closed_forms():
     assert alone.item() == pytest.approx(0, abs=1e-6)
     unknown = losses.trait_loss(torch.randn(2, 1), torch.full((2,), torch.nan))
     assert unknown.item() == 0 and losses.trait_loss(torch.randn(2, 3), torch.tensor([-1, -1])).item() == 0
+
+
+def test_traits_are_read_below_the_feature_and_teach_what_is_below_it():
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, 4096))
+    training = VoiceTraining(network, weights={"traits": 1.0}, classes={"sex": 2, "voice_pitch_hz": 1})
+    heard = torch.randn(64, 8)
+    pitch = heard[:, 0].masked_fill(torch.arange(64) < 4, torch.nan)  # some are not known
+    batch = {"features": heard, "face": torch.randn(64, 4096), "person": torch.arange(64), "voice_pitch_hz": pitch}
+    batch["sex"] = (heard[:, 1] > 0).long().masked_fill(torch.arange(64) > 60, -1)
+    below, above = network[0].weight.clone(), network[2].weight.clone()
+    optimizer = torch.optim.Adam(training.parameters(), 0.02)
+    for _ in range(200):
+        optimizer.zero_grad()
+        loss = training.terms(batch, None)["traits"]
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.05  # who knows nothing has (0.69 + 1) / 2
+    assert not torch.equal(network[0].weight, below) and torch.equal(network[2].weight, above)
+    assert set(VoiceTraining(network, weights={"length": 1.0}, classes={}).terms(batch, None)) == {"length"}
 
 
 def test_processes_share_the_rows_and_every_epoch_has_its_order():

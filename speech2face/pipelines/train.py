@@ -27,11 +27,11 @@ from speech2face.pipelines.evaluate import build_face, see_faces
 from speech2face.runs import Run
 from speech2face.training.job import (
     Job,
-    Trait,
     begin,
     begin_at_the_mean,
     carry_out,
     has_classes,
+    learnt_traits,
     normalized_faces,
     options,
     photos,
@@ -61,9 +61,7 @@ def train_face(config: DictConfig, run: Run, name: str, modality: str) -> int:
             raise UserError(f"encoder.weights={located['encoder'].weights}: trained on other people; give random")
     settled(config, run, {"encoder": (located["encoder"], loaded)})
     files = {split: photos(dataset, people[split]) for split in people}
-    columns = dataset.columns(config.training.traits, people["train"])
-    heads = {trait: Trait(values) for trait, values in columns.items()}
-    heads = {trait: one for trait, one in heads.items() if one.classes > 1 or one.deviation > 0}
+    heads = learnt_traits(dataset, people["train"], config.training.traits)
     reading, sets, errors = copy(preprocessing), {}, {}
     reading.crop = config.training.crop or preprocessing.crop
     with run.stage("read"):
@@ -211,6 +209,7 @@ def train_voice(config: DictConfig, run: Run, name: str, modality: str) -> int:
     seconds = training.seconds or preprocessing.window_seconds or 6.0
     sets, errors = {}, {}
     recordings = dataset.files["speech"]
+    heads = learnt_traits(dataset, people["train"], training.traits if training.losses.traits else [])
     with run.stage("read"):
         for split in people:
             heard = [person for person in people[split] if person in recordings]
@@ -234,10 +233,14 @@ def train_voice(config: DictConfig, run: Run, name: str, modality: str) -> int:
                 seconds=seconds if split == "train" else preprocessing.window_seconds or seconds,
                 augment=training.augment and split == "train",
                 seed=config.seed,
+                traits={
+                    name: heads[name].encode(values) for name, values in dataset.columns(list(heads), heard).items()
+                },
             )
     frozen = {"layer": decoder.model.trunk[0], "face": face.model}
     recipe = {"head_epochs": training.head_epochs, "head": tuple(training.head), "later_lr": training.later_lr}
-    module = VoiceTraining(loaded.model, frozen=frozen, **options(config), **recipe)
+    classes = {trait: head.classes for trait, head in heads.items()}
+    module = VoiceTraining(loaded.model, classes=classes, frozen=frozen, **options(config), **recipe)
     draw = partial(draw_voices, rows=sets["val"], photos=seen, seeing=seeing)
     front_end = config_dict(config.preprocessing)
     return carry_out(config, run, Job("encoder", loaded, module, sets["train"], sets["val"], draw, errors, front_end))

@@ -141,14 +141,14 @@ class Portraits(Dataset):
 
 
 class Clips(Dataset):
-    """Recordings with a face each: {"features": what the encoder takes, "face": (4096,), "person", "row"}.
+    """Recordings with a face each: {"features": what the encoder takes, "face": (4096,), "person", "row"}, and traits.
 
     root, files: where recordings are. people: names; rows starts[i] to starts[i + 1] of this dataset are recordings of
     person i, all that `files` has of them. photos, likewise: of the rows of `faces` that each has, one at least.
     pairing: all_to_all, any photo of the speaker, another one every epoch; one_to_one, the first recording with the
     first photo and so on; all_to_one, every recording with the first photo.
-    seconds: of the window, anywhere in the recording. augment: change the recording, and mask its features. A recording
-    that cannot be read is passed over for the next.
+    seconds: of the window, anywhere in the recording. augment: change the recording, and mask its features. traits: of
+    every person, by name, as those of `Photos`. A recording that cannot be read is passed over for the next.
     """
 
     def __init__(
@@ -163,7 +163,9 @@ class Clips(Dataset):
         seconds: float = 6.0,
         augment: bool = True,
         seed: int = 0,
+        traits: dict[str, np.ndarray] | None = None,
     ) -> None:
+        self.traits = traits or {}
         self.root, self.files, self.photos, self.faces = root, files, photos, faces
         self.audio, self.pairing, self.seconds, self.augment, self.seed = audio, pairing, seconds, augment, seed
         rows = [files.of(person) for person in people]
@@ -189,7 +191,8 @@ class Clips(Dataset):
         first, count = self.photos[person], self.photos[person + 1] - self.photos[person]
         numbers = {"all_to_all": random.integers(count), "one_to_one": row - self.starts[person], "all_to_one": 0}
         face = torch.from_numpy(np.array(self.faces[first + numbers[self.pairing] % count]))
-        return {"features": features, "face": face, "person": person, "row": row}
+        known = {name: values[person] for name, values in self.traits.items()}
+        return {"features": features, "face": face, "person": person, "row": row} | known
 
     def hear(self, row: int, random: np.random.Generator) -> torch.Tensor:
         """The front end's features of a window of a recording; of one whose length is known, no more is decoded."""

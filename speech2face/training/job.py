@@ -55,6 +55,12 @@ class Trait:
         return np.array([number.get(value, -1) for value in values.tolist()], np.int64)
 
 
+def learnt_traits(dataset: Dataset, people: list[str], names: list[str]) -> dict[str, Trait]:
+    """Columns of people.csv that are there and in which these people differ."""
+    heads = {name: Trait(values) for name, values in dataset.columns(names, people).items()}
+    return {name: one for name, one in heads.items() if one.classes > 1 or one.deviation > 0}
+
+
 def begin(config: DictConfig, run: Run) -> tuple[Dataset, dict[str, list[str]]]:
     """The dataset, made if it is of talkers and not there yet, and its people by split: train and val."""
     try:
