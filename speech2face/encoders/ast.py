@@ -12,6 +12,20 @@ def patches(size: int, stride: int) -> int:
     return (size - PATCH) // stride + 1
 
 
+def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Scaled dot-product attention, (batch, heads, tokens, size) each.
+
+    The fused kernel, but for bfloat16 on a CPU, where plain products take less than half of its time; then as many
+    clips at a time as have 16 million scores.
+    """
+    if query.device.type != "cpu" or query.dtype != torch.bfloat16:
+        return F.scaled_dot_product_attention(query, key, value)
+    clips = max(1, 2**24 // (query.shape[1] * query.shape[2] ** 2))
+    parts = zip(query.split(clips), key.split(clips), value.split(clips), strict=True)
+    scale = query.shape[-1] ** -0.5
+    return torch.cat([(q * scale @ k.transpose(-1, -2)).softmax(-1) @ v for q, k, v in parts])
+
+
 class Block(nn.Module):
     """Pre-norm transformer block: self-attention and a GELU perceptron, each added to its input."""
 
@@ -34,7 +48,7 @@ class Block(nn.Module):
             layer(normed).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for layer in (self.query, self.key, self.value)
         )
-        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        attended = attention(query, key, value).transpose(1, 2).flatten(2)
         x = x + self.output(attended)
         return x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
 
