@@ -88,7 +88,7 @@ def write_files(
         text.add_itxt(key, value)
     face = pictures.mark_untrained(result.face) if untrained else result.face
     with atomic(folder / "face.png") as partial:
-        Image.fromarray(face).save(partial, "PNG", pnginfo=text)
+        Image.fromarray(face).save(partial, "PNG", pnginfo=text, compress_level=1)
     with atomic(folder / "embedding.npy") as partial, open(partial, "wb") as file:
         np.save(file, result.embedding)
     table = io.StringIO()

@@ -6,7 +6,7 @@ from conftest import transformers_ast
 from torch import nn
 
 from speech2face.decoders.normalized import LANDMARK_PARTS, NormalizedFaceDecoder
-from speech2face.encoders.ast import AudioSpectrogramTransformer
+from speech2face.encoders.ast import AudioSpectrogramTransformer, attention
 from speech2face.encoders.paper import PaperEncoder
 from speech2face.encoders.resnet import ResNet
 from speech2face.encoders.vgg_face import VGGFace
@@ -131,3 +131,14 @@ def test_decoder_of_any_width_gives_landmarks_and_texture() -> None:
         assert landmarks.shape == (2, 72, 2) and texture.shape == (2, 3, 224, 224)
         assert texture.min() >= 0 and texture.max() <= 1
     assert sum(LANDMARK_PARTS.values()) == 72
+
+
+@pytest.mark.parametrize(("clips", "heads", "tokens"), [(3, 2, 50), (2, 12, 1214)])  # the latter one clip at a time
+def test_attention_in_bfloat16_is_scaled_dot_product_attention(clips: int, heads: int, tokens: int) -> None:
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(clips, heads, tokens, 64) for _ in range(3))
+    exact = ((query.double() @ key.double().mT) / 8).softmax(-1) @ value.double()
+    torch.testing.assert_close(attention(query, key, value).double(), exact, atol=1e-5, rtol=0)
+    lowered = attention(query.bfloat16(), key.bfloat16(), value.bfloat16())
+    assert lowered.dtype == torch.bfloat16
+    torch.testing.assert_close(lowered.double(), exact, atol=0.02, rtol=0)

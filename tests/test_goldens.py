@@ -26,16 +26,19 @@ LAYOUTS = [
 def test_run_as_typed(run, tmp_path, checkpoints, goldens, golden, encoder, file, inputs, least) -> None:
     pipeline, option = ("face", "image") if encoder == "vgg_face" else ("speech", "audio")
     sources = ",".join(str(FILES[name]) for name in inputs)
-    run(
-        f"pipeline={pipeline}",
-        f"encoder={encoder}",
-        f"{option}=[{sources}]",
-        f"encoder.weights={checkpoints / file}.pt",
-        f"decoder.weights={checkpoints}/face_decoder.pt",
-        "hydra.run.dir=out",
-    )
+    for precision in ("fp32", "bf16"):
+        run(
+            f"pipeline={pipeline}",
+            f"encoder={encoder}",
+            f"{option}=[{sources}]",
+            f"encoder.weights={checkpoints / file}.pt",
+            f"decoder.weights={checkpoints}/face_decoder.pt",
+            f"precision={precision}",
+            f"hydra.run.dir={precision}",
+        )
     for name in inputs:
-        folder = tmp_path / "out" / FILES[name].stem
+        same_face(tmp_path / "fp32" / FILES[name].stem, tmp_path / "bf16" / FILES[name].stem)
+        folder = tmp_path / "fp32" / FILES[name].stem
         embedding = np.load(folder / "embedding.npy")
         assert embedding.dtype == np.float32 and embedding.shape == (4096,)
         assert cosine(embedding, goldens[f"{golden}/{name}/embedding"]) > least
@@ -48,9 +51,25 @@ def test_run_as_typed(run, tmp_path, checkpoints, goldens, golden, encoder, file
             assert np.mean(face != goldens[f"{golden}/{name}/face"]) < 1e-3
 
 
+def same_face(exact: Path, other: Path) -> None:
+    """The same embedding but for its length's thousandth, and faces 40 dB apart at least."""
+    assert cosine(np.load(exact / "embedding.npy"), np.load(other / "embedding.npy")) >= 0.999
+    faces = [np.asarray(Image.open(folder / "face.png"), np.float64) / 255 for folder in (exact, other)]
+    assert np.square(faces[0] - faces[1]).mean() <= 1e-4
+
+
+def test_bundled_weights_draw_the_same_face_in_bf16(run, tmp_path: Path) -> None:
+    for encoder in ("ast", "paper", "resnet"):
+        what = ["pipeline=face", f"image={PHOTO}"] if encoder == "resnet" else [f"audio={SPEECH}"]
+        for precision in ("fp32", "bf16"):
+            run(*what, f"encoder={encoder}", f"precision={precision}", f"hydra.run.dir={encoder}_{precision}")
+        name = what[-1].rpartition("/")[2].partition(".")[0]
+        same_face(*(tmp_path / f"{encoder}_{precision}" / name for precision in ("fp32", "bf16")))
+
+
 def test_decoder_from_the_golden_embeddings(checkpoints: Path, goldens: dict[str, np.ndarray]) -> None:
     decoder = f"decoder.weights={checkpoints}/face_decoder.pt"
-    pipeline = build("pipeline=speech", "encoder=ast_tiny", "encoder.weights=random", decoder)
+    pipeline = build("pipeline=speech", "encoder=ast_tiny", "encoder.weights=random", "precision=fp32", decoder)
     names = [name.removesuffix("/embedding") for name in goldens if name.endswith("/embedding")]
     assert len(names) == 8
     for name in names:

@@ -41,7 +41,9 @@ def keras_feature(crop: np.ndarray, origin: str, layers: Layers) -> np.ndarray:
 
 
 def pipeline(weights: Path, *overrides: str):
-    return build("pipeline=face", "encoder=vgg_face", f"encoder.weights={weights}", *DECODER, *overrides)
+    return build(
+        "pipeline=face", "encoder=vgg_face", f"encoder.weights={weights}", "precision=fp32", *DECODER, *overrides
+    )
 
 
 def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
@@ -94,7 +96,14 @@ def test_command_line_and_conversion_to_our_format(run, tmp_path: Path, origin: 
     run("pipeline=convert", "encoder=vgg_face", "encoder.weights=weights.h5", "hydra.run.dir=ours")
     features = []
     for weights in ("weights.h5", "ours"):
-        common = ["pipeline=face", "encoder=vgg_face", f"image={PHOTO}", f"encoder.weights={weights}", *DECODER]
+        common = [
+            "pipeline=face",
+            "encoder=vgg_face",
+            f"image={PHOTO}",
+            f"encoder.weights={weights}",
+            "precision=fp32",
+            *DECODER,
+        ]
         run(*common, f"hydra.run.dir=out_{weights}")
         features.append(np.load(tmp_path / f"out_{weights}" / PHOTO.stem / "embedding.npy"))
     crop = pipeline(tmp_path / "ours")(PHOTO).prepared.preview["crop"]

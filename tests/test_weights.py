@@ -79,7 +79,7 @@ def test_hugging_face_directory_with_its_own_mean_and_deviation(tmp_path: Path, 
 
     transformers_ast.save_pretrained(tmp_path)
     ASTFeatureExtractor(mean=-4.2677393, std=4.5689974).save_pretrained(tmp_path)
-    pipeline = build("pipeline=speech", "encoder=ast", f"encoder.weights={tmp_path}", *DECODER)
+    pipeline = build("pipeline=speech", "encoder=ast", f"encoder.weights={tmp_path}", "precision=fp32", *DECODER)
     assert (pipeline.preprocessing.features.mean, pipeline.preprocessing.features.std) == (-4.2677393, 4.5689974)
 
 

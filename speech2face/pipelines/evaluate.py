@@ -75,6 +75,7 @@ def evaluate(config: DictConfig, run: Run, name: str, **options: Any) -> int:
             ("decoder", config.choices.decoder, located["decoder"]),
         )
     }
+    config.precision = listener.precision
     run.save_config(config)
     run.save(device=str(listener.device), precision=config.precision, seed=config.seed)
     with run.stage("encode"):

@@ -65,6 +65,7 @@ def reconstruct(config: DictConfig, run: Run, name: str, modality: str, option: 
                 }
             config[option] = [str(Path(str(source)).expanduser().absolute()) for source in sources]
             settle(config, located)
+            config.precision = reconstructor.precision
             kept = rows_to_keep(config, run, inputs, weights, executor)
             run.record["weights"] = weights
             run.begin()

@@ -156,9 +156,10 @@ def carry_out(config: DictConfig, run: Run, job: Job) -> int:
     """Train, and say where the weights are. Returns 1 if a file could not be read."""
     import torch
 
-    from speech2face.training.loop import Data, fit
+    from speech2face.training.loop import Data, fit, training_precision
     from speech2face.weights.ours import without_run_settings
 
+    config.precision = training_precision(config.precision, config_dict(config.trainer), str(config.device))
     run.save_config(config)
     run.save(device=str(config.device), precision=config.precision, seed=config.seed)
     write_results(run, Path(config.data.root), job.errors)

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from speech2face.errors import UserError
 from speech2face.files import atomic
+from speech2face.reconstructor import resolve_precision
 from speech2face.runs import let_go
 from speech2face.training.data import Shuffled
 from speech2face.training.modules import Training
@@ -125,6 +126,13 @@ class Keep(lightning.Callback):
         save(directory, module.network.state_dict(), self.card | {"training": training})
 
 
+def training_precision(precision: str, trainer: dict[str, Any], device: str) -> str:
+    """What `precision` is where Lightning will train."""
+    accelerator = trainer.get("accelerator", "auto")
+    on_gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and device != "cpu")
+    return resolve_precision(precision, torch.device("cuda" if on_gpu and torch.cuda.is_available() else "cpu"))
+
+
 def fit(
     module: Training,
     data: Data,
@@ -164,10 +172,7 @@ def fit(
         options["devices"] = [int(number)] if number else options.get("devices", 1)
     if options.get("strategy") == "ddp" and module.head_epochs:
         options["strategy"] = "ddp_find_unused_parameters_true"
-    if precision != "auto":
-        options["precision"] = PRECISIONS[precision]
-    elif torch.cuda.is_available() and options.get("accelerator", "auto") in ("auto", "gpu", "cuda"):
-        options["precision"] = "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    options["precision"] = PRECISIONS[precision]
     last = checkpoints / "last.ckpt"
     resumed = len(list(directory.rglob("metrics.csv"))) if resume else 0
     table = CSVLogger(directory, "", f"logs/resumed_{resumed}" if resumed else "logs")  # it starts its file afresh
