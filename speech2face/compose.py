@@ -176,7 +176,8 @@ def build_reconstructor(
     decoder = load_part(config, "decoder", located["decoder"], overrides)
     parts = {"encoder": encoder, "decoder": decoder}
     warn_untrained(parts)
-    return Reconstructor(preprocessing, encoder.model, decoder.model, stage=stage, **how_to_run(config)), parts
+    reconstructor = Reconstructor(preprocessing, encoder.model, decoder.model, stage=stage, **how_to_run(config))
+    return reconstructor.lower(), parts
 
 
 def how_to_run(config: DictConfig) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The pipeline itself: preprocessing -> encoder -> 4096-D face feature -> decoder -> face. No files, no Hydra."""
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -15,6 +16,7 @@ from speech2face.errors import UserError
 from speech2face.preprocessing import Prepared
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRODUCTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
 
 
 @dataclass
@@ -102,6 +104,19 @@ class Reconstructor:
         self.dtype = PRECISIONS[self.precision]
         self.batch_size = batch_size
         self.stage = stage
+
+    def lower(self) -> "Reconstructor":
+        """Bring the weights of products to this precision once, instead of for every batch; returns itself.
+
+        A mapped file is left behind with that. Afterwards the networks are of use here alone, in mixed precision.
+        """
+        for network in (self.encoder, self.decoder) if self.dtype else ():
+            for module in network.modules():
+                for name, tensor in itertools.chain(module._parameters.items(), module._buffers.items()):
+                    if tensor is not None:
+                        product = name == "weight" and isinstance(module, PRODUCTS)
+                        tensor.data = tensor.to(self.dtype) if product else tensor.clone()
+        return self
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, self.dtype) if self.dtype else nullcontext()

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT, write_audio
@@ -19,11 +20,13 @@ from test_training import rows, train
 
 from speech2face.dataset import read_dataset
 from speech2face.pipelines.prepare import measure_all
-from speech2face.preparation.finish import assign_splits
+from speech2face.preparation.finish import assign_splits, write_normalized
 from speech2face.preparation.manifest import Part, read_part
 from speech2face.preparation.sources import File, read_names
 from speech2face.preprocessing.audio import dbfs
 from speech2face.preprocessing.decode import decode_audio
+from speech2face.talkers.population import landmarks
+from speech2face.talkers.traits import draw_person
 
 PEOPLE = 12
 MANIFESTS = ("clips.parquet", "faces.parquet", "normalized.parquet", "people.csv", "statistics.json")
@@ -121,6 +124,23 @@ def test_report_and_manifest_name_every_problem_and_nothing_else(degraded):
     files = {os.path.relpath(file, root) for file in root.rglob("*/[!.]*") if file.is_file()}
     there = {file for file in files if not file.startswith("prepared") and "\udcff" not in file}
     assert there <= found.keys()
+
+
+def test_a_normalized_face_is_of_a_photo_without_problems_if_there_is_one(tmp_path: Path) -> None:
+    frontal = landmarks([draw_person(0, 1)], None)[0].reshape(72, 2)
+    turned = frontal.copy()
+    turned[:17, 0] -= 10  # the chin's left side is further off
+    flag = "does not look like the other photos of this person"
+    photos = [("one", "a", frontal, flag), ("one", "b", turned, "")]
+    photos += [("two", "c", turned, flag), ("two", "d", frontal, flag)]
+    common = {"split": "train", "status": "ok", "box": [0, 0, 224, 224], "sha256": ""}
+    rows = [
+        common | {"person": person, "crop": crop, "problem": problem, "landmarks": points.ravel().tolist()}
+        for person, crop, points, problem in photos
+    ]
+    write_normalized(tmp_path, pa.Table.from_pylist(rows))
+    written = pq.read_table(tmp_path / "normalized.parquet").to_pylist()
+    assert {row["person"]: row["path"] for row in written} == {"one": "b", "two": "d"}
 
 
 def test_rows_say_what_independent_readers_say(home, degraded):

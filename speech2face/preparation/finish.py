@@ -107,20 +107,23 @@ def fbank_statistics(clips: pa.Table) -> dict[str, Any]:
 
 
 def write_normalized(prepared: Path, faces: pa.Table) -> None:
-    """normalized.parquet: of everybody with landmarks, the crop of the most frontal photo, and landmarks in it."""
-    columns = ("person", "split", "status", "crop", "box", "sha256", "landmarks")
+    """normalized.parquet: of everybody with landmarks, the crop of the most frontal photo, and landmarks in it.
+
+    Photos with a problem, as of somebody else, only where there is no other.
+    """
+    columns = ("person", "split", "status", "problem", "crop", "box", "sha256", "landmarks")
     table = faces.select(columns)
-    best: dict[str, tuple[float, dict[str, Any]]] = {}
+    best: dict[str, tuple[tuple[bool, float], dict[str, Any]]] = {}
     for batch in table.to_batches(manifest.ROWS):
         for row in batch.to_pylist():
             if row["status"] != "ok" or row["landmarks"] is None:
                 continue
             points = np.array(row.pop("landmarks"), np.float32).reshape(-1, 2)
-            turned = turn(points)
-            if turned < best.get(row["person"], (np.inf,))[0]:
+            rank = bool(row["problem"]), turn(points)
+            if row["person"] not in best or rank < best[row["person"]][0]:
                 points = points_in_crop(points, row["box"], CROP_SIZE)
                 kept = {name: row[name] for name in ("person", "split", "sha256")}
-                best[row["person"]] = turned, kept | {"path": row["crop"], "landmarks": points.ravel()}
+                best[row["person"]] = rank, kept | {"path": row["crop"], "landmarks": points.ravel()}
     text = {name: pa.string() for name in ("person", "split", "path", "sha256")}
     schema = pa.schema(text | {"landmarks": pa.list_(pa.float32(), 144)})
     with atomic(prepared / "normalized.parquet") as partial:
