@@ -9,7 +9,6 @@ import json
 import os
 import platform
 import re
-import resource
 import statistics
 import subprocess
 import sys
@@ -70,15 +69,16 @@ class Bench:
 
     def process(self, command: list[str]) -> tuple[float, float]:
         """Wall time in s and greatest resident memory in MB of a process that must succeed."""
-        log = self.home / "process.log"
+        log, peak = self.home / "process.log", 0.0
         began = time.perf_counter()
         with open(log, "wb") as output:
             process = subprocess.Popen(command, cwd=self.home, stdout=output, stderr=output)
-            _, status, used = os.wait4(process.pid, 0)
-            process.returncode = status
-        if status:
+            while process.poll() is None:
+                peak = max(peak, peak_memory(process.pid))
+                time.sleep(0.005)
+        if process.returncode:
             sys.exit(f"{' '.join(command)}: {log.read_text()[-2000:]}")
-        return time.perf_counter() - began, used.ru_maxrss / 1024
+        return time.perf_counter() - began, peak
 
     def run(self, *arguments: str) -> tuple[float, float, dict[str, Any]]:
         """Wall time, memory and run.json of `python run.py ARGUMENTS`."""
@@ -110,6 +110,12 @@ def write_wav(path: Path, samples: np.ndarray) -> Path:
         file.setframerate(16_000)
         file.writeframes(samples.tobytes())
     return path
+
+
+def peak_memory(process: int | str = "self") -> float:
+    """Greatest resident memory of a process until now, in MB; 0 of one that has ended."""
+    found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process}/status").read_text())
+    return int(found[1]) / 1024 if found else 0.0
 
 
 def fastest(function: Callable[[], Any], times: int = 3) -> float:
@@ -360,9 +366,9 @@ def activations(name: str, precision: str) -> float:
     features = feature(net)
     for tensor in (*net.encoder.state_dict().values(), *net.decoder.state_dict().values()):
         tensor.sum()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     net.decode(net.encode([features]))
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return peak_memory() - before
 
 
 def front_ends(bench: Bench) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from speech2face import __version__, pictures
@@ -88,7 +87,7 @@ def write_files(
         text.add_itxt(key, value)
     face = pictures.mark_untrained(result.face) if untrained else result.face
     with atomic(folder / "face.png") as partial:
-        Image.fromarray(face).save(partial, "PNG", pnginfo=text, compress_level=1)
+        partial.write_bytes(pictures.png(face, text))
     with atomic(folder / "embedding.npy") as partial, open(partial, "wb") as file:
         np.save(file, result.embedding)
     table = io.StringIO()
@@ -103,7 +102,7 @@ def write_files(
     caption = "   ".join(f"{part} {one['choice']}: {Path(one['weights']).name}" for part, one in weights.items())
     picture = pictures.panel(name, result.prepared.preview, face, result.landmarks, LANDMARK_PARTS, caption, untrained)
     with atomic(folder / "panel.png") as partial:
-        picture.save(partial, "PNG", pnginfo=text, compress_level=1)
+        partial.write_bytes(pictures.png(picture, text))
 
 
 def write_contact_sheet(directory: Path, total: int) -> None:

@@ -1,0 +1,31 @@
+"""Pictures as others read them."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from speech2face.pictures import draw_waveform, png
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 300), (224, 224)])
+def test_png_is_what_pillow_reads(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    text = PngInfo()
+    text.add_itxt("Title", "größer, 山田")
+    with Image.open(io.BytesIO(png(pixels, text))) as image:
+        image.load()
+        assert image.text == {"Title": "größer, 山田"} and image.mode == "RGB"
+        np.testing.assert_array_equal(np.asarray(image), pixels)
+    assert png(Image.fromarray(pixels), text) == png(pixels, text)
+
+
+def test_waveform_shows_the_extremes_of_every_column() -> None:
+    waveform = np.zeros(1000, np.float32)
+    waveform[[105, 250]] = 1.0, -1.0
+    drawn = np.asarray(draw_waveform(waveform, 100, 41)).min(axis=2) < 200  # the line, on a light ground
+    reach = [(np.flatnonzero(column).min(), np.flatnonzero(column).max()) for column in drawn.T]
+    assert reach[10][0] == 1 and reach[25][1] == 39 and set(reach[:10] + reach[11:25]) == {(20, 20)}
+    assert np.asarray(draw_waveform(waveform[:3], 100, 41)).shape == (41, 100, 3)  # fewer samples than columns
