@@ -84,7 +84,6 @@ def reconstruct(config: DictConfig, run: Run, name: str, modality: str, option: 
 
 def after_the_networks() -> None:
     """Let this thread run when the networks leave a core: theirs wait for each other, and one held up holds up all."""
-    sys.setswitchinterval(1e-4)
     if sys.platform == "linux":  # elsewhere a thread has no priority of its own
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
