@@ -32,6 +32,7 @@ from speech2face.files import atomic
 from speech2face.preprocessing.decode import decode_audio
 from speech2face.reconstructor import PRECISIONS, resolve_precision
 from speech2face.runs import keep_freed_memory
+from speech2face.training.losses import normalized_distance
 
 DOCS = ROOT / "docs" / "benchmarks.md"
 CLIP = ROOT / "examples" / "librivox_male.wav"
@@ -61,7 +62,8 @@ class Bench:
         self.growth: dict[str, list[tuple[float, float, float]]] = {}
 
     def say(self, *lines: str) -> None:
-        self.lines += lines
+        for line in lines:
+            self.lines += ["", line] if line.startswith("## ") else [line]
 
     def table(self, head: list[str], rows: list[list[Any]]) -> None:
         self.say("", "| " + " | ".join(head) + " |", "|" + " --- |" * len(head))
@@ -336,6 +338,37 @@ def batches(bench: Bench) -> None:
     bench.table(["", *map(str, sizes)], rows)
 
 
+def training(bench: Bench) -> None:
+    """A step of training a full-size voice encoder: forward, backward, AdamW."""
+    precision = resolve_precision("auto", DEVICE)
+    bench.say("## A training step", "")
+    bench.say(f"Eight clips, forward, backward and AdamW, {precision}; the share is of the matrix product's rate.")
+    rows = []
+    for name in FULL:
+        net = built(bench, *FULL[name], "precision=fp32")
+        encoder = net.encoder.train().requires_grad_(True)
+        features = torch.cat([feature(net)] * 8).to(DEVICE)
+        true = torch.rand(8, 4096, device=DEVICE)
+        optimizer = torch.optim.AdamW(encoder.parameters(), 1e-5)
+
+        def step(
+            encoder: Any = encoder, features: Any = features, true: Any = true, optimizer: Any = optimizer
+        ) -> None:
+            with torch.autocast(DEVICE.type, PRECISIONS[precision], enabled=precision != "fp32"):
+                predicted = encoder(features).float()
+            normalized_distance(predicted, true).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        with FlopCounterMode(display=False) as counter:
+            step()
+        took = fastest(step, 2)
+        reached = counter.get_total_flops() / took / 1e9
+        rows.append([name, f"{took:.2f}", f"{8 / took:.2f}", f"{reached:.0f}"])
+        rows[-1].append(f"{reached / product_rate(precision):.0%}")
+    bench.table(["", "s a step", "clips/s", "GFLOP/s", "share"], rows)
+
+
 def memory(bench: Bench) -> None:
     """A single run's peak, less what a run with tiny networks needs, against the weights."""
     bench.say("## Memory of a single run", "")
@@ -427,7 +460,7 @@ def plot(bench: Bench, path: Path) -> None:
     for axis, (key, label) in zip(axes, shown.items(), strict=False):
         x, seconds, megabytes = zip(*bench.growth[key], strict=True)
         axis.plot(x, seconds, "o-", color="#2f6f8f", label="s")
-        axis.set(xscale="log", yscale="log", xlabel=label, ylabel="seconds, whole process")
+        axis.set(xscale="log", xlabel=label, ylabel="seconds, whole process", ylim=(0, 1.3 * max(seconds)))
         other = axis.twinx()
         other.plot(x, megabytes, "s--", color="#c73e5d")
         other.set(ylim=(0, 2 * max(megabytes)))
@@ -442,7 +475,7 @@ def plot(bench: Bench, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-SECTIONS = (machine, cold_start, encoders, precision, folders, lengths, batches, memory, front_ends, gpu)
+SECTIONS = (machine, cold_start, encoders, precision, folders, lengths, batches, training, memory, front_ends, gpu)
 
 
 def main() -> None:
