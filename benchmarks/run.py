@@ -461,6 +461,8 @@ def plot(bench: Bench, path: Path) -> None:
         x, seconds, megabytes = zip(*bench.growth[key], strict=True)
         axis.plot(x, seconds, "o-", color="#2f6f8f", label="s")
         axis.set(xscale="log", xlabel=label, ylabel="seconds, whole process", ylim=(0, 1.3 * max(seconds)))
+        if key == "inputs":
+            axis.set(xscale="log", yscale="log", ylim=(1, None))
         other = axis.twinx()
         other.plot(x, megabytes, "s--", color="#c73e5d")
         other.set(ylim=(0, 2 * max(megabytes)))
