@@ -124,7 +124,7 @@ def test_slim_weights_are_half_as_large_and_do_the_same(home):
     embeddings = []
     for name in ("face", "slim"):
         train(home, "pipeline=face", "encoder=resnet", f"encoder.weights={name}", "decoder.weights=decoder",
-              f"image={ROOT}/examples/astronaut.png", f"hydra.run.dir=seen_{name}")  # fmt: skip
+              f"image={ROOT}/examples/astronaut.png", "precision=fp32", f"hydra.run.dir=seen_{name}")  # fmt: skip
         embeddings.append(np.load(home / f"seen_{name}" / "astronaut" / "embedding.npy"))
     a, b = embeddings
     assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) > 0.9999
