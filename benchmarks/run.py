@@ -207,8 +207,8 @@ def cold_start(bench: Bench) -> None:
         ratios = [middle[f"{name} {precision}"] / published for precision in ("fp32", "bf16")]
         shares.append(f"`{name}` {published} s: {ratios[0]:.2f} of that in fp32 here, {ratios[1]:.2f} in bf16")
     bench.say(
-        "The published scripts, which also start two ffmpeg processes and import more, took, where float32 products ran "
-        f"at 163 GFLOP/s ({bench.rates['fp32']:.0f} here), {'; '.join(shares)}.",
+        "The published scripts, which also start two ffmpeg processes and import more, took, where float32 products "
+        f"ran at 163 GFLOP/s ({bench.rates['fp32']:.0f} here), {'; '.join(shares)}.",
     )
 
 
