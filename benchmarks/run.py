@@ -28,10 +28,12 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from speech2face import build
+from speech2face.evaluation.images import psnr
 from speech2face.files import atomic
 from speech2face.preprocessing.decode import decode_audio
 from speech2face.reconstructor import PRECISIONS, resolve_precision
 from speech2face.runs import keep_freed_memory
+from speech2face.talkers.recording import encode
 from speech2face.training.losses import normalized_distance
 
 DOCS = ROOT / "docs" / "benchmarks.md"
@@ -122,14 +124,17 @@ def peak_memory(process: int | str = "self") -> float:
 
 def fastest(function: Callable[[], Any], times: int = 3) -> float:
     """Least wall time in s of some calls, after one that does not count."""
-    found = []
-    for _ in range(times + 1):
-        began = time.perf_counter()
-        function()
-        if DEVICE.type == "cuda":
-            torch.cuda.synchronize()
-        found.append(time.perf_counter() - began)
-    return min(found[1:])
+    time_once(function)
+    return min(time_once(function) for _ in range(times))
+
+
+def time_once(function: Callable[[], Any]) -> float:
+    """Wall time in s of a call, and of what it has left to a GPU."""
+    began = time.perf_counter()
+    function()
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
 
 
 def product_rate(precision: str, size: int = 2048, times: int = 5) -> float:
@@ -166,32 +171,28 @@ def cold_start(bench: Bench) -> None:
     times, warming = (1, 0) if bench.quick else (5, 1)  # what was just written is in the file cache already
     imports = [sys.executable, "-c", "import torch, torchvision, torchaudio"]
     plain = str(ROOT / "benchmarks" / "plain_torch.py")
+    cases = {
+        f"{name} {precision}": [*arguments, f"precision={precision}"]
+        for name, arguments in FULL.items()
+        for precision in ("fp32", "bf16")
+    } | BUNDLED
     seconds: dict[str, list[float]] = {}
-    own: dict[str, list[float]] = {}
     for turn in range(times + warming):
         took = {"imports": bench.process(imports)[0]}
         for name in FULL:
             files = [str(bench.home / file) for file in FILES[name]]
             script = [sys.executable, plain, name, *files, str(CLIP), "face.png"]
             took[f"{name} plain"] = bench.process(script)[0]
-            for precision in ("fp32", "bf16"):
-                case = f"{name} {precision}"
-                took[case], _, record = bench.run(*FULL[name], f"audio={CLIP}", f"precision={precision}")
-                networks = sum(record["seconds"][stage] for stage in ("load", "encode", "decode"))
-                own.setdefault(case, []).append(took[case] - networks)
-        for name in BUNDLED:
-            took[name], _, record = bench.run(*BUNDLED[name], f"audio={CLIP}")
+        for case, arguments in cases.items():
+            took[case], _, record = bench.run(*arguments, f"audio={CLIP}")
             networks = sum(record["seconds"][stage] for stage in ("load", "encode", "decode"))
-            own.setdefault(name, []).append(took[name] - networks)
-        if turn < warming:
-            own.clear()
-            continue
-        for name, value in took.items():
+            took[f"{case} rest"] = took[case] - networks
+        for name, value in took.items() if turn >= warming else ():
             seconds.setdefault(name, []).append(value)
     middle = {name: statistics.median(values) for name, values in seconds.items()}
     rows = []
-    for name in own:
-        rest = statistics.median(own[name])
+    for name in cases:
+        rest = middle[f"{name} rest"]
         reference = middle.get(f"{name.split()[0]} plain")
         ratio = f"{middle[name] / reference:.2f}" if reference else ""
         rows.append([name, f"{middle[name]:.2f}", f"{reference:.2f}" if reference else "", ratio])
@@ -263,8 +264,8 @@ def precision(bench: Bench) -> None:
     for name, arguments in (FULL | BUNDLED).items():
         results = [built(bench, *arguments, f"precision={one}")(CLIP) for one in ("fp32", "bf16")]
         a, b = (one.embedding.astype(np.float64) for one in results)
-        error = np.square(results[0].face / 255.0 - results[1].face / 255.0).mean()
-        rows.append([name, f"{a @ b / np.linalg.norm(a) / np.linalg.norm(b):.6f}", f"{-10 * np.log10(error):.1f}"])
+        (alike,) = psnr(*(one.face[None] for one in results))
+        rows.append([name, f"{a @ b / np.linalg.norm(a) / np.linalg.norm(b):.6f}", f"{alike:.1f}"])
     bench.table(["", "cosine of the embeddings", "PSNR of the faces, dB"], rows)
 
 
@@ -302,20 +303,13 @@ def folders(bench: Bench) -> None:
     bench.table(["clips", "s", "MB"], [[n, f"{s:.1f}", f"{mb:.0f}"] for n, s, mb in grown])
 
 
-def time_once(function: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    function()
-    return time.perf_counter() - began
-
-
 def lengths(bench: Bench) -> None:
     """Clips of any length: what is not heard is not decoded."""
     bench.say("## Long recordings", "")
     noise = np.random.default_rng(0).integers(-3000, 3000, 16_000 * 60, np.int16)
     grown = []
     for minutes in (1, 180) if bench.quick else (0.1, 1, 10, 60, 180):
-        samples = noise if minutes >= 1 else noise[: round(60 * minutes * 16_000)]
-        file = write_wav(bench.home / f"{minutes}_minutes.wav", np.tile(samples, max(1, int(minutes))))
+        file = write_wav(bench.home / f"{minutes}_minutes.wav", np.resize(noise, round(60 * minutes * 16_000)))
         runs = [bench.run("encoder=ast", f"audio={file}") for _ in range(2)]
         grown.append((minutes * 60, min(run[0] for run in runs), runs[0][1]))
         file.unlink()
@@ -423,28 +417,17 @@ def front_ends(bench: Bench) -> None:
         transform = built(bench, *TINY[name]).preprocessing.features
         took = fastest(lambda transform=transform: transform(batch), 5)
         rows.append([type(transform).__name__, "8 clips of 10 s together", f"{80 / took:.0f}"])
-    import av
-
     minute = np.resize(samples, 16_000 * 60)
-    for suffix, codec, rate in (
+    for container, codec, rate in (
         ("wav", "pcm_s16le", 16_000),
         ("wav", "pcm_s16le", 44_100),
         ("flac", "flac", 44_100),
         ("mp3", "libmp3lame", 44_100),
-        ("m4a", "aac", 44_100),
+        ("mp4", "aac", 44_100),
         ("ogg", "libopus", 48_000),
     ):
-        file = bench.home / f"minute_{rate}.{suffix}"
-        with av.open(str(file), "w") as container:
-            stream = container.add_stream(codec, rate=rate, layout="mono")
-            frame = av.AudioFrame.from_ndarray((minute * 32767).astype(np.int16)[None], format="s16", layout="mono")
-            frame.sample_rate = 16_000
-            resampler = av.AudioResampler(
-                stream.codec_context.format or "fltp", "mono", rate, stream.frame_size or None
-            )
-            for converted in [*resampler.resample(frame), *resampler.resample(None)]:
-                container.mux(stream.encode(converted))
-            container.mux(stream.encode(None))
+        file = bench.home / f"minute_{rate}.{container}"
+        file.write_bytes(encode(minute, codec, container, rate=rate))
         took = fastest(lambda file=file: decode_audio(file), 3)
         rows.append(["decoding to 16 kHz", f"{codec}, {rate / 1000:g} kHz, one minute", f"{60 / took:.0f}"])
     torch.set_num_threads(threads)

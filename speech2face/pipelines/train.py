@@ -30,6 +30,7 @@ from speech2face.training.job import (
     begin,
     begin_at_the_mean,
     carry_out,
+    encode_traits,
     has_classes,
     learnt_traits,
     normalized_faces,
@@ -78,7 +79,6 @@ def train_face(config: DictConfig, run: Run, name: str, modality: str) -> int:
             good = [row for row, path in enumerate(rows) if path not in failed]
             number = {person: i for i, person in enumerate(people[split])}
             owners = [person for path, person in rows.items() if path not in failed]
-            traits = dataset.columns(list(heads), owners)
             portraits = None
             if config.training.losses.portrait and all(person in dataset.normalized for person in people[split]):
                 portraits = normalized_faces(config, dataset, people[split], split)
@@ -86,7 +86,7 @@ def train_face(config: DictConfig, run: Run, name: str, modality: str) -> int:
             sets[split] = Photos(
                 pixels if len(good) == len(rows) else pixels[good],
                 np.array([number[person] for person in owners]),
-                {trait: head.encode(traits[trait]) for trait, head in heads.items()},
+                encode_traits(dataset, owners, heads),
                 portraits,
             )
     module = FaceTraining(
@@ -233,9 +233,7 @@ def train_voice(config: DictConfig, run: Run, name: str, modality: str) -> int:
                 seconds=seconds if split == "train" else preprocessing.window_seconds or seconds,
                 augment=training.augment and split == "train",
                 seed=config.seed,
-                traits={
-                    name: heads[name].encode(values) for name, values in dataset.columns(list(heads), heard).items()
-                },
+                traits=encode_traits(dataset, heard, heads),
             )
     frozen = {"layer": decoder.model.trunk[0], "face": face.model}
     recipe = {"head_epochs": training.head_epochs, "head": tuple(training.head), "later_lr": training.later_lr}

@@ -75,20 +75,22 @@ def through_codec(waveform: np.ndarray, codec: str, container: str, bit_rate: in
     return np.concatenate([frame.to_ndarray()[0] for frame in frames])[: len(waveform)]
 
 
-def encode(waveform: np.ndarray, codec: str, container: str, bit_rate: int = 0, effort: int = 5) -> bytes:
+def encode(
+    waveform: np.ndarray, codec: str, container: str, bit_rate: int = 0, effort: int = 5, rate: int = RATE
+) -> bytes:
     """(samples,) float32 at 16 kHz as a file of FFmpeg's `codec` and `container`.
 
-    bit_rate: bits a second, for a lossy codec. effort: the codec's compression level.
+    bit_rate: bits a second, for a lossy codec. effort: the codec's compression level. rate: of the file, in Hz.
     """
     target = io.BytesIO()
     with av.open(target, "w", format=container) as file:
-        stream = file.add_stream(codec, rate=RATE, layout="mono", options={"compression_level": str(effort)})
+        stream = file.add_stream(codec, rate=rate, layout="mono", options={"compression_level": str(effort)})
         if bit_rate:
             stream.bit_rate = bit_rate
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(waveform[None], np.float32), "flt", "mono")
         frame.sample_rate, frame.pts = RATE, 0
         resampler = av.AudioResampler(
-            stream.codec_context.format, "mono", RATE, stream.codec_context.frame_size or None
+            stream.codec_context.format, "mono", rate, stream.codec_context.frame_size or None
         )
         for converted in [*resampler.resample(frame), *resampler.resample(None)]:
             file.mux(stream.encode(converted))

@@ -61,6 +61,12 @@ def learnt_traits(dataset: Dataset, people: list[str], names: list[str]) -> dict
     return {name: one for name, one in heads.items() if one.classes > 1 or one.deviation > 0}
 
 
+def encode_traits(dataset: Dataset, people: list[str], heads: dict[str, Trait]) -> dict[str, np.ndarray]:
+    """What these people have of each trait, (n,), as a network learns it."""
+    columns = dataset.columns(list(heads), people)
+    return {name: head.encode(columns[name]) for name, head in heads.items()}
+
+
 def begin(config: DictConfig, run: Run) -> tuple[Dataset, dict[str, list[str]]]:
     """The dataset, made if it is of talkers and not there yet, and its people by split: train and val."""
     try:
