@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import random
 import re
@@ -19,6 +20,7 @@ from conftest import ROOT
 from PIL import Image
 from safetensors.torch import load_file
 from scipy.interpolate import RBFInterpolator
+from scipy.signal import lfilter
 
 from speech2face.decoders.warp import RIDGE, warp
 from speech2face.talkers.population import landmarks, portraits
@@ -114,6 +116,16 @@ def test_a_decoder_learns_to_draw_what_voices_give_too(home):
     assert [float(item["feature"][0]) for item in items] == [0, 0, 0, 1, 1]
     error = train(home, *DECODER, *SHORT, "training.voices=['encoder=nothing']", status=1).stderr
     assert "error: encoder=nothing: " in error
+
+
+def test_what_two_voices_give_is_drawn_as_the_nearer_one():
+    feature, seen = torch.randn(64, 4096), torch.arange(64) < 32
+    moved = augmentation.between({"feature": feature, "seen": seen}, torch.Generator().manual_seed(0))
+    assert torch.equal(moved[seen], feature[seen])
+    nearest = torch.cdist(moved, feature[~seen])[~seen].argmin(1)
+    assert torch.equal(nearest, torch.arange(32))
+    away = (moved - feature).norm(dim=1)[~seen]
+    assert away[away > 0].min() > 0 and 20 < away.max() < 4096**0.5  # two are sqrt(2 * 4096) = 90.5 from each other
 
 
 def test_slim_weights_are_half_as_large_and_do_the_same(home):
@@ -219,7 +231,10 @@ def test_two_processes_train_together(home):
         (["training.pairing=some"], "must be one of all_to_all"),
         (["trainer.accelerator=tpu"], "trainer"),
         (
-            ["training.losses={normalized: 0, layer: 0, distillation: 0, contrastive: 0, length: 0, traits: 0}"],
+            [
+                "training.losses={normalized: 0, layer: 0, distillation: 0, contrastive: 0, length: 0, traits: 1}",
+                "training.traits=[]",
+            ],
             "switched off",
         ),
         (["face.weights=null"], "has no weights"),
@@ -349,6 +364,26 @@ def test_another_speed_moves_the_pitch_and_not_the_length():
         hertz.append(np.argmax(np.abs(np.fft.rfft(heard * np.hanning(len(heard))))) / 2)
     semitones = 12 * np.log2(np.array(hertz) / 200)
     assert abs(semitones.mean()) < 0.5 and 0.5 < semitones.std() < 1.6
+
+
+def test_another_tract_moves_the_formants_and_not_the_pitch():
+    rate, pitch = 16_000, 100
+    pulses = (np.arange(2 * rate) % (rate // pitch) == 0).astype(float)
+    for hertz in (900, 2600):  # resonances 150 Hz wide
+        radius = math.exp(-math.pi * 150 / rate)
+        pulses = lfilter([1], [1, -2 * radius * math.cos(2 * math.pi * hertz / rate), radius**2], pulses)
+
+    def formants(waveform: np.ndarray) -> np.ndarray:
+        power = np.abs(np.fft.rfft(waveform * np.hanning(len(waveform)))) ** 2  # half a Hz apart
+        harmonics = power[2 * pitch :: 2 * pitch]
+        assert harmonics.sum() > 0.3 * power.sum(), "the pitch has moved"
+        return np.array([np.average(range(a, b), weights=harmonics[a - 1 : b - 1]) for a, b in ((5, 15), (19, 35))])
+
+    before = formants(pulses)
+    for factor in (0.9, 1.0, 1.1):
+        ratio = formants(augmentation.another_tract(pulses, factor)) / before
+        assert ratio == pytest.approx(factor, abs=0.03)
+    assert np.abs(augmentation.another_tract(pulses, 1.0) - pulses).max() < 1e-6 * np.abs(pulses).max()
 
 
 def test_augmentation_keeps_who_speaks_and_how_long():

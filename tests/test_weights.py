@@ -261,6 +261,9 @@ def test_our_json_brings_no_settings_of_a_run(tmp_path: Path) -> None:
     card = {"format": 1, "part": "encoder", "architecture": SMALL_AST, "preprocessing": front_end}
     (tmp_path / "speech2face.json").write_text(json.dumps(card))
     assert load_ast(tmp_path).preprocessing == {"_target_": AUDIO, "window_seconds": 3.0}
+    front_end["windows"] = 3  # a network of short windows hears more of a clip than one of them
+    (tmp_path / "speech2face.json").write_text(json.dumps(card))
+    assert load_ast(tmp_path).preprocessing == {"_target_": AUDIO, "window_seconds": 3.0, "windows": 3}
 
 
 def test_every_layout_of_the_reference_is_recognised_by_shape_alone() -> None:

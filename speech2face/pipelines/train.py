@@ -210,6 +210,7 @@ def train_voice(config: DictConfig, run: Run, name: str, modality: str) -> int:
     sets, errors = {}, {}
     recordings = dataset.files["speech"]
     heads = learnt_traits(dataset, people["train"], training.traits if training.losses.traits else [])
+    training.losses.traits = training.losses.traits if heads else 0.0
     with run.stage("read"):
         for split in people:
             heard = [person for person in people[split] if person in recordings]
@@ -231,7 +232,7 @@ def train_voice(config: DictConfig, run: Run, name: str, modality: str) -> int:
                 preprocessing,
                 pairing=training.pairing if split == "train" else "all_to_one",
                 seconds=seconds if split == "train" else preprocessing.window_seconds or seconds,
-                augment=training.augment and split == "train",
+                augment=float(training.augment) if split == "train" else 0.0,
                 seed=config.seed,
                 traits=encode_traits(dataset, heard, heads),
             )

@@ -45,6 +45,30 @@ def at_another_speed(waveform: np.ndarray, random: np.random.Generator) -> np.nd
     return np.interp(places, np.arange(len(waveform)), waveform, period=len(waveform)).astype(np.float32)
 
 
+def another_tract(waveform: np.ndarray, factor: float, size: int = 512) -> np.ndarray:
+    """(samples,) at 16 kHz with the formants `factor` times as high and the pitch as it was.
+
+    Jaitly and Hinton, "Vocal tract length perturbation", 2013, but of the spectral envelope alone: 2 ms of cepstrum.
+    """
+    hop, window = size // 4, np.hanning(size + 1)[:-1]
+    padded = np.pad(waveform, (size, size + -len(waveform) % hop))
+    spectra = np.fft.rfft(np.lib.stride_tricks.sliding_window_view(padded, size)[::hop] * window)
+    magnitudes = np.abs(spectra)
+    cepstra = np.fft.irfft(np.log(magnitudes + 1e-6 * magnitudes.max() + 1e-12))
+    cepstra[:, 32:-31] = 0
+    envelopes = np.fft.rfft(cepstra).real
+    places = np.minimum(np.arange(size // 2 + 1) / factor, size // 2)
+    below = np.minimum(places.astype(int), size // 2 - 1)
+    share = places - below
+    moved = envelopes[:, below] * (1 - share) + envelopes[:, below + 1] * share
+    frames = np.fft.irfft(spectra * np.exp(moved - envelopes)) * window
+    sound = np.zeros(len(padded))
+    for first in range(4):  # frames that do not overlap
+        part = frames[first::4].ravel()
+        sound[first * hop : first * hop + len(part)] += part
+    return (sound[size : size + len(waveform)] / 1.5).astype(np.float32)
+
+
 def spec_augment(features: torch.Tensor, time_axis: int, random: np.random.Generator) -> torch.Tensor:
     """Two bands of up to a tenth of the frequencies and two of up to a tenth of the frames become 0.
 
@@ -57,6 +81,18 @@ def spec_augment(features: torch.Tensor, time_axis: int, random: np.random.Gener
         width = int(random.integers(0, size // 10 + 1))
         features.narrow(axis, int(random.integers(0, size - width + 1)), width).zero_()
     return features
+
+
+def between(batch: dict[str, torch.Tensor], generator: torch.Generator) -> torch.Tensor:
+    """batch["feature"] (batch, 4096), where not batch["seen"] moved less than half of the way to another such one.
+
+    Zhang et al., "mixup", ICLR 2018, of inputs only.
+    """
+    feature, rows = batch["feature"].clone(), (~batch["seen"]).nonzero()[:, 0]
+    others = rows[torch.randperm(len(rows), generator=generator, device=rows.device)]
+    share = torch.rand(len(rows), 1, generator=generator, device=rows.device) / 2
+    feature[rows] = torch.lerp(feature[rows], feature[others], share)
+    return feature
 
 
 def seen(photos: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

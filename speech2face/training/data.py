@@ -25,7 +25,7 @@ from speech2face.evaluation.features import Features
 from speech2face.files import atomic
 from speech2face.preprocessing.audio import Audio, dbfs
 from speech2face.preprocessing.decode import decode_audio
-from speech2face.training.augmentation import at_another_speed, recorded, spec_augment
+from speech2face.training.augmentation import another_tract, at_another_speed, recorded, spec_augment
 
 log = logging.getLogger(__name__)
 SMALL = 28  # pixels of a normalized face in small
@@ -147,8 +147,9 @@ class Clips(Dataset):
     person i, all that `files` has of them. photos, likewise: of the rows of `faces` that each has, one at least.
     pairing: all_to_all, any photo of the speaker, another one every epoch; one_to_one, the first recording with the
     first photo and so on; all_to_one, every recording with the first photo.
-    seconds: of the window, anywhere in the recording. augment: change the recording, and mask its features. traits: of
-    every person, by name, as those of `Photos`. A recording that cannot be read is passed over for the next.
+    seconds: of the window, anywhere in the recording. augment: share of the recordings that are changed, and their
+    features masked; with 0 (false) the window is the first one. traits: of every person, by name, as those of `Photos`.
+    A recording that cannot be read is passed over for the next.
     """
 
     def __init__(
@@ -161,7 +162,7 @@ class Clips(Dataset):
         audio: Audio,
         pairing: str = "all_to_all",
         seconds: float = 6.0,
-        augment: bool = True,
+        augment: float = 1.0,
         seed: int = 0,
         traits: dict[str, np.ndarray] | None = None,
     ) -> None:
@@ -211,11 +212,13 @@ class Clips(Dataset):
         if not min(level, dbfs(window)) >= self.audio.silence_dbfs:
             raise UserError(f"{path}: silent")
         window = np.resize(window, size) * np.float32(10 ** ((self.audio.level_dbfs - level) / 20))
-        if self.augment:
-            window = recorded(at_another_speed(window, random), random)
+        changed = random.random() < self.augment
+        if changed:
+            window = another_tract(at_another_speed(window, random), math.exp(random.uniform(-0.2, 0.2)))
+            window = recorded(window, random)
             window *= 10 ** ((self.audio.level_dbfs - dbfs(window)) / 20)
         features = self.audio.features(torch.from_numpy(window)[None])[0]
-        if self.augment:
+        if changed:
             features = spec_augment(features, -2 if features.ndim == 2 else -1, random)
         return features
 

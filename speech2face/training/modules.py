@@ -197,8 +197,9 @@ class DecoderTraining(Training):
 
     Cole et al., CVPR 2017, section 3.3. The texture is compared as it is before the warp, and after it too. What a
     voice encoder hears is no one person's face: there is no identity to be kept, and of the faces that it may belong
-    to, the absolute difference finds the median, where squares would find a blur of all. frozen:
-    "face", the face encoder. see: pictures (batch, 3, 224, 224) in [0, 1] -> what that takes.
+    to, the absolute difference finds the median, where squares would find a blur of all. What is heard of people who
+    were not in the training lies between those who were: it is drawn as the nearer one, not as a face between a man's
+    and a woman's. frozen: "face", the face encoder. see: pictures (batch, 3, 224, 224) in [0, 1] -> what that takes.
     """
 
     def __init__(self, *args: Any, see: Callable[[torch.Tensor], torch.Tensor], **options: Any) -> None:
@@ -206,7 +207,8 @@ class DecoderTraining(Training):
         self.see = see
 
     def terms(self, batch: Batch, generator: torch.Generator | None) -> Terms:
-        landmarks, texture = self.network.aligned(batch["feature"])
+        feature = batch["feature"] if generator is None else augmentation.between(batch, generator)
+        landmarks, texture = self.network.aligned(feature)
         picture = batch["picture"].permute(0, 3, 1, 2).float() / 255
         terms = {"landmarks": (landmarks.float() - batch["landmarks"]).square().sum(2).mean()}
         if "texture" in self.weights:
@@ -245,7 +247,7 @@ class VoiceTraining(Training):
 
     def __init__(self, *args: Any, classes: dict[str, int], **options: Any) -> None:
         super().__init__(*args, **options)
-        if "traits" in self.weights and classes:
+        if "traits" in self.weights:
             last = [layer for layer in self.network.modules() if isinstance(layer, nn.Linear)][-1]
             self.heads = nn.ModuleDict({trait: nn.Linear(last.in_features, n) for trait, n in classes.items()})
             last.register_forward_pre_hook(self.keep)
@@ -256,7 +258,7 @@ class VoiceTraining(Training):
     def terms(self, batch: Batch, generator: torch.Generator | None) -> Terms:
         predicted, true = self.network(batch["features"]).float(), batch["face"]
         terms = {}
-        if hasattr(self, "heads"):
+        if "traits" in self.weights:
             read = {trait: head(self.heard).float() for trait, head in self.heads.items()}
             terms["traits"] = torch.stack([losses.trait_loss(read[trait], batch[trait]) for trait in read]).mean()
         if "normalized" in self.weights:

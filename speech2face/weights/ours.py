@@ -20,7 +20,8 @@ from speech2face.weights.locate import OUR_CARD, OUR_TENSORS
 
 FORMAT = 1
 PREPROCESSING = "speech2face.preprocessing"
-RUN_SETTINGS = ("offset", "max_seconds", "silence_dbfs", "windows", "max_pixels")
+RUN_SETTINGS = ("offset", "max_seconds", "silence_dbfs", "max_pixels")
+MOST_WINDOWS = 16  # that weights may ask for
 
 
 def save(directory: Path, tensors: dict[str, torch.Tensor], card: dict[str, Any]) -> None:
@@ -89,8 +90,14 @@ def check_card(
 
 
 def without_run_settings(preprocessing: dict[str, Any]) -> dict[str, Any]:
-    """A front end less what a run decides and not what a network was trained with, and less the bounds on files."""
-    return {key: value for key, value in preprocessing.items() if key not in RUN_SETTINGS}
+    """A front end less what a run decides and not what a network was trained with, and less the bounds on files.
+
+    A network of short windows may ask for several of a clip; one is what a run has anyway.
+    """
+    kept = {key: value for key, value in preprocessing.items() if key not in RUN_SETTINGS}
+    if kept.get("windows") not in range(2, MOST_WINDOWS + 1):
+        kept.pop("windows", None)
+    return kept
 
 
 def check_harmless(value: Any, where: str, trusted: Collection[str]) -> None:
