@@ -50,8 +50,8 @@ def another_tract(waveform: np.ndarray, factor: float, size: int = 512) -> np.nd
 
     Jaitly and Hinton, "Vocal tract length perturbation", 2013, but of the spectral envelope alone: 2 ms of cepstrum.
     """
-    hop, window = size // 4, np.hanning(size + 1)[:-1]
-    padded = np.pad(waveform, (size, size + -len(waveform) % hop))
+    hop, window = size // 4, np.hanning(size + 1)[:-1].astype(np.float32)
+    padded = np.pad(waveform.astype(np.float32), (size, size + -len(waveform) % hop))
     spectra = np.fft.rfft(np.lib.stride_tricks.sliding_window_view(padded, size)[::hop] * window)
     magnitudes = np.abs(spectra)
     cepstra = np.fft.irfft(np.log(magnitudes + 1e-6 * magnitudes.max() + 1e-12))
@@ -59,14 +59,14 @@ def another_tract(waveform: np.ndarray, factor: float, size: int = 512) -> np.nd
     envelopes = np.fft.rfft(cepstra).real
     places = np.minimum(np.arange(size // 2 + 1) / factor, size // 2)
     below = np.minimum(places.astype(int), size // 2 - 1)
-    share = places - below
+    share = (places - below).astype(np.float32)
     moved = envelopes[:, below] * (1 - share) + envelopes[:, below + 1] * share
     frames = np.fft.irfft(spectra * np.exp(moved - envelopes)) * window
-    sound = np.zeros(len(padded))
+    sound = np.zeros(len(padded), np.float32)
     for first in range(4):  # frames that do not overlap
         part = frames[first::4].ravel()
         sound[first * hop : first * hop + len(part)] += part
-    return (sound[size : size + len(waveform)] / 1.5).astype(np.float32)
+    return sound[size : size + len(waveform)] / np.float32(1.5)
 
 
 def spec_augment(features: torch.Tensor, time_axis: int, random: np.random.Generator) -> torch.Tensor:
