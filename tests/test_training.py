@@ -103,11 +103,12 @@ def test_every_part_learns_and_its_weights_can_be_used(home):
 def test_a_decoder_learns_to_draw_what_voices_give_too(home):
     voice = "training.voices=['encoder=ast_tiny encoder.model.depth=1 encoder.weights=random']"
     counts = []
-    for more in ([], [voice]):
+    for more in ([], [voice], [voice, "training.voices_of={glasses: none, beard: none}"]):
         out = train(home, *DECODER, *SHORT, *more, "trainer.max_epochs=1", f"hydra.run.dir=voices{len(more)}").stderr
         counts.append(int(re.search(r"(\d+) rows to train on", out)[1]))
-    people = sum(row["split"] == "train" for row in rows(home / "people" / "people.csv"))
-    assert counts == [2 * people, 3 * people]
+    people = [row for row in rows(home / "people" / "people.csv") if row["split"] == "train"]
+    bare = sum(row["glasses"] == row["beard"] == "none" for row in people)
+    assert counts == [2 * len(people), 3 * len(people), 2 * len(people) + bare]
     drawn = Portraits([np.zeros((3, 4096)), np.ones((2, 4096))], np.arange(4), np.zeros((4, 72, 2)),
                       [np.array([0, 0, 3]), np.array([3, 1])])  # fmt: skip
     items = [drawn[0, row] for row in range(5)]
@@ -116,6 +117,8 @@ def test_a_decoder_learns_to_draw_what_voices_give_too(home):
     assert [float(item["feature"][0]) for item in items] == [0, 0, 0, 1, 1]
     error = train(home, *DECODER, *SHORT, "training.voices=['encoder=nothing']", status=1).stderr
     assert "error: encoder=nothing: " in error
+    error = train(home, *DECODER, *SHORT, voice, "training.voices_of={glasses: monocle}", status=1).stderr
+    assert "nobody in people.csv has a recording and these traits" in error
 
 
 def test_what_two_voices_give_is_drawn_as_the_nearer_one():

@@ -136,7 +136,7 @@ def train_decoder(config: DictConfig, run: Run, name: str, modality: str) -> int
             pictures, landmarks = normalized_faces(config, dataset, owners, split)
             features, which = [features], [np.repeat(np.arange(len(owners)), np.diff(starts))]
             for voice in config.training.voices if split == "train" else ():
-                heard, speakers, failed = hear(config, dataset, owners, voice)
+                heard, speakers, failed = hear(config, dataset, owners, voice, dict(config.training.voices_of or {}))
                 errors |= failed
                 features.append(heard)
                 which.append(speakers)
@@ -155,8 +155,10 @@ def train_decoder(config: DictConfig, run: Run, name: str, modality: str) -> int
     return carry_out(config, run, Job("decoder", loaded, module, sets["train"], sets["val"], draw, errors))
 
 
-def hear(config: DictConfig, dataset: Dataset, people: list[str], voice: str) -> tuple["Features", np.ndarray, dict]:
-    """What a voice encoder, given as options of pipeline=speech, makes of everybody's first recording.
+def hear(
+    config: DictConfig, dataset: Dataset, people: list[str], voice: str, traits: dict[str, str]
+) -> tuple["Features", np.ndarray, dict]:
+    """What a voice encoder, given as options of pipeline=speech, makes of the first recording of who has these traits.
 
     Returns its features (n, 4096); (n,) whose they are, as numbers of `people`; and by path what could not be read.
     """
@@ -174,7 +176,10 @@ def hear(config: DictConfig, dataset: Dataset, people: list[str], voice: str) ->
     preprocessing, loaded = build_encoder(speech, located, overrides)
     listener = Reconstructor(preprocessing, loaded.model, torch.nn.Identity(), **how_to_run(config))
     recordings = dataset.files["speech"]
-    rows = [(i, row) for i, person in enumerate(people) if person in recordings for row in recordings.of(person)[:1]]
+    wanted = [(i, one) for i, one in enumerate(people) if traits.items() <= dataset.traits.get(one, {}).items()]
+    rows = [(i, row) for i, person in wanted if person in recordings for row in recordings.of(person)[:1]]
+    if not rows:
+        raise UserError(f"training.voices_of={traits}: nobody in people.csv has a recording and these traits")
     whose = {recordings.path(row): i for i, row in rows}
     cache = Path(config.training.cache).expanduser()
     found = encode(dataset.root, list(whose), listener, how_encoded(speech), cache, config.workers, "recordings")
