@@ -50,23 +50,17 @@ def another_tract(waveform: np.ndarray, factor: float, size: int = 512) -> np.nd
 
     Jaitly and Hinton, "Vocal tract length perturbation", 2013, but of the spectral envelope alone: 2 ms of cepstrum.
     """
-    hop, window = size // 4, np.hanning(size + 1)[:-1].astype(np.float32)
-    padded = np.pad(waveform.astype(np.float32), (size, size + -len(waveform) % hop))
-    spectra = np.fft.rfft(np.lib.stride_tricks.sliding_window_view(padded, size)[::hop] * window)
-    magnitudes = np.abs(spectra)
-    cepstra = np.fft.irfft(np.log(magnitudes + 1e-6 * magnitudes.max() + 1e-12))
-    cepstra[:, 32:-31] = 0
-    envelopes = np.fft.rfft(cepstra).real
-    places = np.minimum(np.arange(size // 2 + 1) / factor, size // 2)
-    below = np.minimum(places.astype(int), size // 2 - 1)
-    share = (places - below).astype(np.float32)
-    moved = envelopes[:, below] * (1 - share) + envelopes[:, below + 1] * share
-    frames = np.fft.irfft(spectra * np.exp(moved - envelopes)) * window
-    sound = np.zeros(len(padded), np.float32)
-    for first in range(4):  # frames that do not overlap
-        part = frames[first::4].ravel()
-        sound[first * hop : first * hop + len(part)] += part
-    return sound[size : size + len(waveform)] / np.float32(1.5)
+    sound = torch.from_numpy(np.asarray(waveform, np.float32))
+    how = {"n_fft": size, "hop_length": size // 4, "window": torch.hann_window(size)}
+    spectra = torch.stft(sound, **how, pad_mode="constant", return_complex=True)
+    magnitudes = spectra.abs()
+    cepstra = torch.fft.irfft(torch.log(magnitudes + 1e-6 * magnitudes.max() + 1e-12), dim=0)
+    cepstra[32:-31] = 0
+    envelopes = torch.fft.rfft(cepstra, dim=0).real
+    places = (torch.arange(size // 2 + 1) / factor).clamp(max=size // 2)
+    below = places.long().clamp(max=size // 2 - 1)
+    moved = torch.lerp(envelopes[below], envelopes[below + 1], (places - below)[:, None])
+    return torch.istft(spectra * torch.exp(moved - envelopes), **how, length=len(sound)).numpy()
 
 
 def spec_augment(features: torch.Tensor, time_axis: int, random: np.random.Generator) -> torch.Tensor:
