@@ -1,6 +1,6 @@
-"""Draws docs/talkers.jpg and docs/voices.png: `python docs/talkers.py`. 64 simulated people, and three voices.
+"""Draw docs/talkers.jpg (64 simulated people) and docs/voices.png (three voices): `python docs/talkers.py`.
 
-Pitch and formants are measured in what was synthesised, by Praat (parselmouth); the dashed line is what was asked for.
+Praat (parselmouth) measures pitch and formants in the synthesised speech. The dashed line is the requested pitch.
 """
 
 import sys
@@ -9,21 +9,25 @@ from pathlib import Path
 import numpy as np
 import parselmouth
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
 
-from speech2face import pictures
+from speech2face.inference import pictures
+from speech2face.preprocessing.channel import RATE
+from speech2face.talkers.conditions import draw_clip
 from speech2face.talkers.population import portraits
-from speech2face.talkers.traits import draw_clip, draw_person
-from speech2face.talkers.voice import RATE, speak
+from speech2face.talkers.traits import draw_person
+from speech2face.talkers.voice import speak
 
 SHOWN = (1, 3, 9)
 PEOPLE = 64
 
 
-def draw_voice(axis, index: int) -> None:
+def draw_voice(axis: Axes, index: int) -> None:
+    """Plot spectrogram, formants and pitch of person `index`."""
     person = draw_person(0, index)
     clip = draw_clip(person, 0, 3.0)
     waveform = speak(person, clip.text, person.random("flutter"))

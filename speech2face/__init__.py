@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from speech2face.reconstructor import Reconstructor
+    from speech2face.inference.reconstructor import Reconstructor
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def build(*overrides: str) -> "Reconstructor":
@@ -17,17 +17,14 @@ def build(*overrides: str) -> "Reconstructor":
 
     Random weights are warned of. Raises speech2face.errors.UserError where run.py would end with an error.
     """
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
+    from speech2face.config.compose import options_of, store_defaults
+    from speech2face.config.options import Reconstruct
+    from speech2face.errors import UserError
+    from speech2face.pipelines import parts, reconstruct
 
-    from speech2face.compose import build_reconstructor, check, compose_config, locate_parts
-    from speech2face.errors import UserError, one_line
-
-    try:
-        config = compose_config(list(overrides))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(one_line(error)) from None
-    if "modality" not in config.pipeline:
-        raise UserError(f"pipeline={config.pipeline.name} has nothing to build: only speech and face have")
-    check(config)
-    return build_reconstructor(config, locate_parts(config), list(overrides))[0]
+    store_defaults()
+    options = options_of(*overrides)
+    if not isinstance(options, Reconstruct):
+        raise UserError(f"pipeline={options.pipeline.name} has nothing to build: only speech and face have")
+    parts.check_modality(options.encoder, options.pipeline.name, f"pipeline={options.pipeline.name}")
+    return reconstruct.build(options, parts.load_parts(options, parts.locate_parts(options)))

@@ -80,6 +80,6 @@ def test_random_weights_are_warned_of(caplog) -> None:
 def test_weights_that_are_not_finite_make_no_face(part: str) -> None:
     pipeline = speech2face.build("pipeline=speech", *TINY_AST)
     with torch.no_grad():
-        next(iter(getattr(pipeline, part).parameters())).fill_(float("nan"))
+        next(iter(getattr(pipeline, part).network.parameters())).fill_(float("nan"))
     with pytest.raises(ValueError, match="not finite"):
         pipeline(SPEECH)

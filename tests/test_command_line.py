@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from conftest import (
     EXAMPLES,
@@ -166,7 +167,14 @@ MISTAKES = [
     ([f"audio={SPEECH}", "encoder=vgg_face"], "those that fit: ast, ast_small, ast_tiny, paper"),
     (["pipeline=face", f"image={PHOTO}", "encoder=ast"], "those that fit: resnet, vgg_face"),
     (["encoder=nosuch"], "Available options in 'encoder': ast ast_small"),
-    (["encoder.weight=a.pt"], "'encoder.weight'"),
+    (["encoder.weight=a.pt"], "encoder.weight: there is no such option; did you mean encoder.weights?"),
+    (["preprocessing.window=3"], "did you mean preprocessing.window_seconds, preprocessing.windows?"),
+    (["encoder=null"], "encoder=null: one of the group must be chosen"),
+    (["pipeline=evaluate", "clips=0"], "clips=0: must be a whole number, at least 1"),
+    (["pipeline=convert", "slim=maybe"], "slim=maybe: must be true or false"),
+    (["+nosuch=1"], "nosuch: there is no such option"),
+    (["batch_size=many"], "batch_size=many: must be a whole number, at least 1"),
+    ([str(SPEECH)], f"an input is given by audio={SPEECH}"),
     (["audio=clip (1).wav"], "quotes inside quotes"),
     (["resume=nowhere"], "resume=nowhere: no run there"),
     (
@@ -175,10 +183,14 @@ MISTAKES = [
     ),
     ([f"audio={SPEECH}", *TINY_AST, "precision=fp8"], "precision=fp8: must be one of"),
     ([f"audio={SPEECH}", *TINY_AST, "device=tpu"], "device=tpu: must be"),
-    ([f"audio={SPEECH}", *TINY_AST, "preprocessing=image"], "preprocessing=image"),
+    (
+        [f"audio={SPEECH}", *TINY_AST, "preprocessing=image"],
+        "preprocessing: Image takes a photo, but encoder=ast_tiny takes a voice",
+    ),
     ([f"audio={SPEECH}", *TINY_AST, "encoder.model.depth=x"], "cannot be built so"),
     ([f"audio={SPEECH}", *TINY_AST, "seed=abc"], "seed=abc: must be a whole number"),
     (["audio=123"], "audio=123: no such file"),
+    (["audio=2024_05_01"], "audio=2024_05_01: no such file"),
     (["audio=" + "x" * 300], "no such file"),
     ([f"audio={SPEECH}", "hydra.run.dir=/dev/null/x"], "/dev/null/x"),
     (["-m", f"audio={SPEECH}", *TINY_AST, "resume=x"], "not with a sweep"),
@@ -401,18 +413,50 @@ def test_help_names_every_group_and_option(run) -> None:
         assert re.search(rf"(pipeline=|  | ){option}\s", listed), file
 
 
+def readme_block(section: str, language: str, number: int = 0) -> str:
+    """A block of code of a section of the README."""
+    text = (ROOT / "README.md").read_text().split(f"## {section}\n")[1].split("\n## ")[0]
+    return text.split(f"```{language}\n")[1 + number].split("```")[0]
+
+
 def test_an_encoder_is_added_by_one_module_and_one_yaml(run, tmp_path: Path) -> None:
-    """The ten lines of the README, in a directory of the user's own."""
-    readme = (ROOT / "README.md").read_text()
-    section = readme.split("## Add an encoder")[1].split("\n## ")[0]
-    module, settings = (
-        block.split("```")[0] for block in (section.split("```python\n")[1], section.split("```yaml\n")[1])
-    )
+    """The lines of the README, in a directory of the user's own."""
+    module, settings = readme_block("Add an encoder", "python"), readme_block("Add an encoder", "yaml")
     assert len(module.splitlines()) + len(settings.splitlines()) <= 20
     (tmp_path / "mean_voice.py").write_text(module)
     (tmp_path / "conf" / "encoder").mkdir(parents=True)
     (tmp_path / "conf" / "encoder" / "mean_voice.yaml").write_text(settings)
-    run(
-        "-cd", "conf", "encoder=mean_voice", f"audio={SPEECH}", *TINY, *ALONE, env={"PYTHONPATH": str(tmp_path)}
-    )  # fmt: skip
+    run("-cd", "conf", "encoder=mean_voice", f"audio={SPEECH}", *TINY, *ALONE, env={"PYTHONPATH": str(tmp_path)})
     assert rows(tmp_path / "out")[0]["status"] == "done"
+
+
+def test_an_encoder_from_outside_brings_the_layout_of_its_weights_and_is_trained(run, tmp_path: Path) -> None:
+    """The README's second encoder: published names, a state dict of its own, training, and a logger in one YAML."""
+    (tmp_path / "mean_voice.py").write_text(readme_block("Add an encoder", "python", 1))
+    settings = yaml.safe_load(readme_block("Add an encoder", "yaml"))
+    settings["model"] = {"_target_": "mean_voice.MeanVoice"}
+    for group, name, text in (
+        ("encoder", "mean_voice", yaml.safe_dump(settings)),
+        ("logger", "second", readme_block("Add an encoder", "yaml", 1)),
+    ):
+        (tmp_path / "conf" / group).mkdir(parents=True)
+        (tmp_path / "conf" / group / f"{name}.yaml").write_text(text)
+    published = {"projection.weight": torch.randn(4096, 514), "projection.bias": torch.randn(4096)}
+    torch.save(published, tmp_path / "published.pt")
+    mine = ["-cd", "conf", "encoder=mean_voice"]
+    environment = {"PYTHONPATH": str(tmp_path)}
+    result = run(*mine, f"audio={SPEECH}", *TINY[1:], "encoder.weights=published.pt", *ALONE, env=environment)
+    assert "mean voice, published" in result.stderr
+    assert record(tmp_path / "out")["weights"]["encoder"]["layout"] == "mean voice, published"
+    torch.save({"projection.weight": torch.zeros(1)}, tmp_path / "part.pt")
+    result = run(*mine, f"audio={SPEECH}", *TINY[1:], "encoder.weights=part.pt", status=1, env=environment)
+    assert "looks like mean voice, published, but has no head.bias" in result.stderr
+    talkers = ["data=talkers", "data.people=12", "data.clips=1", "data.photos=1", "data.seconds=1.0"]
+    run(*mine, "pipeline=train_voice", *talkers, "data.root=people", "logger=[csv,second]", "trainer.max_epochs=1",
+        "batch_size=4", "workers=1", "device=cpu", "face.preprocessing.crop=none", "hydra.run.dir=trained",
+        "encoder.weights=random", env=environment)  # fmt: skip
+    for table in ("logs/metrics.csv", "second/version_0/metrics.csv"):
+        assert "val/loss" in (tmp_path / "trained" / table).read_text().splitlines()[0]
+    assert not list((tmp_path / "trained").rglob("events.out.tfevents.*"))
+    run(*mine, f"audio={SPEECH}", "encoder.weights=trained/weights/best", "hydra.run.dir=used", env=environment)
+    assert record(tmp_path / "used")["weights"]["encoder"]["layout"] == "ours"

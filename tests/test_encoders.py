@@ -1,16 +1,16 @@
-"""Networks against independent implementations: transformers, torchvision, shapes from the articles."""
+"""Networks against independent implementations: transformers, torchvision, shapes from the papers."""
 
 import pytest
 import torch
 from conftest import transformers_ast
 from torch import nn
 
-from speech2face.decoders.normalized import LANDMARK_PARTS, NormalizedFaceDecoder
-from speech2face.encoders.ast import AudioSpectrogramTransformer, attention
+from speech2face.decoders.landmarks import LANDMARK_PARTS
+from speech2face.decoders.normalized import NormalizedFaceDecoder
+from speech2face.encoders.ast import ORIGINAL, TRANSFORMERS, AudioSpectrogramTransformer, attention
 from speech2face.encoders.paper import PaperEncoder
 from speech2face.encoders.resnet import ResNet
 from speech2face.encoders.vgg_face import VGGFace
-from speech2face.weights.layouts import ORIGINAL_AST, TRANSFORMERS_AST
 
 
 def parameters(module: nn.Module) -> int:
@@ -23,8 +23,8 @@ def small_transformers_ast() -> nn.Module:
 
 
 def ours_of(model: nn.Module, **options: object) -> AudioSpectrogramTransformer:
-    renamed = TRANSFORMERS_AST.rename(dict(model.state_dict()))
-    result = AudioSpectrogramTransformer(**TRANSFORMERS_AST.architecture(renamed) | options).eval()
+    renamed = TRANSFORMERS.rename(dict(model.state_dict()))
+    result = AudioSpectrogramTransformer(**TRANSFORMERS.architecture(renamed) | options).eval()
     result.load_state_dict(renamed)
     return result
 
@@ -73,7 +73,7 @@ def test_ast_in_the_original_naming_is_the_same_network(small_transformers_ast: 
             original[{"patch_projection": "v.patch_embed.proj", "norm": "v.norm"}[parts[0]] + "." + parts[1]] = tensor
         elif parts[0] in ("head_norm", "head"):
             original[{"head_norm": "mlp_head.0", "head": "mlp_head.1"}[parts[0]] + "." + parts[1]] = tensor
-    renamed = ORIGINAL_AST.convert(ORIGINAL_AST.rename(original))
+    renamed = ORIGINAL.convert(ORIGINAL.rename(original))
     assert renamed.keys() == state.keys()
     assert all(torch.equal(renamed[name], state[name]) for name in state)
 

@@ -20,7 +20,7 @@ from conftest import EXAMPLES, ROOT, TINY
 from people import fit
 from PIL import Image
 
-from speech2face.dataset import Dataset, read_people
+from speech2face.data.dataset import Dataset, read_people
 from speech2face.errors import UserError
 from speech2face.evaluation.evaluation import Material
 
@@ -28,7 +28,7 @@ PEOPLE = 240
 TALKERS = ["pipeline=talkers", f"data.people={PEOPLE}", "data.clips=2", "data.photos=2", "data.seconds=2"]
 RANDOM = ["encoder=ast_tiny", "encoder.model.depth=1", "encoder.weights=random", "preprocessing.window_seconds=2"]
 UNTRAINED = [*RANDOM, "decoder.weights=random"]
-KNOWING = ["decoder=drawn", "decoder.weights=decoder.pt", "face.encoder=seen", "face.weights=encoder.pt"]
+KNOWING = ["decoder=drawn", "decoder.weights=decoder.pt", "encoder@face=seen", "face.weights=encoder.pt"]
 
 
 def tree(root: Path) -> dict[str, str]:
@@ -41,7 +41,7 @@ def read(table: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-SEE = 'face.overrides=["preprocessing.crop=none"]'
+WHOLE = "face.preprocessing.crop=none"
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def home(population) -> Path:
         (folder / "conf" / group).mkdir(parents=True)
         text = {"weights": None, "model": {"_target_": f"people.{target}"}}
         if group == "encoder":
-            text |= {"modality": "face", "defaults": [{"override /preprocessing@_global_.preprocessing": "image"}]}
+            text |= {"modality": "face", "defaults": [{"/preprocessing@preprocessing": "image"}]}
         (folder / "conf" / group / f"{target.lower()}.yaml").write_text(yaml.safe_dump(text))
     fit(population, folder / "encoder.pt", folder / "decoder.pt")
     return folder
@@ -78,7 +78,7 @@ def evaluate(run, home):
     """`python run.py pipeline=evaluate ARGUMENTS` there."""
 
     def call(*arguments: str, **options):
-        own = [*options.pop("first", ()), "-cd", "conf", "pipeline=evaluate", "data.root=people", *KNOWING, SEE]
+        own = [*options.pop("first", ()), "-cd", "conf", "pipeline=evaluate", "data.root=people", *KNOWING, WHOLE]
         return run(*own, *arguments, cwd=home, env={"PYTHONPATH": str(ROOT / "tests")}, **options)
 
     return call
@@ -149,13 +149,13 @@ def test_an_interrupted_dataset_stops_and_goes_on(run, tmp_path):
         (["pipeline=talkers", "data.root=new", "data.seconds=-1"], "data.seconds=-1"),
         (["pipeline=evaluate", *UNTRAINED, "face.weights=random"], "data.root="),
         (
-            ["pipeline=evaluate", *UNTRAINED, "face.weights=random", "data.root=x", "pipeline.gallery_sizes=100"],
+            ["pipeline=evaluate", *UNTRAINED, "face.weights=random", "data.root=x", "gallery_sizes=100"],
             "a list",
         ),
         (["pipeline=evaluate", *UNTRAINED, "face.weights=random", "data.root=x", "pipeline.attributes=sex"], "a list"),
-        (["pipeline=evaluate", *UNTRAINED, "face.weights=random", "data.root=x", "pipeline.cache=null"], "cache"),
-        (["pipeline=evaluate", *UNTRAINED, "face.encoder=nope", "data.root=x"], "face.encoder=nope"),
-        (["pipeline=evaluate", *UNTRAINED, "face.overrides=['a=3']", "data.root=x"], "face.overrides=['a=3']"),
+        (["pipeline=evaluate", *UNTRAINED, "face.weights=random", "data.root=x", "cache=null"], "cache"),
+        (["pipeline=evaluate", *UNTRAINED, "face.encoder=nope", "data.root=x"], "encoder/nope"),
+        (["pipeline=evaluate", *UNTRAINED, "face.overrides=['a=3']", "data.root=x"], "face.preprocessing.crop=none"),
         (["pipeline=evaluate", *UNTRAINED, "face.weights=random", "data.root=nowhere"], "no such directory"),
         (["pipeline=evaluate", *UNTRAINED, "face.weights=random", "data.root=full"], "no <person>/audios"),
         (["pipeline=evaluate", *UNTRAINED, "face.weights=null", "data.root=full"], "face.weights="),
@@ -173,34 +173,33 @@ def test_mistakes_are_one_line(run, tmp_path, arguments, words):
 
 
 @pytest.fixture(scope="module")
-def figures(home) -> dict[str, dict]:
+def metrics(home) -> dict[str, dict]:
     """Of a voice encoder with random weights, beside a face encoder and a decoder that know something."""
     command = [sys.executable, ROOT / "run.py", "-cd", "conf", "pipeline=evaluate", "data.root=people"]
-    command += [*RANDOM, *KNOWING, SEE, "hydra.run.dir=out"]
+    command += [*RANDOM, *KNOWING, WHOLE, "hydra.run.dir=out"]
     subprocess.run(command, cwd=home, env=os.environ | {"PYTHONPATH": str(ROOT / "tests")}, check=True)
-    return json.loads((home / "out" / "metrics.json").read_text())["figures"]
+    return json.loads((home / "out" / "metrics.json").read_text())["metrics"]
 
 
 def test_random_weights_are_at_chance(run, population, tmp_path):
     """All three networks. But for consistency: clips of one person sound alike to any network, trained or not."""
-    small = "face.overrides=['preprocessing.crop=none','preprocessing.size=64','encoder.model.width=0.125']"
-    faces = ["face.encoder=resnet", "face.weights=random", small]
+    faces = ["face.weights=random", WHOLE, "face.preprocessing.size=64", "face.model.width=0.125"]
     faces += ["decoder.model.width=0.02", "pipeline.train_people=40"]
     run("pipeline=evaluate", f"data.root={population}", *UNTRAINED, *faces, "hydra.run.dir=out")
-    figures = json.loads((tmp_path / "out" / "metrics.json").read_text())["figures"]
-    assert figures.pop("consistency/equal_error_rate")["value"] < 0.5
-    figures = {name: row for name, row in figures.items() if not name.startswith("photo/") and row["value"] is not None}
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())["metrics"]
+    assert metrics.pop("consistency/equal_error_rate")["value"] < 0.5
+    metrics = {name: row for name, row in metrics.items() if not name.startswith("photo/") and row["value"] is not None}
     missed = {
-        name: row for name, row in figures.items() if not row["low"] - 1e-9 <= row["chance"] <= row["high"] + 1e-9
+        name: row for name, row in metrics.items() if not row["low"] - 1e-9 <= row["chance"] <= row["high"] + 1e-9
     }
-    assert len(figures) > 50 and len(missed) <= 0.05 * len(figures), missed  # that is what 95 % means
+    assert len(metrics) > 50 and len(missed) <= 0.05 * len(metrics), missed  # that is what 95 % means
     for row in missed.values():
         assert abs(row["value"] - row["chance"]) < row["high"] - row["low"]
 
 
-def test_the_ideal_listener_is_far_above_chance_and_far_below_who_knows_the_traits(figures, home):
+def test_the_ideal_observer_is_far_above_chance_and_far_below_the_traits_observer(metrics, home):
     def row(name):
-        return figures[f"feature/{name}"]
+        return metrics[f"embedding/{name}"]
 
     assert row("sex/accuracy")["ideal_low"] > row("sex/accuracy")["chance"] + 0.2
     assert row("sex/accuracy")["ideal"] < row("sex/accuracy")["traits"]
@@ -208,43 +207,43 @@ def test_the_ideal_listener_is_far_above_chance_and_far_below_who_knows_the_trai
     assert row("age/correlation")["traits"] > 0.9 and row("age/error")["traits"] < 0.7 * row("age/error")["ideal"]
     hair = [traits["hair_colour"] for traits in read(home / "people" / "people.csv") if traits["split"] == "test"]
     guessed = max(hair.count(colour) for colour in hair) / len(hair)
-    for name, chance in (("skin_tone/correlation", 0), ("hair_colour/accuracy", guessed)):  # nobody hears those
+    for name, chance in (("skin_tone/correlation", 0), ("hair_colour/accuracy", guessed)):  # no voice tells these
         assert row(name)["ideal_low"] < chance + 0.05 and row(name)["traits"] < chance + 0.15
-    assert figures["photo/skin_tone/correlation"]["value"] > 0.8  # though they are in the faces
+    assert metrics["photo/skin_tone/correlation"]["value"] > 0.8  # though they are in the faces
     for metric in ("cosine", "l1", "l2"):
-        recall, rank = (figures[f"retrieval/{metric}/all/{name}"] for name in ("R@10", "median_rank"))
+        recall, rank = (metrics[f"retrieval/{metric}/all/{name}"] for name in ("R@10", "median_rank"))
         assert recall["traits"] > recall["ideal"] > 1.2 * recall["chance"]
         assert rank["ideal_high"] < 0.8 * rank["chance"] and rank["traits"] < rank["ideal"]
         share = (rank["value"] - rank["chance"]) / (rank["ideal"] - rank["chance"])
         assert rank["of_ideal"] == pytest.approx(share) and abs(share) < 0.5
     for name in ("distance/cosine", "craniofacial/mean", "face/sex/accuracy", "face/age/correlation"):
-        chance, ideal, traits = (figures[name][who] for who in ("chance", "ideal", "traits"))
+        chance, ideal, traits = (metrics[name][who] for who in ("chance", "ideal", "traits"))
         assert abs(traits - chance) > abs(ideal - chance) > 0.1
 
 
-def test_an_evaluation_leaves_tables_plots_and_a_gallery(figures, home):
+def test_an_evaluation_leaves_tables_plots_and_a_gallery(metrics, home):
     out = home / "out"
-    table = {row["figure"]: row for row in read(out / "metrics.csv")}
-    assert table.keys() == figures.keys()
-    assert float(table["feature/sex/accuracy"]["value"]) == pytest.approx(figures["feature/sex/accuracy"]["value"])
+    table = {row["metric"]: row for row in read(out / "metrics.csv")}
+    assert table.keys() == metrics.keys()
+    assert float(table["embedding/sex/accuracy"]["value"]) == pytest.approx(metrics["embedding/sex/accuracy"]["value"])
     queries = read(out / "queries.csv")
     hits = np.mean([int(row["rank_cosine"]) <= 10 for row in queries])
-    assert len(queries) == PEOPLE and hits == pytest.approx(figures["retrieval/cosine/all/R@10"]["value"])
+    assert len(queries) == PEOPLE and hits == pytest.approx(metrics["retrieval/cosine/all/R@10"]["value"])
     right = np.mean([row["sex"] == row["sex_read"] for row in queries])
-    assert right == pytest.approx(figures["feature/sex/accuracy"]["value"])
+    assert right == pytest.approx(metrics["embedding/sex/accuracy"]["value"])
     for name in ("plots.png", "gallery.png"):
         with Image.open(out / name) as picture:
             assert min(picture.size) > 500
 
 
-def test_a_second_evaluation_encodes_nothing_and_says_the_same(evaluate, figures, home):
-    features = {file: file.stat().st_mtime_ns for file in (home / "outputs" / "features").rglob("features.f32")}
-    assert len(features) == 2
-    (home / "outputs" / "features" / "stray").mkdir()
+def test_a_second_evaluation_encodes_nothing_and_says_the_same(evaluate, metrics, home):
+    embeddings = {file: file.stat().st_mtime_ns for file in (home / "outputs/embeddings").rglob("embeddings.f32")}
+    assert len(embeddings) == 2
+    (home / "outputs" / "embeddings" / "stray").mkdir()
     evaluate(*RANDOM, "hydra.run.dir=again")
-    assert {file: file.stat().st_mtime_ns for file in features} == features
-    again = json.loads((home / "again" / "metrics.json").read_text())["figures"]
-    assert again == figures
+    assert {file: file.stat().st_mtime_ns for file in embeddings} == embeddings
+    again = json.loads((home / "again" / "metrics.json").read_text())["metrics"]
+    assert again == metrics
 
 
 def test_a_sweep_ends_in_one_table_and_one_plot(evaluate, home):
@@ -253,12 +252,12 @@ def test_a_sweep_ends_in_one_table_and_one_plot(evaluate, home):
     evaluate(*jobs, *quick, "hydra.sweep.dir=sweep", first=["-m"], status=1)
     table = read(home / "sweep" / "comparison.csv")
     assert all((home / "sweep" / job / "run.log").exists() for job in "0123")
-    metrics = [json.loads((home / "sweep" / job / "metrics.json").read_text())["figures"] for job in "02"]
-    assert [row["figure"] for row in table] == list(metrics[0])
+    metrics = [json.loads((home / "sweep" / job / "metrics.json").read_text())["metrics"] for job in "02"]
+    assert [row["metric"] for row in table] == list(metrics[0])
     for row in table[:20]:
         for job, encoder in zip(metrics, ("ast_tiny", "ast_small"), strict=True):
             value = float(row[f"encoder={encoder}, encoder.weights=random"])
-            assert value == pytest.approx(job[row["figure"]]["value"], rel=1e-4, abs=1e-9)
+            assert value == pytest.approx(job[row["metric"]]["value"], rel=1e-4, abs=1e-9)
             assert row[f"encoder={encoder}, encoder.weights=nowhere.pt"] == ""
     with Image.open(home / "sweep" / "comparison.png") as picture:
         assert picture.width > 1000
@@ -285,36 +284,44 @@ def test_an_encoder_that_sees_is_asked_other_photos_and_a_run_can_be_repeated(ev
     result = evaluate(
         "encoder=seen", "encoder.weights=encoder.pt", "preprocessing.crop=none", *quick, "hydra.run.dir=faces"
     )
-    assert "nobody to learn from" in result.stderr
+    assert "no training people" in result.stderr
     metrics = json.loads((home / "faces" / "metrics.json").read_text())
     assert metrics["people"] == metrics["queries"] == PEOPLE and metrics["training photos"] == 0
-    figures = metrics["figures"]
-    assert figures["retrieval/l2/all/R@10"]["value"] > 0.3 and not any("sex" in name for name in figures)
-    assert figures["distance/l2"]["value"] < 0.8 * figures["distance/l2"]["chance"]
+    metrics = metrics["metrics"]
+    assert metrics["retrieval/l2/all/R@10"]["value"] > 0.3 and not any("sex" in name for name in metrics)
+    assert metrics["distance/l2"]["value"] < 0.8 * metrics["distance/l2"]["chance"]
     repeat = ["-cd", "faces/.hydra", "-cn", "effective", "hydra.run.dir=repeated"]
     run(*repeat, cwd=home, env={"PYTHONPATH": str(ROOT / "tests")})
-    assert json.loads((home / "repeated" / "metrics.json").read_text())["figures"] == figures
-    refused = run(*repeat[:4], "face.weights=random", cwd=home, env={"PYTHONPATH": str(ROOT / "tests")}, status=1)
-    assert "leave them out" in refused.stderr
+    assert json.loads((home / "repeated" / "metrics.json").read_text())["metrics"] == metrics
+    before = (home / "encoder.pt").read_bytes()
+    (home / "encoder.pt").write_bytes(before + b" ")  # the same weights, in another file
+    refused = run(*repeat[:4], cwd=home, env={"PYTHONPATH": str(ROOT / "tests")}, status=1)
+    (home / "encoder.pt").write_bytes(before)
+    assert "has changed since the run that is repeated" in refused.stderr
 
 
-def test_features_are_kept_by_everything_that_they_depend_on(tmp_path):
-    """Settings that no tensor and no layer shows, too: heads, for one."""
+def test_embeddings_are_cached_by_everything_that_they_depend_on(tmp_path, monkeypatch):
+    """Also by settings that no tensor shows, such as heads, and by the version of the front end's code."""
     from speech2face import build
-    from speech2face.evaluation.features import encode
+    from speech2face.inference.cache import embed
+    from speech2face.preprocessing.fbank import LogMelFilterBank
+
+    clip = "librivox_male.wav"
 
     kept = []
     for heads in (1, 3):
         small = ["encoder.model.depth=1", f"encoder.model.heads={heads}", "preprocessing.window_seconds=1"]
         pipeline = build("encoder=ast_tiny", "encoder.weights=random", *TINY[1:], *small)
-        found = encode(EXAMPLES, ["librivox_male.wav"], pipeline, {"heads": heads}, tmp_path / "cache", 1, "clips")
-        kept.append(found.of(["librivox_male.wav"])[0])
+        kept.append(embed(EXAMPLES, [clip], pipeline.encoder, tmp_path / "cache", 1, "clips").of([clip])[0])
     assert len(list((tmp_path / "cache").iterdir())) == 2 and not np.allclose(*kept)
     damaged = sorted((tmp_path / "cache").iterdir())[0]
     with open(damaged / "sha256.txt", "ab") as file:
         file.write(b"\xff half a line")
-    again = encode(EXAMPLES, ["librivox_male.wav"], pipeline, {"heads": 3}, tmp_path / "cache", 1, "clips")
-    assert np.array_equal(again.of(["librivox_male.wav"])[0], kept[1])
+    again = embed(EXAMPLES, [clip], pipeline.encoder, tmp_path / "cache", 1, "clips")
+    assert np.array_equal(again.of([clip])[0], kept[1])
+    monkeypatch.setattr(LogMelFilterBank, "version", LogMelFilterBank.version + 1)
+    embed(EXAMPLES, [clip], pipeline.encoder, tmp_path / "cache", 1, "clips")
+    assert len(list((tmp_path / "cache").iterdir())) == 3
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Every figure of merit against an independent implementation, a closed form or a simulation."""
+"""Every metric against an independent implementation, a closed form or a simulation."""
 
 import numpy as np
 import pytest
@@ -13,14 +13,14 @@ from torchmetrics.functional.retrieval import retrieval_hit_rate
 from speech2face.evaluation import images, probes, retrieval, statistics, verification
 from speech2face.evaluation.ratios import ratios
 
-METRICS = ("cosine", "l1", "l2")
+DISTANCES = ("cosine", "l1", "l2")
 
 
-def brute_distances(queries: np.ndarray, gallery: np.ndarray, metric: str) -> np.ndarray:
+def brute_distances(queries: np.ndarray, gallery: np.ndarray, distance: str) -> np.ndarray:
     queries, gallery = queries.astype(np.float64)[:, None], gallery.astype(np.float64)[None]
-    if metric == "l1":
+    if distance == "l1":
         return np.abs(queries - gallery).sum(2)
-    if metric == "l2":
+    if distance == "l2":
         return np.sqrt(((queries - gallery) ** 2).sum(2))
     return 1 - (queries * gallery).sum(2) / np.linalg.norm(queries, axis=2) / np.linalg.norm(gallery, axis=2)
 
@@ -34,46 +34,46 @@ def faces() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return queries.astype(np.float32), gallery.astype(np.float32), truth
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("distance", DISTANCES)
 @pytest.mark.parametrize("layout", ["plain", "collapsed", "float16"])
-def test_ranks_are_those_of_a_full_sort(faces, metric, layout, tmp_path):
+def test_ranks_are_those_of_a_full_sort(faces, distance, layout, tmp_path):
     queries, gallery, truth = faces
-    if layout == "collapsed":  # features that differ by less than float32 resolves in a product of two of them
+    if layout == "collapsed":  # embeddings whose differences float32 does not resolve in a product of two of them
         queries, gallery = 100 + 1e-2 * queries.astype(np.float64), 100 + 1e-2 * gallery.astype(np.float64)
     if layout == "float16":
         np.save(tmp_path / "gallery.npy", gallery.astype(np.float16))
         gallery = np.load(tmp_path / "gallery.npy", mmap_mode="r")
-    order = brute_distances(queries, gallery, metric).argsort(1)
+    order = brute_distances(queries, gallery, distance).argsort(1)
     expected = 1 + (order == truth[:, None]).argmax(1)
     assert len(set(expected)) > 8
     for chunk in (2048, 37):
-        assert np.array_equal(retrieval.ranks(queries, gallery, truth, metric, chunk=chunk), expected)
-    assert np.array_equal(retrieval.top(queries, gallery, 9, metric, chunk=37), order[:, :9])
-    assert np.array_equal(retrieval.top(queries, gallery, 300, metric), order)
+        assert np.array_equal(retrieval.ranks(queries, gallery, truth, distance, chunk=chunk), expected)
+    assert np.array_equal(retrieval.top(queries, gallery, 9, distance, chunk=37), order[:, :9])
+    assert np.array_equal(retrieval.top(queries, gallery, 300, distance), order)
 
 
-def test_the_metrics_differ(faces):
-    first, second, third = (retrieval.ranks(*faces, metric) for metric in METRICS)
+def test_the_distances_differ(faces):
+    first, second, third = (retrieval.ranks(*faces, distance) for distance in DISTANCES)
     assert (first != second).any() and (first != third).any() and (second != third).any()
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("distance", DISTANCES)
 @pytest.mark.parametrize("value", [0.1, 0, -3])
-def test_constant_features_are_at_chance(metric, value):
+def test_constant_embeddings_are_at_chance(distance, value):
     constant = np.full((600, 64), value, np.float32)
-    ranks = retrieval.ranks(constant, constant, np.arange(600), metric, chunk=71)
+    ranks = retrieval.ranks(constant, constant, np.arange(600), distance, chunk=71)
     assert abs(ranks.mean() - 300.5) < 4 * 600 / np.sqrt(12 * 600)
     assert stats.kstest(ranks, "uniform", (0, 600)).pvalue > 0.001
-    assert np.array_equal(ranks, retrieval.ranks(constant, constant, np.arange(600), metric, chunk=500))
-    assert not np.array_equal(ranks, retrieval.ranks(constant, constant, np.arange(600), metric, seed=1))
+    assert np.array_equal(ranks, retrieval.ranks(constant, constant, np.arange(600), distance, chunk=500))
+    assert not np.array_equal(ranks, retrieval.ranks(constant, constant, np.arange(600), distance, seed=1))
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_ties_cover_the_tied_places_and_no_others(faces, metric):
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_ties_cover_the_tied_places_and_no_others(faces, distance):
     _, gallery, _ = faces
     twins = np.concatenate([gallery[:50], gallery[:50], gallery[50:100]])  # twins in other chunks, other columns
     near = gallery[:50] * np.float32(1.001)
-    ranks = np.stack([retrieval.ranks(near, twins, np.arange(50), metric, seed=s, chunk=41) for s in range(8)])
+    ranks = np.stack([retrieval.ranks(near, twins, np.arange(50), distance, seed=s, chunk=41) for s in range(8)])
     assert set(ranks.ravel()) == {1, 2}
     assert abs((ranks == 1).mean() - 0.5) < 4 * 0.5 / np.sqrt(ranks.size)
 
@@ -84,10 +84,10 @@ def test_zeros_have_cosine_zero_with_every_face(faces):
     assert stats.kstest(ranks, "uniform", (0, 300)).pvalue > 0.001
 
 
-def test_integer_features_tie_without_being_equal():
+def test_integer_embeddings_tie_without_being_equal():
     queries, gallery = np.zeros((400, 3), np.float32), np.eye(3, dtype=np.float32)
-    for metric in ("l1", "l2"):
-        ranks = retrieval.ranks(queries, gallery, np.arange(400) % 3, metric)
+    for distance in ("l1", "l2"):
+        ranks = retrieval.ranks(queries, gallery, np.arange(400) % 3, distance)
         assert np.bincount(ranks, minlength=4)[1:].min() > 90
 
 
@@ -95,7 +95,7 @@ def test_retrieval_refuses_what_has_no_rank(faces):
     queries, gallery, truth = faces
     with pytest.raises(ValueError, match="finite"):
         retrieval.ranks(np.where(np.arange(256) == 3, np.nan, queries), gallery, truth)
-    with pytest.raises(ValueError, match="no metric 'l3'"):
+    with pytest.raises(ValueError, match="no distance 'l3'"):
         retrieval.ranks(queries, gallery, truth, "l3")
     with pytest.raises(ValueError, match="equal width"):
         retrieval.ranks(queries[:, 1:], gallery, truth)
@@ -110,16 +110,16 @@ def test_retrieval_refuses_what_has_no_rank(faces):
 @pytest.mark.parametrize("k", [1, 5, 10])
 def test_recall_is_that_of_torchmetrics_and_scikit_learn(faces, k):
     queries, gallery, truth = faces
-    figure = retrieval.recall(retrieval.ranks(*faces, "l2"), k, 300).mean()
+    recall = retrieval.recall(retrieval.ranks(*faces, "l2"), k, 300).mean()
     closeness = -brute_distances(queries, gallery, "l2")
     relevant = np.arange(300) == truth[:, None]
     hits = [
         retrieval_hit_rate(torch.from_numpy(near), torch.from_numpy(true), top_k=k)
         for near, true in zip(closeness, relevant, strict=True)
     ]
-    assert 0.02 < figure < 0.95
-    assert figure == pytest.approx(float(np.mean(hits)))
-    assert figure == pytest.approx(top_k_accuracy_score(truth, closeness, k=k, labels=np.arange(300)))
+    assert 0.02 < recall < 0.95
+    assert recall == pytest.approx(float(np.mean(hits)))
+    assert recall == pytest.approx(top_k_accuracy_score(truth, closeness, k=k, labels=np.arange(300)))
 
 
 def test_sampled_galleries_agree_with_simulation():
@@ -150,13 +150,13 @@ def test_sampled_recall_is_the_hypergeometric_distribution():
 
 def test_bootstrap_of_a_mean_is_the_closed_form_and_scipys():
     values = np.random.default_rng(0).normal(3, 2, 500)
-    figure = statistics.bootstrap(statistics.mean(values), np.arange(500), samples=4000)
+    estimate = statistics.bootstrap(statistics.mean(values), np.arange(500), samples=4000)
     error = values.std() / np.sqrt(500)
-    assert figure.value == pytest.approx(values.mean())
-    assert figure.low == pytest.approx(values.mean() - 1.96 * error, abs=0.1 * error)
-    assert figure.high == pytest.approx(values.mean() + 1.96 * error, abs=0.1 * error)
+    assert estimate.value == pytest.approx(values.mean())
+    assert estimate.low == pytest.approx(values.mean() - 1.96 * error, abs=0.1 * error)
+    assert estimate.high == pytest.approx(values.mean() + 1.96 * error, abs=0.1 * error)
     theirs = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=4000, rng=1).confidence_interval
-    assert (figure.low, figure.high) == pytest.approx((theirs.low, theirs.high), abs=0.15 * error)
+    assert (estimate.low, estimate.high) == pytest.approx((theirs.low, theirs.high), abs=0.15 * error)
 
 
 def test_bootstrap_covers_and_resamples_people():
@@ -165,8 +165,8 @@ def test_bootstrap_covers_and_resamples_people():
     for seed in range(300):
         values = np.repeat(generator.normal(0, 1, 60), 8) + 0.3 * generator.normal(0, 1, 480)
         for interval, units in ((covered, people), (naive, np.arange(480))):
-            figure = statistics.bootstrap(statistics.mean(values), units, samples=400, seed=seed)
-            interval.append(figure.low <= 0 <= figure.high)
+            estimate = statistics.bootstrap(statistics.mean(values), units, samples=400, seed=seed)
+            interval.append(estimate.low <= 0 <= estimate.high)
     assert 0.90 < np.mean(covered) < 0.985
     assert np.mean(naive) < 0.7
 
@@ -194,11 +194,11 @@ def test_undefined_correlations_are_not_numbers():
     people, varied = np.arange(50), np.random.default_rng(0).normal(size=50)
     rounding = np.float32(208) + np.spacing(np.float32(208)) * (varied > 0)
     assert np.isnan(statistics.bootstrap(statistics.correlation(rounding, varied), people).value)
-    figure = statistics.bootstrap(statistics.correlation(np.full(50, 0.1), varied), people)
-    assert np.isnan([figure.value, figure.low, figure.high]).all()
+    estimate = statistics.bootstrap(statistics.correlation(np.full(50, 0.1), varied), people)
+    assert np.isnan([estimate.value, estimate.low, estimate.high]).all()
     one_differs = np.where(people == 0, 0.2, 0.1)  # a third of the resamples lack that person
-    figure = statistics.bootstrap(statistics.correlation(one_differs, varied), people)
-    assert -1 <= figure.low <= figure.value <= figure.high <= 1
+    estimate = statistics.bootstrap(statistics.correlation(one_differs, varied), people)
+    assert -1 <= estimate.low <= estimate.value <= estimate.high <= 1
     with pytest.raises(ValueError, match="no rows"):
         statistics.bootstrap(statistics.mean(varied[:0]), people[:0])
 
@@ -233,7 +233,7 @@ def test_equal_error_rate_is_that_of_all_pairs(scatter):
     statistic = verification.error_rate(embeddings, people)
     assert statistic(np.ones((1, len(people))))[0] == pytest.approx(expected, abs=1e-6)
     assert statistic(np.full((1, len(people)), 2.0))[0] == pytest.approx(expected, abs=1e-6)
-    without = (people != people.max())[None].astype(float)  # a resample that lacks somebody
+    without = (people != people.max())[None].astype(float)  # a resample that lacks one person
     others = verification.error_rate(embeddings[without[0] > 0], people[without[0] > 0])
     assert statistic(without)[0] == pytest.approx(others(np.ones((1, int(without.sum()))))[0], abs=1e-9)
     sampled = verification.error_rate(embeddings, people, max_impostors=1000, seed=3)
@@ -259,7 +259,7 @@ def test_wilson_interval_covers_rare_hits():
     assert statistics.wilson(0.0, 500)[0] == 0 and statistics.wilson(1.0, 500)[1] == pytest.approx(1)
 
 
-def test_image_figures_are_those_of_torchmetrics():
+def test_image_metrics_are_those_of_torchmetrics():
     generator = np.random.default_rng(0)
     a = np.kron(generator.integers(0, 256, (12, 5, 6, 3)), np.ones((1, 6, 6, 1))).astype(np.uint8)
     b = np.clip(a + generator.normal(0, 1, a.shape) * np.geomspace(1, 80, 12)[:, None, None, None], 0, 255)
@@ -354,49 +354,52 @@ def test_ratios_refuse_another_shape():
 
 @pytest.fixture(scope="module")
 def people() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features of 1200 people, of whom sex and age move the mean a known way; columns 0 and 1 never change."""
+    """Embeddings of 1200 people whose mean sex and age shift by known vectors; columns 0 and 1 are constant."""
     generator = np.random.default_rng(0)
     sex, age = generator.integers(0, 2, 1200), generator.normal(40, 10, 1200)
     directions = generator.standard_normal((2, 300))
-    features = np.outer(sex, directions[0]) * 0.2 + np.outer((age - 40) / 10, directions[1]) * 0.1
-    features += generator.standard_normal((1200, 300))
-    features[:, :2] = (0, 7)
-    return features.astype(np.float16), np.where(sex, "female", "male"), age
+    embeddings = np.outer(sex, directions[0]) * 0.2 + np.outer((age - 40) / 10, directions[1]) * 0.1
+    embeddings += generator.standard_normal((1200, 300))
+    embeddings[:, :2] = (0, 7)
+    return embeddings.astype(np.float16), np.where(sex, "female", "male"), age
 
 
 @pytest.mark.parametrize(("trained", "share"), [(60, 0.6), (1000, 0.93)])
-def test_probes_find_what_the_features_hold(people, trained, share):
-    features, sex, age = people
+def test_probes_find_what_the_embeddings_hold(people, trained, share):
+    embeddings, sex, age = people
     seen, unseen = slice(0, trained), slice(1000, 1200)
-    classifier = probes.fit_classifier(features[seen], sex[seen])
-    guessed = probes.predict(classifier, features[unseen], chunk=37)
-    assert np.array_equal(guessed, probes.predict(classifier, features[unseen]))
+    classifier = probes.fit_classifier(embeddings[seen], sex[seen])
+    guessed = probes.predict(classifier, embeddings[unseen], chunk=37)
+    assert np.array_equal(guessed, probes.predict(classifier, embeddings[unseen]))
     # two gaussians 0.2 |direction| = 3.4 deviations apart: the best rule is right in Phi(1.7) = 95.5% of cases
     assert (guessed == sex[unseen]).mean() > share
-    regressor = probes.fit_regressor(features[seen], age[seen])
+    regressor = probes.fit_regressor(embeddings[seen], age[seen])
     # the best linear rule explains 1 - 1 / (1 + 0.1^2 * 300) = 75% of the variance
-    found = r2_score(age[unseen], probes.predict(regressor, features[unseen]))
+    found = r2_score(age[unseen], probes.predict(regressor, embeddings[unseen]))
     assert (0.1 if trained == 60 else 0.6) < found < 0.85
-    chance = probes.fit_classifier(features[seen], sex[::-1][seen])
-    assert (probes.predict(chance, features[unseen]) == sex[unseen]).mean() < 0.65
+    chance = probes.fit_classifier(embeddings[seen], sex[::-1][seen])
+    assert (probes.predict(chance, embeddings[unseen]) == sex[unseen]).mean() < 0.65
 
 
 def test_probes_refuse_what_they_cannot_learn(people):
-    features, sex, age = people
+    embeddings, sex, age = people
     with pytest.raises(ValueError, match="two classes"):
-        probes.fit_classifier(features[:50], np.full(50, "male"))
+        probes.fit_classifier(embeddings[:50], np.full(50, "male"))
     with pytest.raises(ValueError, match="finite"):
-        probes.fit_regressor(features[:50], np.where(np.arange(50) < 2, np.nan, age[:50]))
+        probes.fit_regressor(embeddings[:50], np.where(np.arange(50) < 2, np.nan, age[:50]))
     with pytest.raises(ValueError, match="finite"):
         probes.fit_classifier(np.full((50, 3), np.inf), sex[:50])
     with pytest.raises(ValueError, match="as many"):
-        probes.fit_regressor(features[:50], age)
+        probes.fit_regressor(embeddings[:50], age)
     with pytest.raises(ValueError, match="ten people"):
-        probes.ideal_listener(features[:5], features[:5])
+        probes.ideal_observer(embeddings[:5], embeddings[:5])
 
 
 def hidden_sex(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Voice parameters and features of n people that a hidden binary cause ties, and the features' conditional mean."""
+    """Voice parameters and embeddings of n people, both dependent on a hidden binary cause.
+
+    Also the conditional mean of the embeddings, given the parameters.
+    """
     directions = np.random.default_rng(99).standard_normal((7, 500))
     generator = np.random.default_rng(seed)
     sex, language, height = generator.integers(0, 2, n), generator.integers(0, 4, n), generator.normal(0, 1, n)
@@ -411,12 +414,12 @@ def hidden_sex(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize(("n", "share"), [(100, 0.55), (600, 0.85)])
-def test_ideal_listener_is_near_the_conditional_mean(n, share):
-    parameters, features, _ = hidden_sex(n, 0)
+def test_ideal_observer_is_near_the_conditional_mean(n, share):
+    parameters, embeddings, _ = hidden_sex(n, 0)
     unseen, truth, mean = hidden_sex(1000, 1)
-    listener = probes.ideal_listener(parameters, features)
-    reached = r2_score(truth, probes.predict(listener, unseen), multioutput="variance_weighted")
+    observer = probes.ideal_observer(parameters, embeddings)
+    reached = r2_score(truth, probes.predict(observer, unseen), multioutput="variance_weighted")
     best = r2_score(truth, mean, multioutput="variance_weighted")
     assert share * best < reached < 1.01 * best
-    shuffled = probes.ideal_listener(parameters, features[::-1])
+    shuffled = probes.ideal_observer(parameters, embeddings[::-1])
     assert r2_score(truth, probes.predict(shuffled, unseen), multioutput="variance_weighted") < 0.05 * best

@@ -73,7 +73,7 @@ def test_decoder_from_the_golden_embeddings(checkpoints: Path, goldens: dict[str
     names = [name.removesuffix("/embedding") for name in goldens if name.endswith("/embedding")]
     assert len(names) == 8
     for name in names:
-        landmarks, texture = pipeline.decode(torch.from_numpy(goldens[f"{name}/embedding"])[None])
+        landmarks, texture = pipeline.decoder.decode(torch.from_numpy(goldens[f"{name}/embedding"])[None])
         np.testing.assert_allclose(landmarks[0].numpy(), goldens[f"{name}/landmarks"], atol=1e-3 * 224)
         exact = texture[0].permute(1, 2, 0).numpy()
         truncated = goldens[f"{name}/face"] / 255

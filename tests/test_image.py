@@ -13,7 +13,9 @@ from PIL import Image as PillowImage
 from torchvision.transforms import v2
 
 from speech2face.errors import UserError
-from speech2face.preprocessing.image import Image, crop_padded, detect_faces, open_image
+from speech2face.preprocessing.faces import crop_padded, detect_faces
+from speech2face.preprocessing.image import Image
+from speech2face.preprocessing.photo import open_image
 
 PIXELS = np.asarray(PillowImage.open(PHOTO).convert("RGB"))
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speech2face.errors import UserError
-from speech2face.inputs import find_inputs, unique_names
+from speech2face.run.inputs import find_inputs, unique_names
 
 
 def make(directory: Path, *names: str) -> None:

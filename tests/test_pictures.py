@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from speech2face.pictures import draw_waveform, png
+from speech2face.inference.pictures import draw_waveform, png
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 300), (224, 224)])

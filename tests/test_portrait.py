@@ -1,4 +1,4 @@
-"""The portrait renderer: faces are found as faces, landmarks sit on what is drawn, and people stay themselves."""
+"""The portrait renderer: a detector finds the faces, landmarks match the picture, and people are reproducible."""
 
 import dlib
 import numpy as np
@@ -24,14 +24,8 @@ SHARES = (
 )
 KINDS = {"hair_style": 12, "beard": 5, "glasses": 4, "eye_colour": 6, "clothing": 4}
 SCENE = {
-    **{
-        "yaw": (-12, 12),
-        "pitch": (-8, 8),
-        "roll": (-5, 5),
-        "shift_x": (-5, 5),
-        "shift_y": (-5, 5),
-        "zoom": (0.94, 1.06),
-    },
+    **{"yaw": (-12, 12), "pitch": (-8, 8), "roll": (-5, 5)},
+    **{"shift_x": (-5, 5), "shift_y": (-5, 5), "zoom": (0.94, 1.06)},
     **{"smile": (-0.3, 1), "mouth_open": (0, 0.5), "brow_raise": (-1, 1), "blink": (0, 0.4)},
     **{"gaze_x": (-1, 1), "gaze_y": (-1, 1), "light_azimuth": (-60, 60), "light_elevation": (0, 60)},
     **{"light_strength": (0.7, 1.3), "ambient": (0.3, 0.7), "light_warmth": (-3, 3)},
@@ -43,7 +37,7 @@ LEFT_EYE, RIGHT_EYE = slice(36, 42), slice(42, 48)
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Threads that wait for each other on a busy machine take ten times as long as one alone."""
+    """On a busy machine, several threads take ten times as long as one, because they wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -86,7 +80,7 @@ def test_shapes_and_types():
     assert points.shape == (2, 72, 2) and points.dtype == torch.float32
 
 
-def test_a_person_looks_the_same_alone_and_among_others_in_any_order():
+def test_a_picture_does_not_depend_on_the_batch():
     face, scene = random_faces(7, 1), random_scenes(7, 1)
     images, points = render(face, scene)
     order = torch.tensor([4, 0, 6, 2, 5, 3, 1])
@@ -99,7 +93,7 @@ def test_a_person_looks_the_same_alone_and_among_others_in_any_order():
         torch.testing.assert_close(alone_points, points[row : row + 1], rtol=0, atol=0)
 
 
-def test_another_persons_noise_changes_that_person_only():
+def test_noise_of_one_person_changes_the_picture_of_that_person_only():
     face, scene = random_faces(5, 2), random_scenes(5, 2)
     before, _ = render(face, scene)
     noise = face["noise"].clone()
@@ -112,7 +106,7 @@ def test_another_persons_noise_changes_that_person_only():
 def test_a_face_detector_finds_the_faces():
     count = 40
     face, scene = random_faces(count, 3), random_scenes(count, 3)
-    for name, value in scene.items():  # as pictures vary, not at the limits all at once
+    for name, value in scene.items():  # half of the range: the limits do not occur all at once
         middle = PLAIN.get(name, 0.0)
         scene[name] = middle + 0.5 * (value - middle)
     images, points = render(face, scene)
@@ -127,7 +121,7 @@ def test_a_face_detector_finds_the_faces():
 @pytest.mark.parametrize(
     "change", [{"shift_x": 3.5, "shift_y": -2.25}, {"zoom": 1.05}, {"roll": 4.0}], ids=["shift", "zoom", "roll"]
 )
-def test_landmarks_follow_shift_zoom_and_roll_exactly(change):
+def test_landmarks_follow_shift_zoom_and_roll(change):
     face = random_faces(3, 4)
     pose = {"yaw": 7.0, "pitch": -4.0, "smile": 0.5}
     _, before = render(face, plain_scenes(3, **pose))
@@ -140,7 +134,7 @@ def test_landmarks_follow_shift_zoom_and_roll_exactly(change):
     torch.testing.assert_close(after, expected, rtol=0, atol=2e-4)
 
 
-def test_the_nose_moves_against_the_outline():
+def test_yaw_moves_the_nose_more_than_the_outline():
     face = random_faces(4, 5)
     _, ahead = render(face, plain_scenes(4))
     _, turned = render(face, plain_scenes(4, yaw=10.0))
@@ -149,7 +143,7 @@ def test_the_nose_moves_against_the_outline():
 
 
 @pytest.mark.parametrize("yaw", [-10.0, 0.0, 10.0])
-def test_pupils_and_whites_are_where_the_eye_landmarks_say(yaw):
+def test_pupils_and_whites_match_the_eye_landmarks(yaw):
     count = 8
     face = random_faces(count, 6) | {"glasses": torch.zeros(count).long(), "hair_style": torch.full((count,), 2)}
     face |= {"eye_colour": torch.zeros(count).long(), "sag": torch.zeros(count)}
@@ -173,7 +167,7 @@ def test_an_open_mouth_is_dark_between_the_inner_lips():
 
 
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
-def test_extremes_stay_in_range_and_in_the_picture(sign):
+def test_extremes_stay_in_range_and_inside_the_picture(sign):
     count = 12
     face, scene = random_faces(count, 8), random_scenes(count, 8)
     face |= {name: torch.full((count,), 2.5 * sign) for name in TRAITS}
@@ -188,8 +182,8 @@ def test_extremes_stay_in_range_and_in_the_picture(sign):
     assert (chin > points[:, 48:, 1].max(1).values).all()
 
 
-def test_pixels_tell_sex_and_age():
-    """Linear probes on pixels; docs/talkers.md has the figures for more people."""
+def test_pixels_predict_sex_and_age():
+    """Linear probes on pixels. docs/talkers.md has the results for more people."""
     people = [draw_person(7, index) for index in range(560)]
     images, _ = portraits(people, [0] * len(people))
     pixels = torch.nn.functional.adaptive_avg_pool2d(images.float() / 255, 56).flatten(1).numpy()

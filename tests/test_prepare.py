@@ -18,7 +18,7 @@ from conftest import ROOT, write_audio
 from PIL import Image
 from test_training import rows, train
 
-from speech2face.dataset import read_dataset
+from speech2face.data.dataset import read_dataset
 from speech2face.pipelines.prepare import measure_all
 from speech2face.preparation.finish import assign_splits, write_normalized
 from speech2face.preparation.manifest import Part, read_part

@@ -23,12 +23,13 @@ from scipy.interpolate import RBFInterpolator
 from scipy.signal import lfilter
 
 from speech2face.decoders.warp import RIDGE, warp
+from speech2face.encoders.base import EncoderNetwork
 from speech2face.talkers.population import landmarks, portraits
 from speech2face.talkers.traits import draw_person
 from speech2face.training import augmentation, losses
 from speech2face.training.data import Portraits, Shuffled
 from speech2face.training.loop import Interrupts
-from speech2face.training.modules import VoiceTraining
+from speech2face.training.voice import VoiceTraining
 
 FACE = ["pipeline=train_face", "encoder.model.width=0.125", "preprocessing.size=64", "preprocessing.crop=none"]
 DECODER = ["pipeline=train_decoder", "encoder.weights=face", "decoder.model.width=0.03", "decoder.model.warp=true"]
@@ -101,9 +102,9 @@ def test_every_part_learns_and_its_weights_can_be_used(home):
 
 
 def test_a_decoder_learns_to_draw_what_voices_give_too(home):
-    voice = "training.voices=['encoder=ast_tiny encoder.model.depth=1 encoder.weights=random']"
+    voice = ["+encoder@voices.mine=ast_tiny", "voices.mine.model.depth=1", "voices.mine.weights=random"]
     counts = []
-    for more in ([], [voice], [voice, "training.voices_of={glasses: none, beard: none}"]):
+    for more in ([], voice, [*voice, "training.voices_of={glasses: none, beard: none}"]):
         out = train(home, *DECODER, *SHORT, *more, "trainer.max_epochs=1", f"hydra.run.dir=voices{len(more)}").stderr
         counts.append(int(re.search(r"(\d+) rows to train on", out)[1]))
     people = [row for row in rows(home / "people" / "people.csv") if row["split"] == "train"]
@@ -112,22 +113,23 @@ def test_a_decoder_learns_to_draw_what_voices_give_too(home):
     drawn = Portraits([np.zeros((3, 4096)), np.ones((2, 4096))], np.arange(4), np.zeros((4, 72, 2)),
                       [np.array([0, 0, 3]), np.array([3, 1])])  # fmt: skip
     items = [drawn[0, row] for row in range(5)]
-    assert [item["seen"] for item in items] == [True, True, True, False, False]
+    assert [item["from_photo"] for item in items] == [True, True, True, False, False]
     assert [int(item["picture"]) for item in items] == [0, 0, 3, 3, 1]
-    assert [float(item["feature"][0]) for item in items] == [0, 0, 0, 1, 1]
+    assert [float(item["embedding"][0]) for item in items] == [0, 0, 0, 1, 1]
     error = train(home, *DECODER, *SHORT, "training.voices=['encoder=nothing']", status=1).stderr
-    assert "error: encoder=nothing: " in error
-    error = train(home, *DECODER, *SHORT, voice, "training.voices_of={glasses: monocle}", status=1).stderr
+    assert "+encoder@voices.ast=ast" in error  # how it is written now
+    error = train(home, *DECODER, *SHORT, *voice, "training.voices_of={glasses: monocle}", status=1).stderr
     assert "nobody in people.csv has a recording and these traits" in error
 
 
-def test_what_two_voices_give_is_drawn_as_the_nearer_one():
-    feature, seen = torch.randn(64, 4096), torch.arange(64) < 32
-    moved = augmentation.between({"feature": feature, "seen": seen}, torch.Generator().manual_seed(0))
-    assert torch.equal(moved[seen], feature[seen])
-    nearest = torch.cdist(moved, feature[~seen])[~seen].argmin(1)
+def test_a_mixture_of_two_voices_is_nearest_to_the_voice_whose_face_it_has():
+    embedding, photo = torch.randn(64, 4096), torch.arange(64) < 32
+    batch = {"embedding": embedding, "from_photo": photo}
+    moved = augmentation.mix_voices(batch, torch.Generator().manual_seed(0))
+    assert torch.equal(moved[photo], embedding[photo])
+    nearest = torch.cdist(moved, embedding[~photo])[~photo].argmin(1)
     assert torch.equal(nearest, torch.arange(32))
-    away = (moved - feature).norm(dim=1)[~seen]
+    away = (moved - embedding).norm(dim=1)[~photo]
     assert away[away > 0].min() > 0 and 20 < away.max() < 4096**0.5  # two are sqrt(2 * 4096) = 90.5 from each other
 
 
@@ -231,7 +233,7 @@ def test_two_processes_train_together(home):
     ("change", "message"),
     [
         (["data.root=nowhere"], "no such directory"),
-        (["training.pairing=some"], "must be one of all_to_all"),
+        (["training.pairing=some"], "training.pairing=some: must be one of all_to_all, one_to_one, all_to_one"),
         (["trainer.accelerator=tpu"], "trainer"),
         (
             [
@@ -241,6 +243,14 @@ def test_two_processes_train_together(home):
             "switched off",
         ),
         (["face.weights=null"], "has no weights"),
+        (["training.traits=sex"], "training.traits=sex: must be a list"),
+        (["training.augment=5"], "training.augment=5: must be a number, at least 0, at most 1"),
+        (["training.patience=abc"], "training.patience=abc: must be a whole number"),
+        (["training.lr=abc"], "training.lr=abc: must be a number"),
+        (["training.losses.contrastive=abc"], "training.losses.contrastive=abc: must be a number"),
+        (["+training.losses.contrastif=1"], "did you mean training.losses.contrastive?"),
+        (["training.head=[nosuch]"], "the encoder's class states its head"),
+        (["encoder@face=paper"], "face=paper takes a voice"),
     ],
 )
 def test_mistakes_are_one_line(home, change, message):
@@ -314,24 +324,33 @@ def test_losses_have_their_closed_forms():
     assert unknown.item() == 0 and losses.trait_loss(torch.randn(2, 3), torch.tensor([-1, -1])).item() == 0
 
 
-def test_traits_are_read_below_the_feature_and_teach_what_is_below_it():
+def test_traits_are_predicted_from_the_input_of_the_head_and_train_the_layers_below_it():
     torch.manual_seed(0)
-    network = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, 4096))
-    training = VoiceTraining(network, weights={"traits": 1.0}, classes={"sex": 2, "voice_pitch_hz": 1})
+
+    class Network(EncoderNetwork):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head = torch.nn.Linear(8, 16), torch.nn.Linear(16, 4096)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.body(x).tanh())
+
+    network = Network()
+    training = VoiceTraining(network, loss_weights={"traits": 1.0}, classes={"sex": 2, "voice_pitch_hz": 1})
     heard = torch.randn(64, 8)
     pitch = heard[:, 0].masked_fill(torch.arange(64) < 4, torch.nan)  # some are not known
     batch = {"features": heard, "face": torch.randn(64, 4096), "person": torch.arange(64), "voice_pitch_hz": pitch}
     batch["sex"] = (heard[:, 1] > 0).long().masked_fill(torch.arange(64) > 60, -1)
-    below, above = network[0].weight.clone(), network[2].weight.clone()
+    below, above = network.body.weight.clone(), network.head.weight.clone()
     optimizer = torch.optim.Adam(training.parameters(), 0.02)
     for _ in range(200):
         optimizer.zero_grad()
         loss = training.terms(batch, None)["traits"]
         loss.backward()
         optimizer.step()
-    assert loss < 0.05  # who knows nothing has (0.69 + 1) / 2
-    assert not torch.equal(network[0].weight, below) and torch.equal(network[2].weight, above)
-    assert set(VoiceTraining(network, weights={"length": 1.0}, classes={}).terms(batch, None)) == {"length"}
+    assert loss < 0.05  # a constant prediction has (0.69 + 1) / 2
+    assert not torch.equal(network.body.weight, below) and torch.equal(network.head.weight, above)
+    assert set(VoiceTraining(network, loss_weights={"length": 1.0}, classes={}).terms(batch, None)) == {"length"}
 
 
 def test_processes_share_the_rows_and_every_epoch_has_its_order():
@@ -346,7 +365,7 @@ def test_processes_share_the_rows_and_every_epoch_has_its_order():
     assert [row for _, row in sampler] == first
 
 
-def test_balanced_epochs_have_everybody_equally_often():
+def test_balanced_epochs_have_each_person_equally_often():
     starts = np.array([0, 1, 100, 103, 110])  # people of 1, 99, 3 and 7 recordings
     shares = [[row for _, row in Shuffled(110, 0, rank, 2, starts=starts)] for rank in range(2)]
     drawn = np.searchsorted(starts, np.concatenate(shares), side="right") - 1
@@ -358,18 +377,18 @@ def test_balanced_epochs_have_everybody_equally_often():
     assert [row for _, row in again] != shares[0]
 
 
-def test_another_speed_moves_the_pitch_and_not_the_length():
+def test_speed_perturbation_moves_the_pitch_and_not_the_length():
     time_axis = np.arange(32_000) / 16_000
     hertz = []
     for seed in range(30):
-        heard = augmentation.at_another_speed(np.sin(2 * np.pi * 200 * time_axis), np.random.default_rng(seed))
+        heard = augmentation.perturb_speed(np.sin(2 * np.pi * 200 * time_axis), np.random.default_rng(seed))
         assert heard.shape == time_axis.shape
         hertz.append(np.argmax(np.abs(np.fft.rfft(heard * np.hanning(len(heard))))) / 2)
     semitones = 12 * np.log2(np.array(hertz) / 200)
     assert abs(semitones.mean()) < 0.5 and 0.5 < semitones.std() < 1.6
 
 
-def test_another_tract_moves_the_formants_and_not_the_pitch():
+def test_vocal_tract_perturbation_moves_the_formants_and_not_the_pitch():
     rate, pitch = 16_000, 100
     pulses = (np.arange(2 * rate) % (rate // pitch) == 0).astype(float)
     for hertz in (900, 2600):  # resonances 150 Hz wide
@@ -384,9 +403,9 @@ def test_another_tract_moves_the_formants_and_not_the_pitch():
 
     before = formants(pulses)
     for factor in (0.9, 1.0, 1.1):
-        ratio = formants(augmentation.another_tract(pulses, factor)) / before
+        ratio = formants(augmentation.perturb_vocal_tract(pulses, factor)) / before
         assert ratio == pytest.approx(factor, abs=0.03)
-    assert np.abs(augmentation.another_tract(pulses, 1.0) - pulses).max() < 1e-6 * np.abs(pulses).max()
+    assert np.abs(augmentation.perturb_vocal_tract(pulses, 1.0) - pulses).max() < 1e-6 * np.abs(pulses).max()
 
 
 def test_augmentation_keeps_who_speaks_and_how_long():
@@ -394,9 +413,9 @@ def test_augmentation_keeps_who_speaks_and_how_long():
     time_axis = np.arange(int(rate * seconds)) / rate
     voiced = sum(np.sin(2 * np.pi * 140 * k * time_axis) / k for k in range(1, 20)).astype(np.float32)
     for seed in range(5):
-        heard = augmentation.recorded(voiced, np.random.default_rng(seed))
+        heard = augmentation.augment_recording(voiced, np.random.default_rng(seed))
         assert heard.shape == voiced.shape and np.isfinite(heard).all() and not np.allclose(heard, voiced)
-        assert np.array_equal(heard, augmentation.recorded(voiced, np.random.default_rng(seed)))
+        assert np.array_equal(heard, augmentation.augment_recording(voiced, np.random.default_rng(seed)))
         spectrum = np.abs(np.fft.rfft(heard * np.hanning(len(heard))))
         assert np.argmax(spectrum[: len(spectrum) // 16]) * rate / len(heard) % 140 == pytest.approx(0, abs=2)
 

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from speech2face import build
 from speech2face.errors import UserError
-from speech2face.weights.load import load
-from speech2face.weights.locate import locate
+from speech2face.weights.load import Loaded, load
+from speech2face.weights.part import Part
 from speech2face.weights.read import read_tensors
 
 SMALL_AST = {"_target_": "speech2face.encoders.ast.AudioSpectrogramTransformer", "hidden_size": 64, "depth": 1}
@@ -29,8 +29,8 @@ def small_transformers_ast() -> torch.nn.Module:
     return transformers_ast()
 
 
-def load_ast(path: object, choice: str = "ast", architecture: dict | None = None):
-    return load("encoder", choice, architecture or SMALL_AST, locate("encoder", choice, str(path)))
+def load_ast(path: object, **more: object) -> Loaded:
+    return load(Part(**{"option": "ast", "weights": str(path), "model": SMALL_AST, "modality": "speech"} | more))
 
 
 @pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"epoch": 3, "loss": np.float64(0.5), "model_state_dict": s}])
@@ -40,12 +40,10 @@ def test_wrapped_or_bare_with_any_prefix(tmp_path: Path, transformers_ast, wrap,
     state = {prefix + name: tensor for name, tensor in transformers_ast.state_dict().items()}
     torch.save(wrap(state), tmp_path / f"ast{suffix}")
     loaded = load_ast(tmp_path / f"ast{suffix}")
-    assert (
-        loaded.architecture["depth"] == 2 and loaded.architecture["max_frames"] == 1024
-    )  # of the file, not as configured
+    assert loaded.part.model["depth"] == 2 and loaded.part.model["max_frames"] == 1024  # of the file, not as configured
     x = torch.randn(1, 1024, 128)
     with torch.inference_mode():
-        torch.testing.assert_close(loaded.model(x), transformers_ast(x).logits.relu(), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(loaded.network(x), transformers_ast(x).logits.relu(), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +59,7 @@ def test_wrapped_or_bare_with_any_prefix(tmp_path: Path, transformers_ast, wrap,
 )
 def test_the_weights_are_found_among_other_tensors(tmp_path: Path, transformers_ast, wrap) -> None:
     torch.save(wrap(dict(transformers_ast.state_dict())), tmp_path / "ast.pt")
-    assert torch.equal(load_ast(tmp_path / "ast.pt").model.head.weight, transformers_ast.classifier.dense.weight)
+    assert torch.equal(load_ast(tmp_path / "ast.pt").network.head.weight, transformers_ast.classifier.dense.weight)
 
 
 def test_both_namings_of_transformers(tmp_path: Path, transformers_ast) -> None:
@@ -70,7 +68,7 @@ def test_both_namings_of_transformers(tmp_path: Path, transformers_ast) -> None:
     assert any("q_proj" in name for name in new) and any("attention.attention.query" in name for name in old)
     torch.save(new, tmp_path / "new.pt")
     torch.save(old, tmp_path / "old.pt")
-    a, b = (load_ast(tmp_path / name).model.state_dict() for name in ("new.pt", "old.pt"))
+    a, b = (load_ast(tmp_path / name).network.state_dict() for name in ("new.pt", "old.pt"))
     assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
@@ -80,7 +78,10 @@ def test_hugging_face_directory_with_its_own_mean_and_deviation(tmp_path: Path, 
     transformers_ast.save_pretrained(tmp_path)
     ASTFeatureExtractor(mean=-4.2677393, std=4.5689974).save_pretrained(tmp_path)
     pipeline = build("pipeline=speech", "encoder=ast", f"encoder.weights={tmp_path}", "precision=fp32", *DECODER)
-    assert (pipeline.preprocessing.features.mean, pipeline.preprocessing.features.std) == (-4.2677393, 4.5689974)
+    assert (pipeline.encoder.preprocessing.features.mean, pipeline.encoder.preprocessing.features.std) == (
+        -4.2677393,
+        4.5689974,
+    )
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_hugging_face_directory_is_the_network_that_its_config_says(tmp_path: Pa
     model.save_pretrained(tmp_path)
     x = torch.randn(1, settings.get("max_length", 1024), settings.get("num_mel_bins", 128))
     with torch.inference_mode():
-        torch.testing.assert_close(load_ast(tmp_path).model(x), model(x).logits.relu(), atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(load_ast(tmp_path).network(x), model(x).logits.relu(), atol=1e-3, rtol=1e-3)
 
 
 def test_hugging_face_network_of_another_kind_is_refused(tmp_path: Path) -> None:
@@ -108,32 +109,41 @@ def test_hub_id_through_the_hubs_own_cache(tmp_path: Path, transformers_ast) -> 
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(snapshot.name)
     transformers_ast.save_pretrained(snapshot)
+    tagged = repository / "snapshots" / ("f" * 40)
+    tagged.mkdir()
+    (repository / "refs" / "v2").write_text(tagged.name)
+    transformers_ast.save_pretrained(tagged)
     code = (
         "from speech2face.weights.locate import locate; from speech2face.errors import UserError\n"
-        "print(locate('encoder', 'ast', 'someone/ast-4096').file)\n"
-        "try: locate('encoder', 'ast', 'someone/else')\n"
-        "except UserError as error: print(error)"
+        "from speech2face.weights.part import Part\n"
+        "def find(name): return locate(Part(option='ast', weights=name, model={})).file\n"
+        "print(find('someone/ast-4096'), find('someone/ast-4096@v2'))\n"
+        "for name in ('someone/else', 'someone/ast-4096@v3'):\n"
+        "    try: find(name)\n"
+        "    except UserError as error: print(error)"
     )
     env = os.environ | {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
     output = subprocess.run(
         [sys.executable, "-c", code], env=env, cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    found, missing = output.strip().splitlines()
-    assert found == str(snapshot / "model.safetensors")
-    assert missing.startswith("encoder.weights=someone/else: no such file, and not to be had from the hub")
+    found, missing, no_revision = output.strip().splitlines()
+    assert found.split() == [str(snapshot / "model.safetensors"), str(tagged / "model.safetensors")]
+    assert missing.startswith("encoder.weights=someone/else: no such file, and not available from the hub")
+    assert no_revision.startswith("encoder.weights=someone/ast-4096@v3: no such file, and not available from the hub")
 
 
 def test_published_layouts_are_views_of_the_mapped_file(checkpoints: Path) -> None:
     """Loading neither initialises nor copies: memory that is the process's own stays small beside the 592 MB file."""
     code = (
         "import sys, torch; from pathlib import Path\n"
-        "from speech2face.compose import compose_config, load_part, locate_parts\n"
+        "from speech2face.config.compose import options_of, store_defaults\n"
         "def own(): return int(next(l for l in open('/proc/self/status') if l.startswith('RssAnon')).split()[1])\n"
-        "config = compose_config(['encoder=paper', f'encoder.weights={sys.argv[1]}'])\n"
-        "located = locate_parts(config, ('encoder',))['encoder']\n"
-        "import speech2face.weights.load; before = own()\n"
-        "loaded = load_part(config, 'encoder', located, [])\n"
-        "print(own() - before, loaded.model.hidden.weight.shape)"
+        "store_defaults(); part = options_of('encoder=paper', f'encoder.weights={sys.argv[1]}').encoder\n"
+        "import torchaudio; from speech2face.weights.locate import locate\n"
+        "from speech2face.weights.load import load\n"
+        "import speech2face.preprocessing.audio, speech2face.preprocessing.spectrogram\n"
+        "before = own(); loaded = load(part)\n"
+        "print(own() - before, loaded.network.hidden.weight.shape)"
     )
     command = [sys.executable, "-c", code, checkpoints / "ve_conv.pt"]
     output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
@@ -153,7 +163,8 @@ def test_published_layouts_are_views_of_the_mapped_file(checkpoints: Path) -> No
 def test_published_weights_bring_their_front_end(checkpoints: Path, file: str, encoder: str, expected: dict) -> None:
     pipeline = "face" if encoder == "vgg_face" else "speech"
     built = build(f"pipeline={pipeline}", f"encoder={encoder}", f"encoder.weights={checkpoints / file}.pt", *DECODER)
-    has = vars(built.preprocessing) | vars(getattr(built.preprocessing, "features", object)).copy()
+    front_end = built.encoder.preprocessing
+    has = vars(front_end) | vars(getattr(front_end, "features", object)).copy()
     assert {name: has[name] for name in expected} == expected
 
 
@@ -161,13 +172,14 @@ def test_explicit_settings_win_over_the_weights_with_a_warning(tmp_path: Path, t
     torch.save(transformers_ast.state_dict(), tmp_path / "ast.pt")
     common = ["pipeline=speech", "encoder=ast", f"encoder.weights={tmp_path}/ast.pt", *DECODER]
     built = build(*common, "preprocessing.features.mean=-4.0", "encoder.model.relu=false", "preprocessing.windows=2")
-    assert built.preprocessing.features.mean == -4.0 and built.preprocessing.features.std == 3.1129124
-    assert built.preprocessing.windows == 2 and not built.encoder.relu
+    front_end = built.encoder.preprocessing
+    assert front_end.features.mean == -4.0 and front_end.features.std == 3.1129124
+    assert front_end.windows == 2 and not built.encoder.network.relu
     assert "preprocessing.features.mean=-4.0 wins over -5.460994" in caplog.text
     assert "windows" not in caplog.text  # nothing that the weights bring
     caplog.clear()
     build(*common, "preprocessing=spectrogram")
-    assert "preprocessing=spectrogram wins over the front end" in caplog.text
+    assert "the typed preprocessing wins over the front end" in caplog.text
 
 
 def test_state_dict_of_the_configured_model(tmp_path: Path) -> None:
@@ -175,7 +187,7 @@ def test_state_dict_of_the_configured_model(tmp_path: Path) -> None:
 
     model = instantiate(SMALL_AST)
     save_file(model.half().state_dict(), tmp_path / "mine.safetensors")
-    loaded = load_ast(tmp_path / "mine.safetensors").model
+    loaded = load_ast(tmp_path / "mine.safetensors").network
     assert loaded.head.weight.dtype == torch.float32
     torch.testing.assert_close(loaded.head.weight, model.head.weight.float())
 
@@ -260,17 +272,20 @@ def test_our_json_brings_no_settings_of_a_run(tmp_path: Path) -> None:
     front_end = {"_target_": AUDIO, "window_seconds": 3.0, "max_seconds": None, "offset": 9.0, "windows": 10**9}
     card = {"format": 1, "part": "encoder", "architecture": SMALL_AST, "preprocessing": front_end}
     (tmp_path / "speech2face.json").write_text(json.dumps(card))
-    assert load_ast(tmp_path).preprocessing == {"_target_": AUDIO, "window_seconds": 3.0}
-    front_end["windows"] = 3  # a network of short windows hears more of a clip than one of them
+    features = {"_target_": "speech2face.preprocessing.waveform.Waveform"}
+    mine = {"_target_": AUDIO, "features": features, "max_seconds": 7.0}
+    assert load_ast(tmp_path, preprocessing=mine).part.preprocessing == mine | {"window_seconds": 3.0}
+    front_end["windows"] = 3  # a network of short windows may ask for several
     (tmp_path / "speech2face.json").write_text(json.dumps(card))
-    assert load_ast(tmp_path).preprocessing == {"_target_": AUDIO, "window_seconds": 3.0, "windows": 3}
+    assert load_ast(tmp_path, preprocessing=mine).part.preprocessing == mine | {"window_seconds": 3.0, "windows": 3}
 
 
 def test_every_layout_of_the_reference_is_recognised_by_shape_alone() -> None:
-    from speech2face.weights.layouts import LAYOUTS
+    from speech2face.weights.recognise import package_layouts
 
+    layouts = [layout for _, layout in package_layouts()]
     for name, shapes in json.loads((GOLDENS / "seed_checkpoints.json").read_text()).items():
         tensors = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
-        matching = [layout for layout in LAYOUTS if layout.rename(tensors) is not None]
+        matching = [layout for layout in layouts if layout.rename(tensors) is not None]
         assert len(matching) == 1, name
         assert len(matching[0].rename(tensors)) == len(tensors)

@@ -10,31 +10,22 @@ import torch.nn.functional as F
 from torch import nn
 
 from speech2face.decoders import warp as spline
+from speech2face.decoders.base import TrainableDecoder
+from speech2face.decoders.landmarks import LANDMARKS
+from speech2face.weights.layout import Layout, Tensors
 
-LANDMARK_PARTS = {  # the 68 points of the iBUG scheme by part; the corners of the mouth belong to both lips
-    "chin": 17,
-    "left_brow": 5,
-    "right_brow": 5,
-    "nose_bridge": 4,
-    "nose_tip": 5,
-    "left_eye": 6,
-    "right_eye": 6,
-    "top_lip": 12,
-    "bottom_lip": 12,
-}
-LANDMARKS = sum(LANDMARK_PARTS.values())
 WARPED = (*range(55), *range(61, 66))  # landmarks that a warp goes by: all but the inner lips, which may touch
 
 
-class NormalizedFaceDecoder(nn.Module):
-    """Face feature -> landmarks and texture of a frontal, neutral face, from one shared trunk (article, section 3).
+class NormalizedFaceDecoder(TrainableDecoder):
+    """Embedding -> landmarks and texture of a frontal, neutral face, from one shared trunk (paper, section 3).
 
     width: 1 is the published size (125 million parameters); 0.25 makes every hidden layer a quarter as wide.
     warp: draw the texture with every landmark where the mean face of the training set has it (`mean_landmarks`), and
     warp it onto the landmarks (section 3.2). The published PyTorch implementation leaves that out.
     """
 
-    def __init__(self, width: float = 1.0, features: int = 4096, warp: bool = False) -> None:
+    def __init__(self, width: float = 1.0, embedding: int = 4096, warp: bool = False) -> None:
         super().__init__()
         self.warp = warp
         if warp:
@@ -44,7 +35,7 @@ class NormalizedFaceDecoder(nn.Module):
             return [max(1, round(width * one)) for one in channels]
 
         scaled = scale(3072, 2048)
-        self.trunk = _perceptron([features, *scaled])
+        self.trunk = _perceptron([embedding, *scaled])
         landmark_sizes = scale(1024, 512, 256)
         self.landmark_layers = _perceptron([scaled[-1], *landmark_sizes])
         self.landmark_output = nn.Linear(landmark_sizes[-1], 2 * LANDMARKS)
@@ -55,22 +46,33 @@ class NormalizedFaceDecoder(nn.Module):
         )
         self.texture_output = nn.Conv2d(channels[-1], 3, 1)
 
-    def forward(self, feature: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(batch, 4096) -> landmarks (batch, 72, 2) as x, y in pixels, texture (batch, 3, 224, 224) RGB in [0, 1].
 
         Landmarks are in the order of LANDMARK_PARTS.
         """
-        landmarks, texture = self.aligned(feature)
+        landmarks, texture = self.aligned(embeddings)
         return landmarks, self.onto(landmarks, texture)
 
-    def aligned(self, feature: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def aligned(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """As `forward`, but with the texture as it is before the warp."""
-        trunk = self.trunk(feature)
+        trunk = self.trunk(embeddings)
         landmarks = self.landmark_output(self.landmark_layers(trunk)).unflatten(1, (LANDMARKS, 2))
         texture = F.relu(self.texture_input(trunk)).unflatten(1, (-1, 14, 14))
         for layer in self.texture_layers:
             texture = F.relu(layer(texture))
         return landmarks, self.texture_output(texture).sigmoid()
+
+    @property
+    def first_layer(self) -> nn.Module:
+        """The first linear layer of the trunk."""
+        return self.trunk[0]
+
+    def start_from_mean(self, landmarks: torch.Tensor) -> None:
+        """Begin with mean landmarks (72, 2); with `warp` they are those of the mean face, too."""
+        self.landmark_output.bias.data = landmarks.flatten().clone()
+        if self.warp:
+            self.mean_landmarks.copy_(landmarks)
 
     def onto(self, landmarks: torch.Tensor, texture: torch.Tensor, back: bool = False) -> torch.Tensor:
         """Texture (batch, 3, 224, 224) warped from the mean face onto landmarks (batch, 72, 2), or back."""
@@ -86,3 +88,24 @@ def _perceptron(sizes: list[int]) -> nn.Sequential:
     for i, o in itertools.pairwise(sizes):
         layers += [nn.Linear(i, o), nn.BatchNorm1d(o), nn.ReLU()]
     return nn.Sequential(*layers)
+
+
+def _architecture(tensors: Tensors) -> dict[str, float]:
+    return {"width": tensors["trunk.0.weight"].shape[0] / 3072}
+
+
+PUBLISHED = Layout(
+    name="face_decoder",
+    renames=(
+        (r"pre_layers\.([01])\.([01])\.(.+)", lambda m: f"trunk.{3 * int(m[1]) + int(m[2])}.{m[3]}"),
+        (r"landmark_layers\.3\.0\.(.+)", r"landmark_output.\1"),
+        (r"landmark_layers\.([0-2])\.([01])\.(.+)", lambda m: f"landmark_layers.{3 * int(m[1]) + int(m[2])}.{m[3]}"),
+        (r"texture_layers\.0\.0\.(.+)", r"texture_input.\1"),
+        (r"texture_layers\.([1-4])\.[01]\.(.+)", lambda m: f"texture_layers.{int(m[1]) - 1}.{m[2]}"),
+        (r"texture_layers\.5\.0\.(.+)", r"texture_output.\1"),
+    ),
+    needs=("trunk.0.weight", "landmark_output.weight", "texture_input.weight", "texture_output.weight"),
+    architecture=_architecture,
+)
+
+NormalizedFaceDecoder.layouts = (PUBLISHED,)

@@ -1,8 +1,14 @@
 """Audio Spectrogram Transformer, Gong, Chung and Glass, Interspeech 2021 (arXiv 2104.01778), with a 4096-D head."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from speech2face.encoders.base import EncoderNetwork
+from speech2face.errors import UserError
+from speech2face.weights.layout import Layout, Tensors, count
 
 PATCH = 16
 
@@ -53,14 +59,16 @@ class Block(nn.Module):
         return x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
 
 
-class AudioSpectrogramTransformer(nn.Module):
-    """Log-mel filter bank -> face feature: 16 x 16 patches, transformer, mean of its two tokens, norm, linear, ReLU.
+class AudioSpectrogramTransformer(EncoderNetwork):
+    """Log-mel filter bank -> embedding: 16 x 16 patches, transformer, mean of its two tokens, norm, linear, ReLU.
 
     hidden_size, depth, heads, mlp_size: 768, 12, 12, 3072 is base; 384, 12, 6, 1536 small; 192, 12, 3, 768 tiny (DeiT).
     mel_bins, max_frames: the input that the position embeddings are for; stride: of the patches, along both axes.
     relu: end in a ReLU, as the published voice encoder does.
     epsilon: of the layer norms inside; the one before the head has torch's own 1e-5 in the original.
     """
+
+    time_axis, least_frames = -2, PATCH
 
     def __init__(
         self,
@@ -71,7 +79,7 @@ class AudioSpectrogramTransformer(nn.Module):
         mel_bins: int = 128,
         max_frames: int = 1024,
         stride: int = 10,
-        features: int = 4096,
+        embedding: int = 4096,
         relu: bool = True,
         epsilon: float = 1e-12,
         head_epsilon: float = 1e-12,
@@ -86,7 +94,7 @@ class AudioSpectrogramTransformer(nn.Module):
         self.blocks = nn.ModuleList(Block(hidden_size, heads, mlp_size, epsilon) for _ in range(depth))
         self.norm = nn.LayerNorm(hidden_size, eps=epsilon)
         self.head_norm = nn.LayerNorm(hidden_size, eps=head_epsilon)
-        self.head = nn.Linear(hidden_size, features)
+        self.head = nn.Linear(hidden_size, embedding)
         self.relu = relu
 
     def positions(self, time_patches: int) -> torch.Tensor:
@@ -107,7 +115,7 @@ class AudioSpectrogramTransformer(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(batch, frames, mel_bins) -> (batch, 4096). Raises ValueError for fewer than 16 frames."""
-        if x.shape[1] < PATCH:
+        if x.shape[1] < self.least_frames:
             raise ValueError(f"{x.shape[1]} frames are too few: the Audio Spectrogram Transformer needs {PATCH}")
         x = self.patch_projection(x.transpose(1, 2).unsqueeze(1))  # (batch, hidden_size, rows, columns)
         tokens = [token.expand(len(x), -1, -1) for token in (self.class_token, self.distillation_token)]
@@ -116,3 +124,121 @@ class AudioSpectrogramTransformer(nn.Module):
             x = block(x)
         x = self.head(self.head_norm(self.norm(x[:, :2]).mean(dim=1)))
         return F.relu(x) if self.relu else x
+
+
+# The weights in their three namings: transformers 4 and 5, and the original repository
+
+FILTER_BANK = {
+    "_target_": "speech2face.preprocessing.audio.Audio",
+    "window_seconds": 10.26,
+    "features": {
+        "_target_": "speech2face.preprocessing.fbank.LogMelFilterBank",
+        "mean": -5.460994,
+        "std": 3.1129124,
+    },
+}
+
+
+def _architecture(tensors: Tensors) -> dict[str, Any]:
+    hidden_size = tensors["class_token"].shape[-1]
+    columns = (tensors["position_embeddings"].shape[1] - 2) // 12  # 12 rows of patches from 128 mel bins
+    return {
+        "hidden_size": hidden_size,
+        "depth": count(tensors, r"blocks\.(\d+)\."),
+        "heads": hidden_size // 64,  # as in every published size
+        "mlp_size": tensors["blocks.0.fc1.weight"].shape[0],
+        "max_frames": 1024 if columns == 101 else 16 + 10 * (columns - 1),
+    }
+
+
+def _split_attention(tensors: Tensors) -> Tensors:
+    """Query, key and value, which the original keeps in one tensor: views of it."""
+    split: Tensors = {}
+    for name, tensor in tensors.items():
+        if ".qkv." in name:
+            split |= {
+                name.replace("qkv", k): t for k, t in zip(("query", "key", "value"), tensor.chunk(3), strict=True)
+            }
+        else:
+            split[name] = tensor
+    return split
+
+
+_V = r"(?:audio_spectrogram_transformer\.)?"
+_V4 = _V + r"encoder\.layer\.(\d+)\."
+_V5 = _V + r"layers\.(\d+)\."
+_LETTERS = {"q": "query", "k": "key", "v": "value", "o": "output"}
+
+
+def _from_config(config: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of the network from Hugging Face's config.json: those that its tensors do not show."""
+    if config.get("hidden_act", "gelu") != "gelu":
+        raise UserError(f"config.json: hidden_act={config['hidden_act']} is not supported, only gelu")
+    strides = {config.get(name, 10) for name in ("frequency_stride", "time_stride")}
+    if len(strides) > 1 or config.get("patch_size", 16) != 16:
+        raise UserError("config.json: only patches of 16 with one stride in both directions are supported")
+    names = {"num_attention_heads": "heads", "num_mel_bins": "mel_bins", "max_length": "max_frames"}
+    brought = {ours: config[theirs] for theirs, ours in names.items() if theirs in config}
+    epsilon = config.get("layer_norm_eps", 1e-12)
+    return brought | {"stride": strides.pop(), "epsilon": epsilon, "head_epsilon": epsilon}
+
+
+def _from_extractor(extractor: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of the filter bank from preprocessor_config.json."""
+    names = {"mean": "mean", "std": "std", "num_mel_bins": "mel_bins", "max_length": "max_frames"}
+    brought = {ours: extractor[theirs] for theirs, ours in names.items() if theirs in extractor}
+    if extractor.get("do_normalize") is False:
+        brought |= {"mean": 0.0, "std": 0.5}  # (x - mean) / (2 std) leaves x as it is
+    return brought
+
+
+TRANSFORMERS = Layout(
+    name="ast (transformers)",
+    renames=(
+        (_V + r"embeddings\.cls_token", "class_token"),
+        (_V + r"embeddings\.distillation_token", "distillation_token"),
+        (_V + r"embeddings\.position_embeddings", "position_embeddings"),
+        (_V + r"embeddings\.patch_embeddings\.projection\.(.+)", r"patch_projection.\1"),
+        (_V4 + r"attention\.attention\.(query|key|value)\.(.+)", r"blocks.\1.\2.\3"),
+        (_V4 + r"attention\.output\.dense\.(.+)", r"blocks.\1.output.\2"),
+        (_V4 + r"intermediate\.dense\.(.+)", r"blocks.\1.fc1.\2"),
+        (_V4 + r"output\.dense\.(.+)", r"blocks.\1.fc2.\2"),
+        (_V5 + r"attention\.([qkvo])_proj\.(.+)", lambda m: f"blocks.{m[1]}.{_LETTERS[m[2]]}.{m[3]}"),
+        (_V5 + r"mlp\.(fc[12])\.(.+)", r"blocks.\1.\2.\3"),
+        (rf"(?:{_V4}|{_V5})layernorm_before\.(.+)", lambda m: f"blocks.{m[1] or m[2]}.norm1.{m[3]}"),
+        (rf"(?:{_V4}|{_V5})layernorm_after\.(.+)", lambda m: f"blocks.{m[1] or m[2]}.norm2.{m[3]}"),
+        (_V + r"layernorm\.(.+)", r"norm.\1"),
+        (r"classifier\.(?:0\.)?layernorm\.(.+)", r"head_norm.\1"),
+        (r"classifier\.(?:0\.)?dense\.(.+)", r"head.\1"),
+    ),
+    needs=("class_token", "position_embeddings", "blocks.0.query.weight", "blocks.0.fc1.weight"),
+    architecture=_architecture,
+    preprocessing=FILTER_BANK,
+    config=_from_config,
+    extractor=_from_extractor,
+)
+
+ORIGINAL = Layout(
+    name="ast (original repository)",
+    renames=(
+        (r"v\.cls_token", "class_token"),
+        (r"v\.dist_token", "distillation_token"),
+        (r"v\.pos_embed", "position_embeddings"),
+        (r"v\.patch_embed\.proj\.(.+)", r"patch_projection.\1"),
+        (r"v\.blocks\.(\d+)\.attn\.qkv\.(.+)", r"blocks.\1.qkv.\2"),
+        (r"v\.blocks\.(\d+)\.attn\.proj\.(.+)", r"blocks.\1.output.\2"),
+        (r"v\.blocks\.(\d+)\.mlp\.(fc[12])\.(.+)", r"blocks.\1.\2.\3"),
+        (r"v\.blocks\.(\d+)\.(norm[12])\.(.+)", r"blocks.\1.\2.\3"),
+        (r"v\.norm\.(.+)", r"norm.\1"),
+        (r"v\.head(?:_dist)?\..+", None),  # of the image transformer that it began as; never used
+        (r"mlp_head\.0\.(.+)", r"head_norm.\1"),
+        (r"mlp_head\.1\.(.+)", r"head.\1"),
+    ),
+    needs=("class_token", "position_embeddings", "blocks.0.qkv.weight", "blocks.0.fc1.weight"),
+    # the original's layer norms are the image transformer's, and torch's own before the head
+    architecture=lambda tensors: _architecture(tensors) | {"epsilon": 1e-6, "head_epsilon": 1e-5},
+    convert=_split_attention,
+    preprocessing=FILTER_BANK,
+)
+
+AudioSpectrogramTransformer.layouts = (TRANSFORMERS, ORIGINAL)

@@ -1,10 +1,15 @@
 """The voice encoder of Oh et al., "Speech2Face: Learning the Face Behind a Voice", CVPR 2019 (arXiv 1905.09773)."""
 
+import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from speech2face.encoders.base import EncoderNetwork
+from speech2face.weights.layout import Layout, Tensors
 
 KERNEL = 4
 STRIDES = (1, 1, 1, 1, 1, 1, 1, 2, 2)
@@ -20,21 +25,23 @@ def output_size(size: int, pooled: bool) -> int:
     return size
 
 
-class PaperEncoder(nn.Module):
-    """Spectrogram -> face feature: nine 4 x 4 convolutions, mean over time, two linear layers (article, table 1).
+class PaperEncoder(EncoderNetwork):
+    """Spectrogram -> embedding: nine 4 x 4 convolutions, mean over time, two linear layers (paper, table 1).
 
-    The mean over time makes it adaptive to the length of the clip. The number of frequencies is fixed, because what is
-    left of them is flattened into the first linear layer.
+    The mean over time makes the network independent of the clip's length. The number of frequencies is fixed, because
+    the first linear layer takes the rows that the convolutions leave.
 
     channels: of the nine convolutions. hidden: width of the first linear layer. frequencies: rows of the spectrogram.
-    relu: end in a ReLU, as the published implementation does; the VGG-Face feature that it learns to predict does too.
+    relu: end in a ReLU, as the published implementation does. The VGG-Face embedding, its target, ends in one, too.
     """
+
+    head_name, time_axis = "output", -1
 
     def __init__(
         self,
         channels: Sequence[int] = (64, 64, 128, 128, 128, 256, 512, 512, 512),
         hidden: int = 4096,
-        features: int = 4096,
+        embedding: int = 4096,
         in_channels: int = 2,
         frequencies: int = 257,
         relu: bool = True,
@@ -46,13 +53,13 @@ class PaperEncoder(nn.Module):
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(o) for o in channels)
         self.hidden = nn.Linear(channels[-1] * output_size(frequencies, pooled=False), hidden)
-        self.output = nn.Linear(hidden, features)
+        self.output = nn.Linear(hidden, embedding)
         self.relu = relu
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(batch, 2, frequencies, frames) -> (batch, 4096). Raises ValueError for too few frames."""
-        if output_size(x.shape[-1], pooled=True) < 1:
-            raise ValueError(f"{x.shape[-1]} frames are too few for the convolutions of the paper's encoder")
+        if x.shape[-1] < self.least_frames:
+            raise ValueError(f"{x.shape[-1]} frames are too few: the paper's encoder needs {self.least_frames}")
         x = x.contiguous(memory_format=torch.channels_last)
         for convolution, norm, pooled in zip(self.convolutions[:-1], self.norms[:-1], POOLED[:-1], strict=True):
             x = norm(F.relu(convolution(x)))
@@ -62,3 +69,38 @@ class PaperEncoder(nn.Module):
         x = self.norms[-1](F.relu(x)).flatten(1)
         x = self.output(F.relu(self.hidden(x)))
         return F.relu(x) if self.relu else x
+
+
+# The weights as published in PyTorch ("ve_conv")
+
+SPECTROGRAM = {
+    "_target_": "speech2face.preprocessing.audio.Audio",
+    "window_seconds": 6.0,
+    "features": {
+        "_target_": "speech2face.preprocessing.spectrogram.Spectrogram",
+        "representation": "magnitude_phase",
+        "centered": True,
+    },
+}
+
+
+def _architecture(tensors: Tensors) -> dict[str, Any]:
+    channels = [tensors[f"convolutions.{i}.weight"].shape[0] for i in range(9)]
+    return {"channels": channels, "hidden": tensors["hidden.weight"].shape[0]}
+
+
+PUBLISHED = Layout(
+    name="ve_conv",
+    renames=(
+        (r"layer([1-9])\.0\.(weight|bias)", lambda m: f"convolutions.{int(m[1]) - 1}.{m[2]}"),
+        (r"layer(?:([1-8])\.2|(9)\.3)\.(.+)", lambda m: f"norms.{int(m[1] or m[2]) - 1}.{m[3]}"),
+        (r"layer10\.1\.(.+)", r"hidden.\1"),
+        (r"layer11\.0\.(.+)", r"output.\1"),
+    ),
+    needs=(*tuple(f"convolutions.{i}.weight" for i in range(9)), "hidden.weight", "output.weight"),
+    architecture=_architecture,
+    preprocessing=SPECTROGRAM,
+)
+
+PaperEncoder.layouts = (PUBLISHED,)
+PaperEncoder.least_frames = next(frames for frames in itertools.count(1) if output_size(frames, pooled=True) >= 1)

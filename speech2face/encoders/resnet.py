@@ -1,20 +1,27 @@
 """Residual network, He et al., "Deep Residual Learning for Image Recognition", CVPR 2016: torchvision's, projected."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from speech2face.encoders.base import EncoderNetwork
+from speech2face.weights.layout import Layout, Tensors, count
 
-class ResNet(nn.Module):
-    """Photo -> face feature: torchvision's network, its last layer replaced by a projection to 4096 and a ReLU.
+
+class ResNet(EncoderNetwork):
+    """Photo -> embedding: torchvision's network, its last layer replaced by a projection to 4096 and a ReLU.
 
     depth: 18, 34, 50, 101 or 152. width: 0.5 makes every stage half as wide (not the stem). Tensors are named as
     torchvision names them, so that its checkpoints need no renaming. classes: identities of the classification layer
     that `classify` applies, 0 for none.
     """
 
+    head_name = "network.fc"
+
     def __init__(
-        self, depth: int = 18, width: float = 1.0, features: int = 4096, relu: bool = True, classes: int = 0
+        self, depth: int = 18, width: float = 1.0, embedding: int = 4096, relu: bool = True, classes: int = 0
     ) -> None:
         from torchvision import models
 
@@ -26,8 +33,8 @@ class ResNet(nn.Module):
         block = models.resnet.BasicBlock if depth < 50 else models.resnet.Bottleneck
         self.network = Network(block, LAYERS[depth])
         self.network.__class__ = models.ResNet  # made differently, it works as any other, and can be pickled
-        self.network.fc = nn.Linear(round(512 * width) * block.expansion, features)
-        self.classifier = nn.Linear(features, classes, bias=False) if classes else None
+        self.network.fc = nn.Linear(round(512 * width) * block.expansion, embedding)
+        self.classifier = nn.Linear(embedding, classes, bias=False) if classes else None
         self.relu = relu
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -35,10 +42,49 @@ class ResNet(nn.Module):
         x = self.network(x.contiguous(memory_format=torch.channels_last))
         return F.relu(x) if self.relu else x
 
-    def classify(self, feature: torch.Tensor) -> torch.Tensor:
+    @property
+    def classifies(self) -> bool:
+        return self.classifier is not None
+
+    def classify(self, embedding: torch.Tensor) -> torch.Tensor:
         """(batch, 4096) -> logits (batch, classes): cosines, scaled (Wang et al., "CosFace", CVPR 2018)."""
-        return SCALE * self.classifier(F.normalize(feature)) / self.classifier.weight.norm(dim=1).clamp(min=1e-9)
+        return SCALE * self.classifier(F.normalize(embedding)) / self.classifier.weight.norm(dim=1).clamp(min=1e-9)
 
 
 LAYERS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 SCALE = 32.0
+
+
+# torchvision's weights, with a last layer of 4096
+
+IMAGENET = {
+    "_target_": "speech2face.preprocessing.image.Image",
+    "channel_order": "rgb",
+    "scale": 1.0,
+    "mean": [0.485, 0.456, 0.406],
+    "std": [0.229, 0.224, 0.225],
+}
+
+
+def _architecture(tensors: Tensors) -> dict[str, Any]:
+    blocks = count(tensors, r"network\.layer3\.(\d+)\.")
+    bottleneck = "network.layer1.0.conv3.weight" in tensors
+    return {
+        "depth": {(2, False): 18, (6, False): 34, (6, True): 50, (23, True): 101, (36, True): 152}[blocks, bottleneck]
+    }
+
+
+TORCHVISION = Layout(
+    name="resnet (torchvision)",
+    renames=((r"((?:conv1|bn1|fc|layer[1-4]\.\d+\.(?:conv\d|bn\d|downsample\.[01]))\..+)", r"network.\1"),),
+    needs=(
+        "network.conv1.weight",
+        "network.layer1.0.conv1.weight",
+        "network.layer4.1.conv1.weight",
+        "network.fc.weight",
+    ),
+    architecture=_architecture,
+    preprocessing=IMAGENET,
+)
+
+ResNet.layouts = (TORCHVISION,)

@@ -1,1 +1,1 @@
-"""Figures of merit of a reconstruction: pure functions on arrays, without files or configuration."""
+"""Metrics of a reconstruction: functions on arrays, without configuration."""

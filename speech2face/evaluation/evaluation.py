@@ -1,53 +1,69 @@
-"""The evaluation of one encoder: several listeners, measured alike on the same people.
+"""Evaluation of an encoder beside other observers on the same people.
 
-Listeners: the encoder itself; the ideal listener, who knows the voice's true parameters and which faces go with them;
-and the one who knows the very traits that voice and face share. The last two exist for simulated people only.
+An observer predicts the embedding of a person's face from a query, that is, from a recording or another photo. The
+observer "encoder" is the encoder under evaluation. Simulated people have two more: "ideal", a regression from the true
+parameters of the voice, and "traits", a regression from the traits that voice and face share.
 """
 
 import logging
-from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import numpy as np
-import torch
 from PIL import Image
 from tqdm import tqdm
 
-from speech2face.dataset import Dataset
-from speech2face.evaluation import figures
-from speech2face.evaluation.features import Features, batches
-from speech2face.evaluation.figures import Measure, Measured, read_probes
-from speech2face.evaluation.probes import ideal_listener, predict
+from speech2face.data.dataset import Dataset
+from speech2face.evaluation import metrics
+from speech2face.evaluation.metrics import Estimator, Metric, read_probes
+from speech2face.evaluation.probes import ideal_observer, predict
 from speech2face.evaluation.retrieval import ranks
-from speech2face.preprocessing.image import open_image, points_in_crop
-from speech2face.reconstructor import Reconstructor, to_pixels
+from speech2face.inference.cache import Embeddings, batches
+from speech2face.inference.decoder import Decoder, Faces
+from speech2face.inference.encoder import Encoder
+from speech2face.preprocessing.faces import points_in_crop
+from speech2face.preprocessing.photo import open_image
 from speech2face.talkers.traits import SHARED, VOICE
 
 log = logging.getLogger(__name__)
 TRUTH = (*SHARED, *VOICE)
-SIZE = 224
-FITTED_PEOPLE = 20  # with fewer there is nothing to fit
-DECODED = 16  # faces at a time
+SIZE = 224  # pixels of the faces that are compared
+FITTED_PEOPLE = 20  # fewest people that the simulation's observers are fitted on
+DECODED = 16  # faces per batch of the decoder
+
+
+class Options(Protocol):
+    """Options of `evaluate`.
+
+    samples: bootstrap resamples. attributes: columns of people.csv that probes are fitted to. pictures: people whose
+    faces are drawn, at most. gallery_sizes: sizes of random galleries besides the whole one.
+    """
+
+    samples: int
+    attributes: list[str]
+    pictures: int
+    gallery_sizes: list[int]
 
 
 @dataclass
 class Material:
-    """What is known of the people, encoded.
+    """The people of an evaluation and their embeddings.
 
-    people (m,): names; photos: the path of each one's; gallery (m, 4096): their face features. queries: paths, with
-    features (n, 4096) and rows (n,) of the people. train: the person of each row of train_features.
+    people: names of the m people of the gallery. photos: (m,) the path of one photo of each. gallery: (m, 4096)
+    embeddings of these photos. queries: (n,) paths. embeddings: (n, 4096) of the queries by the encoder. rows: (n,) the
+    gallery row of each query's person. train: (t,) the person of each training photo. train_embeddings: (t, 4096) of
+    these photos. Paths are relative to dataset.root.
     """
 
     dataset: Dataset
     people: list[str]
     photos: list[str]
-    gallery: Features
+    gallery: Embeddings
     queries: list[str]
-    features: Features
+    embeddings: Embeddings
     rows: np.ndarray
     train: list[str]
-    train_features: Features
+    train_embeddings: Embeddings
 
     def traits(self, columns: tuple[str, ...], people: list[str]) -> dict[str, np.ndarray]:
         """Columns of people.csv for some people: see Dataset.columns."""
@@ -55,147 +71,177 @@ class Material:
 
 
 @dataclass
-class Faces:
-    """Faces of features: images (n, 224, 224, 3) uint8, landmarks (n, 72, 2), and features (n, 4096) seen in them."""
+class Drawn:
+    """Faces drawn from k embeddings.
+
+    images: (k, 224, 224, 3) uint8 RGB. landmarks: (k, 72, 2) x, y in pixels of these images; None if the decoder has
+    none. embeddings: (k, 4096) float32, what the face encoder makes of the drawn images.
+    """
 
     images: np.ndarray
-    landmarks: np.ndarray
-    features: np.ndarray
+    landmarks: np.ndarray | None
+    embeddings: np.ndarray
 
 
 @dataclass
 class Outcome:
-    """A listener's figures, and what they were made from: ranks by metric, what probes read by reading and trait."""
+    """Results of one observer.
 
-    figures: dict[str, Measured]
+    metrics: by name. ranks: (n,) of the true face, by distance. read: predictions (n,) of the probes by trait, from
+    "embedding", the observer's embeddings, and from "face", those of the drawn faces. faces: of the pictured queries.
+    """
+
+    metrics: dict[str, Metric]
     ranks: dict[str, np.ndarray]
     read: dict[str, dict[str, np.ndarray]]
-    faces: Faces
+    faces: Drawn
 
 
 @dataclass
 class Evaluation:
-    """Outcomes by listener ("encoder", "ideal", "traits"), for all queries, and pictures for those in `drawn` (k,).
+    """Results of all observers.
 
-    truth: traits of the queries' people. photos (k, 224, 224, 3) uint8: the originals; of_photo: what is drawn of them.
+    outcomes: by observer ("encoder", "ideal", "traits"). truth: (n,) true values of the queries' people, by trait.
+    pictured: (k,) numbers of the queries whose faces are drawn, one per person. photos: (k, 224, 224, 3) uint8 of these
+    people. from_photos: faces drawn from the embeddings of these photos.
     """
 
     outcomes: dict[str, Outcome]
     truth: dict[str, np.ndarray]
-    drawn: np.ndarray
+    pictured: np.ndarray
     photos: np.ndarray
-    of_photo: Faces
+    from_photos: Drawn
 
 
-def evaluate(
-    material: Material, listener: Reconstructor, face: Reconstructor, options: dict[str, Any], seed: int
-) -> Evaluation:
-    """Measure every listener.
+def evaluate(material: Material, face: Encoder, decoder: Decoder, options: Options, seed: int) -> Evaluation:
+    """Compute the metrics of every observer.
 
-    listener, face: how queries and photos are encoded. options: conf/pipeline/evaluate.yaml.
+    `material` has the embeddings of the encoder under evaluation. face: encoder of photos and of drawn faces. decoder:
+    draws the faces; if it gives no landmarks, craniofacial ratios and landmark error are left out, with a warning.
+    seed: of everything random.
     """
     rows, people = material.rows, np.array(material.people)
-    measure = Measure(people[rows], options["samples"], seed)
-    traits = material.traits(tuple(options["attributes"]), material.train)
-    probes = figures.fit_probes(material.train_features, material.train, traits)
-    if unread := [name for name in options["attributes"] if name not in probes]:
-        log.warning("no attributes %s: people.csv has too few training people who have them", ", ".join(unread))
+    estimator = Estimator(people[rows], options.samples, seed)
+    traits = material.traits(tuple(options.attributes), material.train)
+    probes = metrics.fit_probes(material.train_embeddings, material.train, traits)
+    if missing := [name for name in options.attributes if name not in probes]:
+        log.warning("no attributes %s: people.csv has them for too few training people", ", ".join(missing))
     truth = material.traits(tuple(probes), list(people[rows]))
-    drawn = np.unique(rows, return_index=True)[1]  # one query of everybody, or of some
-    drawn = np.sort(np.random.default_rng(seed).permutation(drawn)[: options["pictures"]])
-    of_photo = decode(material.gallery[rows[drawn]], listener, face, "photos")
+    pictured = np.unique(rows, return_index=True)[1]
+    pictured = np.sort(np.random.default_rng(seed).permutation(pictured)[: options.pictures])
+    pictured_truth = {trait: values[pictured] for trait, values in truth.items()}
+    of_pictured = estimator.of(pictured)
+    from_photos = draw(material.gallery[rows[pictured]], decoder, face, "photos")
+    if from_photos.landmarks is None:
+        log.warning("no craniofacial ratios and no landmark error: the decoder gives no landmarks")
     outcomes = {}
-    for name, features in ({"encoder": material.features} | fit_listeners(material, seed)).items():
-        faces = decode(features[drawn], listener, face, name)
-        found = figures.find_ranks(features, material.gallery, rows, seed)
-        read = {"feature": read_probes(probes, features), "face": read_probes(probes, faces.features)}
-        measured = figures.distances(measure, features, material.gallery, rows)
-        measured |= figures.retrieval(measure, found, len(people), options["gallery_sizes"])
-        measured |= figures.attributes(measure, "feature", read["feature"], truth)
-        shown = {trait: values[drawn] for trait, values in truth.items()}
-        measured |= figures.attributes(measure.of(drawn), "face", read["face"], shown)
-        measured |= figures.craniofacial(measure.of(drawn), faces.landmarks, of_photo.landmarks)
-        outcomes[name] = Outcome(measured, found, read, faces)
-    own = outcomes["encoder"].figures
-    own |= figures.consistency(measure, material.features)
-    everybody = Measure(people, options["samples"], seed)
-    of_gallery = material.traits(tuple(probes), material.people)
-    own |= figures.attributes(everybody, "photo", read_probes(probes, material.gallery), of_gallery)
-    photos, points = originals(material, rows[drawn], face)
-    kept = ranks(of_photo.features, material.gallery, rows[drawn], seed=seed)
-    wanted, points = normalized(material, rows[drawn]) or (photos, points)
-    own |= figures.face_to_face(measure.of(drawn), of_photo.images, wanted, kept, len(people))
-    known = np.flatnonzero(np.isfinite(points).all((1, 2)))
-    if len(known):
-        own |= figures.landmark_figures(measure.of(drawn[known]), of_photo.landmarks[known], points[known])
-    return Evaluation(outcomes, truth, drawn, photos, of_photo)
+    for name, embeddings in ({"encoder": material.embeddings} | fit_observers(material, seed)).items():
+        faces = draw(embeddings[pictured], decoder, face, name)
+        found = metrics.find_ranks(embeddings, material.gallery, rows, seed)
+        read = {"embedding": read_probes(probes, embeddings), "face": read_probes(probes, faces.embeddings)}
+        own = metrics.distances(estimator, embeddings, material.gallery, rows)
+        own |= metrics.retrieval(estimator, found, len(people), options.gallery_sizes)
+        own |= metrics.attributes(estimator, "embedding", read["embedding"], truth)
+        own |= metrics.attributes(of_pictured, "face", read["face"], pictured_truth)
+        if faces.landmarks is not None:
+            own |= metrics.craniofacial(of_pictured, faces.landmarks, from_photos.landmarks)
+        outcomes[name] = Outcome(own, found, read, faces)
+    own = outcomes["encoder"].metrics
+    own |= metrics.consistency(estimator, material.embeddings)
+    of_photos, photo_truth = Estimator(people, options.samples, seed), material.traits(tuple(probes), material.people)
+    own |= metrics.attributes(of_photos, "photo", read_probes(probes, material.gallery), photo_truth)
+    photos, landmarks = originals(material, rows[pictured], face)
+    found = ranks(from_photos.embeddings, material.gallery, rows[pictured], seed=seed)
+    targets, landmarks = normalized(material, rows[pictured]) or (photos, landmarks)
+    own |= metrics.face_to_face(of_pictured, from_photos.images, targets, found, len(people))
+    known = np.flatnonzero(np.isfinite(landmarks).all((1, 2)))
+    if len(known) and from_photos.landmarks is not None:
+        own |= metrics.landmark_metrics(of_pictured.of(known), from_photos.landmarks[known], landmarks[known])
+    return Evaluation(outcomes, truth, pictured, photos, from_photos)
 
 
-def fit_listeners(material: Material, seed: int) -> dict[str, Features]:
-    """(n, 4096) features for every query of those listeners who know more than an encoder can; {} for real people."""
+def fit_observers(material: Material, seed: int) -> dict[str, Embeddings]:
+    """Embeddings (n, 4096) of the queries by the observers "ideal" and "traits"; {} if people are not simulated.
+
+    Both are regressions that are fitted on the training people: see `probes.ideal_observer`.
+    """
     known = [person for person in material.train if all(material.dataset.traits[person].get(one) for one in TRUTH)]
     if len(set(known)) < FITTED_PEOPLE:
         return {}
     people, person = np.unique(material.train, return_inverse=True)
-    features = np.zeros((len(people), material.train_features.shape[1]), np.float32)
-    np.add.at(features, person, np.asarray(material.train_features))
-    features /= np.bincount(person)[:, None]
-    found = {}
-    asked, query = np.unique(material.rows, return_inverse=True)
-    for name, causes in (("ideal", VOICE), ("traits", SHARED)):
-        causes = _matrix(material.traits(causes, [*people, *(material.people[row] for row in asked)]))
+    embeddings = np.zeros((len(people), material.train_embeddings.shape[1]), np.float32)
+    np.add.at(embeddings, person, np.asarray(material.train_embeddings))
+    embeddings /= np.bincount(person)[:, None]
+    observers = {}
+    rows, query = np.unique(material.rows, return_inverse=True)
+    for name, columns in (("ideal", VOICE), ("traits", SHARED)):
+        causes = _matrix(material.traits(columns, [*people, *(material.people[row] for row in rows)]))
         fit = np.flatnonzero(np.isfinite(causes[: len(people)]).all(1))
-        model = ideal_listener(causes[fit], features[fit], seed)
-        causes = np.where(np.isfinite(causes), causes, np.nanmean(causes, axis=0))  # of whom nothing is known: the mean
-        found[name] = Features(predict(model, causes[len(people) :]).astype(np.float32), query)
-    return found
+        model = ideal_observer(causes[fit], embeddings[fit], seed)
+        causes = np.where(np.isfinite(causes), causes, np.nanmean(causes, axis=0))  # the mean where unknown
+        observers[name] = Embeddings(predict(model, causes[len(people) :]).astype(np.float32), query)
+    return observers
 
 
 def _matrix(columns: dict[str, np.ndarray]) -> np.ndarray:
-    """Numbers as they are, text as one column for each value."""
+    """Columns of n values -> (n, p) float64: numbers as they are, text one-hot."""
     parts = []
     for values in columns.values():
         parts.append(values[:, None] == np.unique(values) if values.dtype.kind == "U" else values[:, None])
     return np.concatenate(parts, axis=1, dtype=np.float64)
 
 
-def decode(features: np.ndarray, listener: Reconstructor, face: Reconstructor, name: str) -> Faces:
-    """Faces of (n, 4096) features, as the decoder draws and as the face encoder then sees them."""
-    images, landmarks, seen = [], [], []
-    preprocessing = copy(face.preprocessing)
-    preprocessing.crop = "none"  # the decoder draws what the face encoder is to see
-    with tqdm(total=len(features), desc=f"faces of {name}", unit="face", delay=2) as bar:
-        for batch in batches(features, DECODED):
-            points, texture = listener.decode(torch.from_numpy(np.array(batch, np.float32)))
-            drawn = to_pixels(texture).cpu().numpy()
-            seen.append(face.encode([preprocessing(image).features for image in drawn]).cpu().numpy())
-            images.append(drawn)
-            landmarks.append(points.cpu().numpy())
+def draw(embeddings: np.ndarray, decoder: Decoder, face: Encoder, name: str) -> Drawn:
+    """Faces that the decoder draws from (k, 4096) embeddings, and their embeddings by the face encoder, not cropped."""
+    images, landmarks, encoded = [], [], []
+    front_end = face.preprocessing.with_crop("none")
+    with tqdm(total=len(embeddings), desc=f"faces of {name}", unit="face", delay=2) as bar:
+        for batch in batches(embeddings, DECODED):
+            faces = decoder(np.stack(batch))
+            encoded.append(face.encode([front_end(one.image).features for one in faces]).cpu().numpy())
+            for image, points in map(_resized, faces):
+                images.append(image)
+                landmarks.append(points)
             bar.update(len(batch))
-    return Faces(np.concatenate(images), np.concatenate(landmarks), np.concatenate(seen))
+    found = None if any(points is None for points in landmarks) else np.stack(landmarks)
+    return Drawn(np.stack(images), found, np.concatenate(encoded))
+
+
+def _resized(face: Faces) -> tuple[np.ndarray, np.ndarray | None]:
+    """The most typical image, (224, 224, 3) uint8, and its landmarks (72, 2) in pixels of it or None."""
+    height, width, _ = face.image.shape
+    if (height, width) == (SIZE, SIZE):
+        return face.image, face.landmarks
+    image = Image.fromarray(face.image).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+    points = None if face.landmarks is None else points_in_crop(face.landmarks, (0, 0, width, height), SIZE)
+    return np.asarray(image), points
 
 
 def normalized(material: Material, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Normalized faces of some people, as a decoder is to draw them, and their landmarks; None where one has none.
+    """Normalized faces (k, 224, 224, 3) uint8 of some people, and landmarks (k, 72, 2) in pixels.
 
-    (k, 224, 224, 3) uint8; (k, 72, 2) in pixels.
+    None if the dataset lacks the normalized face of one of them.
     """
     dataset = material.dataset
     paths = [dataset.normalized.get(material.people[row]) for row in rows]
     if None in paths:
         return None
-    pictures = [open_image(dataset.root / path).resize((SIZE, SIZE)) for path in paths]
-    return np.stack(list(map(np.asarray, pictures))), np.stack([dataset.landmarks[path] for path in paths])
+    images = [open_image(dataset.root / path) for path in paths]
+    points = [
+        points_in_crop(dataset.landmarks[path], (0, 0, *image.size), SIZE)
+        for path, image in zip(paths, images, strict=True)
+    ]
+    return np.stack([np.asarray(image.resize((SIZE, SIZE))) for image in images]), np.stack(points)
 
 
-def originals(material: Material, rows: np.ndarray, face: Reconstructor) -> tuple[np.ndarray, np.ndarray]:
-    """Photos of some people as the face encoder sees them, (k, 224, 224, 3) uint8, and landmarks (k, 72, 2) in them.
+def originals(material: Material, rows: np.ndarray, face: Encoder) -> tuple[np.ndarray, np.ndarray]:
+    """Photos (k, 224, 224, 3) uint8 of some people, as the face encoder's front end crops them.
 
-    Landmarks are NaN where the dataset has none.
+    Landmarks (k, 72, 2) are in pixels of these images, NaN where the dataset has none.
     """
     photos, landmarks = [], np.full((len(rows), 72, 2), np.nan)
     for i, row in enumerate(rows):
-        prepared = face.preprocessing(material.dataset.root / material.photos[row])
+        prepared = face.prepare(material.dataset.root / material.photos[row])
         photos.append(np.asarray(Image.fromarray(prepared.preview["crop"]).resize((SIZE, SIZE))))
         points = material.dataset.landmarks.get(material.photos[row])
         if points is not None:

@@ -1,4 +1,4 @@
-"""Likeness of images and of landmarks, one figure per face."""
+"""Similarity of pairs of images and of pairs of landmark sets, one value per pair."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,35 +8,36 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Peak signal-to-noise ratio in decibels of n pairs of images, (n,) float64; infinite for equal images.
+    """Peak signal-to-noise ratio of n pairs of images in decibels, (n,) float64; infinite for equal images.
 
-    a, b: (n, H, W, 3) uint8. Raises ValueError for other types and for shapes that differ.
+    a, b: (n, H, W, 3) uint8. Raises ValueError for other types, and for shapes that differ.
     """
     with np.errstate(divide="ignore"):
-        return _per_image(peak_signal_noise_ratio, a, b)
+        return _per_pair(peak_signal_noise_ratio, a, b)
 
 
 def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Structural similarity of n pairs of images, (n,) float64 in -1..1: Wang et al., IEEE TIP 13(4), 2004.
+    """Structural similarity of n pairs of images, (n,) float64 in -1..1 (Wang et al., IEEE TIP 13(4), 2004).
 
-    a, b: (n, H, W, 3) uint8, at least 11 x 11. With the article's gaussian window, sigma 1.5 and 11 pixels wide, per
-    colour, averaged over the windows within the image. Raises ValueError for other types and for shapes that differ.
+    a, b: (n, H, W, 3) uint8, at least 11 x 11. The window is the paper's: Gaussian, sigma 1.5, 11 x 11 pixels. The
+    value is the mean over colour channels and over all windows that lie within the image. Raises ValueError for other
+    types, and for shapes that differ.
     """
     options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "channel_axis": 2}
-    return _per_image(partial(structural_similarity, **options), a, b)
+    return _per_pair(partial(structural_similarity, **options), a, b)
 
 
 def landmark_error(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Mean Euclidean distance of the landmarks of n pairs of faces, (n,) in the unit of the landmarks, pixels.
+    """Mean Euclidean distance between the landmarks of n pairs of faces, (n,) float64, in pixels if these are.
 
-    a, b: (n, 72, 2). Raises ValueError for shapes that differ.
+    a, b: (n, 72, 2) x, y. Raises ValueError for shapes that differ.
     """
     if a.shape != b.shape or a.ndim != 3 or a.shape[2] != 2:
         raise ValueError(f"landmarks must be (n, points, 2) and of one shape, not {a.shape} and {b.shape}")
     return np.linalg.norm(np.asarray(a, np.float64) - b, axis=2).mean(1)
 
 
-def _per_image(measure: Callable[..., float], a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _per_pair(similarity: Callable[..., float], a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if a.shape != b.shape or a.ndim != 4 or a.shape[3] != 3 or a.dtype != np.uint8 or b.dtype != np.uint8:
         raise ValueError(f"images must be (n, H, W, 3) uint8 and of one shape, not {a.shape} and {b.shape}")
-    return np.array([measure(x, y, data_range=255) for x, y in zip(a, b, strict=True)])
+    return np.array([similarity(x, y, data_range=255) for x, y in zip(a, b, strict=True)])

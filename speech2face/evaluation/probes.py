@@ -1,4 +1,4 @@
-"""What features tell about a person: probes of face features, and what the parameters of a voice let one predict."""
+"""Linear probes of traits in embeddings, and the ideal observer of voice parameters."""
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -15,80 +15,97 @@ CHUNK = 4096
 
 
 def fit_classifier(
-    features: np.ndarray, labels: np.ndarray, people: np.ndarray | None = None, seed: int = 0
+    embeddings: np.ndarray, labels: np.ndarray, people: np.ndarray | None = None, seed: int = 0
 ) -> Pipeline:
-    """Linear probe of a category: standardised features, principal components, logistic regression.
+    """Linear probe of a category: standardised embeddings, 256 principal components, logistic regression.
 
-    features: (n, d); labels: (n,) any type, every class of three people at least; people: (n,) whose row it is (None:
-    each another's). The penalty is chosen by cross-validation over people. Returns the fitted scikit-learn pipeline, to
-    use with `predict`. Raises ValueError for one class alone, and for features that are not finite.
+    embeddings: (n, d). labels: (n,) any type; each class needs at least three people. people: (n,) the person of each
+    row; None if every row is another person. The penalty is chosen by threefold cross-validation over people.
+
+    Returns the fitted scikit-learn pipeline, for `predict`. Raises ValueError if there is only one class, for fewer
+    than three people, and for embeddings that are not finite.
     """
-    features, labels = _checked(features, labels)
+    embeddings, labels = _checked(embeddings, labels)
     if len(np.unique(labels)) < 2:
         raise ValueError("a classifier needs two classes")
     model = LogisticRegression(max_iter=1000)
-    return _fit(model, {"C": np.logspace(-5, 1, 7)}, "neg_log_loss", features, labels, people, seed)
+    return _fit(model, {"C": np.logspace(-5, 1, 7)}, "neg_log_loss", embeddings, labels, people, seed)
 
 
 def fit_regressor(
-    features: np.ndarray, values: np.ndarray, people: np.ndarray | None = None, seed: int = 0
+    embeddings: np.ndarray, values: np.ndarray, people: np.ndarray | None = None, seed: int = 0
 ) -> Pipeline:
-    """Linear probe of a quantity such as age: standardised features, principal components, ridge regression.
+    """Linear probe of a quantity such as age: standardised embeddings, 256 principal components, ridge regression.
 
-    features: (n, d); values: (n,) finite numbers; people, the penalty and what is returned: as for `fit_classifier`.
+    embeddings: (n, d). values: (n,) numbers. people, penalty and result: as for `fit_classifier`. Raises ValueError
+    for fewer than three people, and for embeddings or values that are not finite.
     """
-    features, values = _checked(features, np.asarray(values, np.float64))
-    return _fit(Ridge(), {"alpha": np.logspace(-1, 7, 17)}, "neg_mean_squared_error", features, values, people, seed)
+    embeddings, values = _checked(embeddings, np.asarray(values, np.float64))
+    grid = {"alpha": np.logspace(-1, 7, 17)}
+    return _fit(Ridge(), grid, "neg_mean_squared_error", embeddings, values, people, seed)
 
 
-def _fit(
-    model: BaseEstimator, grid: dict, score: str, features: np.ndarray, truth: np.ndarray, people, seed
-) -> Pipeline:
-    people = np.arange(len(truth)) if people is None else people
-    if len(np.unique(people)) < 3 or not (truth.dtype.kind in "USO" or np.isfinite(truth).all()):
-        raise ValueError("a probe needs three people, and finite values")
-    folds = GroupKFold(3) if truth.dtype.kind == "f" else StratifiedGroupKFold(3)
-    search = GridSearchCV(model, grid, cv=folds, scoring=score, error_score="raise")
-    components = PCA(min(COMPONENTS, *features.shape), svd_solver="randomized", random_state=seed)
-    return make_pipeline(StandardScaler(), components, search).fit(features, truth, gridsearchcv__groups=people)
+def ideal_observer(parameters: np.ndarray, embeddings: np.ndarray, seed: int = 0) -> TransformedTargetRegressor:
+    """Regression from the true parameters of a voice to embeddings: the best prediction that a voice allows, estimated.
 
+    parameters: (n, p) finite numbers and one-hot categories, one row per person. embeddings: (n, d).
 
-def ideal_listener(parameters: np.ndarray, features: np.ndarray, seed: int = 0) -> TransformedTargetRegressor:
-    """Regression of face features on a voice's true parameters: what a listener who hears all of them could predict.
+    The regression estimates the conditional mean of the embeddings by kernel ridge regression on 1000 landmarks
+    (Williams and Seeger, "Using the Nystrom method to speed up kernel machines", NIPS 2000). It predicts the 64 leading
+    principal components of the embeddings, each with its own penalty, because most of them do not depend on the
+    parameters. Penalties and kernel width are chosen by leave-one-out cross-validation over people.
 
-    parameters: (n, p), one row per person, numbers and one-hot categories, all finite; features: (n, d). An estimate of
-    the features' conditional mean by kernel ridge regression on 1000 landmarks (Williams and Seeger, "Using the Nystrom
-    method to speed up kernel machines", NIPS 2000), for each of the features' leading principal components with its own
-    penalty, as most of them cannot be heard; penalties and kernel width by leave-one-out cross-validation over people.
-    Returns the fitted scikit-learn model, to use with `predict`. Raises ValueError for fewer than ten rows and for
-    anything not finite.
+    Returns the fitted scikit-learn model, for `predict`. Raises ValueError for fewer than ten rows, and for values that
+    are not finite.
     """
-    parameters, features = _checked(parameters, np.asarray(features, np.float32))
-    if len(features) < 10 or not np.isfinite(features).all():
-        raise ValueError("an ideal listener needs ten people, and finite features")
-    listeners = []
+    parameters, embeddings = _checked(parameters, np.asarray(embeddings, np.float32))
+    if len(embeddings) < 10 or not np.isfinite(embeddings).all():
+        raise ValueError("an ideal observer needs ten people, and finite embeddings")
+    observers = []
     for gamma in (0.003, 0.01, 0.03, 0.1):
         model = make_pipeline(
             StandardScaler(),
             Nystroem(gamma=gamma, n_components=min(1000, len(parameters)), random_state=seed),
             RidgeCV(alphas=np.logspace(-3, 3, 13), alpha_per_target=True),
         )
-        components = PCA(min(64, *features.shape), svd_solver="randomized", random_state=seed)
-        listener = TransformedTargetRegressor(model, transformer=components, check_inverse=False)
-        listeners.append(listener.fit(parameters, features))
-    return max(listeners, key=lambda listener: np.sum(listener.regressor_[-1].best_score_))
+        components = PCA(min(64, *embeddings.shape), svd_solver="randomized", random_state=seed)
+        observer = TransformedTargetRegressor(model, transformer=components, check_inverse=False)
+        observers.append(observer.fit(parameters, embeddings))
+    return max(observers, key=lambda observer: np.sum(observer.regressor_[-1].best_score_))
 
 
-def predict(probe: BaseEstimator, features: np.ndarray, chunk: int = CHUNK) -> np.ndarray:
-    """Predictions, (n,) or (n, k), of a fitted model for (n, d) rows, maybe memory-mapped, `chunk` at a time."""
-    parts = [probe.predict(np.asarray(features[i : i + chunk], np.float32)) for i in range(0, len(features), chunk)]
+def predict(model: BaseEstimator, rows: np.ndarray, chunk: int = CHUNK) -> np.ndarray:
+    """Predictions, (n,) or (n, k), of a fitted probe or observer for (n, d) rows, which may be memory-mapped.
+
+    `chunk` rows are read at a time.
+    """
+    parts = [model.predict(np.asarray(rows[i : i + chunk], np.float32)) for i in range(0, len(rows), chunk)]
     return np.concatenate(parts)
 
 
-def _checked(features: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    features, truth = np.asarray(features, np.float32), np.asarray(truth)
-    if features.ndim != 2 or len(features) != len(truth):
-        raise ValueError(f"features {features.shape} must be rows, as many as the {len(truth)} to learn from")
-    if not np.isfinite(features).all():
-        raise ValueError("features must be finite")
-    return features, truth
+def _fit(
+    model: BaseEstimator,
+    grid: dict[str, np.ndarray],
+    score: str,
+    embeddings: np.ndarray,
+    truth: np.ndarray,
+    people: np.ndarray | None,
+    seed: int,
+) -> Pipeline:
+    people = np.arange(len(truth)) if people is None else people
+    if len(np.unique(people)) < 3 or not (truth.dtype.kind in "USO" or np.isfinite(truth).all()):
+        raise ValueError("a probe needs three people, and finite values")
+    folds = GroupKFold(3) if truth.dtype.kind == "f" else StratifiedGroupKFold(3)
+    search = GridSearchCV(model, grid, cv=folds, scoring=score, error_score="raise")
+    components = PCA(min(COMPONENTS, *embeddings.shape), svd_solver="randomized", random_state=seed)
+    return make_pipeline(StandardScaler(), components, search).fit(embeddings, truth, gridsearchcv__groups=people)
+
+
+def _checked(rows: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Finite float32 rows (n, d) and truth (n, ...) as arrays; raises ValueError for anything else."""
+    rows, truth = np.asarray(rows, np.float32), np.asarray(truth)
+    if rows.ndim != 2 or len(rows) != len(truth):
+        raise ValueError(f"inputs {rows.shape} must be rows, as many as the {len(truth)} to learn from")
+    if not np.isfinite(rows).all():
+        raise ValueError("inputs must be finite")
+    return rows, truth

@@ -1,7 +1,7 @@
-"""Uncertainty of a figure: bootstrap over people, and the level that chance reaches.
+"""Bootstrap intervals over people, and permutations of people for the level of chance.
 
-Several clips of one person are not independent, so people are drawn, not clips: the cluster bootstrap of Davison and
-Hinkley, "Bootstrap Methods and their Application" (1997), section 3.8, with percentile intervals.
+Clips of one person are not independent. The bootstrap therefore resamples people, not clips: the cluster bootstrap of
+Davison and Hinkley, "Bootstrap Methods and their Application" (1997), section 3.8, with percentile intervals.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,20 +16,21 @@ BLOCK = 2**22  # weights in memory at once
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A value and the bounds of its 95% interval."""
+class Estimate:
+    """The value of a statistic and the bounds of its 95 % interval; NaN where they are undefined."""
 
     value: float
     low: float
     high: float
 
 
-def bootstrap(statistic: Statistic, people: np.ndarray, samples: int = 1000, seed: int = 0) -> Figure:
-    """Value of a statistic of n rows, and the 95% percentile interval from resampling people with replacement.
+def bootstrap(statistic: Statistic, people: np.ndarray, samples: int = 1000, seed: int = 0) -> Estimate:
+    """Value of a statistic of n rows, and its 95 % percentile interval from resampling people with replacement.
 
-    statistic: takes weights (b, n), how often each of b resamples has each row, and returns (b,); `mean`, `median` and
-    `correlation` below make one. people: (n,) whose row it is, any type.
-    Resamples in which the statistic is undefined (NaN) are left out. Raises ValueError without rows.
+    statistic: maps weights (b, n), the count of each row in each of b resamples, to b values; `mean`, `median` and
+    `correlation` make one. people: (n,) the person of each row, any type. samples: number of resamples.
+
+    Resamples in which the statistic is undefined (NaN) are left out. Raises ValueError if there are no rows.
     """
     names, person = np.unique(people, return_inverse=True)
     if not len(names):
@@ -37,29 +38,30 @@ def bootstrap(statistic: Statistic, people: np.ndarray, samples: int = 1000, see
     generator = np.random.default_rng(seed)
     value = float(statistic(np.ones((1, len(person))))[0])
     step = max(1, BLOCK // len(person))
-    drawn = []
+    parts = []
     for start in range(0, samples, step):
         size = min(step, samples - start)
         draws = generator.integers(0, len(names), (size, len(names))) + len(names) * np.arange(size)[:, None]
         counts = np.bincount(draws.ravel(), minlength=size * len(names)).reshape(size, len(names))
-        drawn.append(statistic(counts[:, person].astype(np.float64)))
-    values = np.concatenate(drawn)
+        parts.append(statistic(counts[:, person].astype(np.float64)))
+    values = np.concatenate(parts)
     values = values[~np.isnan(values)]
     if np.isnan(value) or not len(values):
-        return Figure(value, np.nan, np.nan)
-    return Figure(value, *(float(bound) for bound in np.percentile(values, (2.5, 97.5))))
+        return Estimate(value, np.nan, np.nan)
+    return Estimate(value, *(float(bound) for bound in np.percentile(values, (2.5, 97.5))))
 
 
 def permutations(people: np.ndarray, count: int = 100, seed: int = 0) -> Iterator[np.ndarray]:
-    """Rows (n,) of somebody else for each of n rows, `count` times: what chance would pair.
+    """Random pairings of n rows with rows of other people, `count` times: (n,) int64 row numbers each.
 
-    people: (n,) whose row it is. They are permuted as a whole, and a person's rows meet those of the other in turn, so
-    that the clips of one person stay together; a person may meet themselves, as by chance.
+    people: (n,) the person of each row, any type. One permutation maps every person to one person, possibly to itself.
+    The rows of a person are paired with the rows of the other person in order, and again from the first when these
+    are used up.
     """
     names, person, counts = np.unique(people, return_inverse=True, return_counts=True)
     order = np.argsort(person, kind="stable")
     first = np.cumsum(counts) - counts
-    turn = np.empty(len(person), np.int64)
+    turn = np.empty(len(person), np.int64)  # position of each row among those of its person
     turn[order] = np.arange(len(person)) - first[person[order]]
     generator = np.random.default_rng(seed)
     for _ in range(count):
@@ -68,13 +70,13 @@ def permutations(people: np.ndarray, count: int = 100, seed: int = 0) -> Iterato
 
 
 def mean(values: np.ndarray) -> Statistic:
-    """Mean of (n,) values: recall, accuracy and mean absolute error are means of the rows' own."""
+    """Mean of (n,) values. Recall, accuracy and mean absolute error are means of one value per row."""
     values = np.asarray(values, np.float64)
     return lambda weights: weights @ values / weights.sum(1)
 
 
 def median(values: np.ndarray) -> Statistic:
-    """Median of (n,) values, half-way between the middle two where their number is even."""
+    """Median of (n,) values; the mean of the middle two if their number is even."""
     order = np.argsort(values)
     ordered = np.asarray(values, np.float64)[order]
 
@@ -87,9 +89,9 @@ def median(values: np.ndarray) -> Statistic:
 
 
 def correlation(x: np.ndarray, y: np.ndarray) -> Statistic:
-    """Pearson's correlation of two (n,) arrays, -1..1; NaN where one of them is constant."""
-    constant = any(np.ptp(one) <= ROUNDING * np.abs(one).max() for one in (x, y))  # but for float32's rounding
-    x, y = _centered(x), _centered(y)
+    """Pearson's correlation of two (n,) arrays, in -1..1; NaN if one of them is constant within float32 rounding."""
+    constant = any(np.ptp(one) <= ROUNDING * np.abs(one).max() for one in (x, y))
+    x, y = _shifted(x), _shifted(y)
 
     def statistic(weights: np.ndarray) -> np.ndarray:
         sums = weights @ np.stack([x, y, x * x, y * y, x * y], 1) / weights.sum(1, keepdims=True)
@@ -102,21 +104,24 @@ def correlation(x: np.ndarray, y: np.ndarray) -> Statistic:
     return statistic
 
 
-def _centered(values: np.ndarray) -> np.ndarray:
-    """Values less the first of them: exactly zero for a constant, and without the cancellation of a large mean."""
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """Bounds of the 95 % interval of a share (0..1) of `count` people (Wilson, JASA 22, 1927).
+
+    The interval is accurate for few hits, too.
+    """
+    z = 1.96
+    center = (share + z * z / (2 * count)) / (1 + z * z / count)
+    margin = z / (1 + z * z / count) * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return max(0.0, float(center - margin)), min(1.0, float(center + margin))
+
+
+def _shifted(values: np.ndarray) -> np.ndarray:
+    """Values minus their first: exactly zero for a constant, and no cancellation if the mean is large."""
     values = np.asarray(values, np.float64)
     return values - values[0]
 
 
 def _variance(square: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Variance from the means of squares and of values, NaN where it is rounding and nothing more."""
+    """Variance from the means of squares and of values; NaN if it is no larger than its rounding error."""
     variance = square - mean**2
     return np.where(variance > 1e-12 * square, variance, np.nan)
-
-
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """Bounds of the 95% interval of a share of `count` people (Wilson, JASA 22, 1927): right where hits are few too."""
-    z = 1.96
-    center = (share + z * z / (2 * count)) / (1 + z * z / count)
-    margin = z / (1 + z * z / count) * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return max(0.0, float(center - margin)), min(1.0, float(center + margin))

@@ -1,4 +1,4 @@
-"""Speaker verification: does an embedding know who speaks? Scores of pairs of clips, and their equal error rate."""
+"""Speaker verification: cosine similarities of pairs of clips, and the equal error rate of a threshold on them."""
 
 import numpy as np
 
@@ -7,8 +7,44 @@ from speech2face.evaluation.statistics import Statistic
 PAIRS = 4096  # pairs scored at once
 
 
+def error_rate(embeddings: np.ndarray, people: np.ndarray, max_impostors: int = 20_000, seed: int = 0) -> Statistic:
+    """Equal error rate (0..1) of speaker verification by cosine similarity, as a statistic for `bootstrap`.
+
+    embeddings: (n, d), one row per clip. people: (n,) the person of each clip, any type. max_impostors: largest number
+    of impostor pairs; if there are more, they are drawn at random from `seed`.
+
+    The statistic maps weights (b, n) of the clips to (b,) rates. A genuine pair has the weight of its person, an
+    impostor pair the product of its two people's weights. The rate is NaN if either kind of pairs has no weight.
+    Raises ValueError if there are no two people, or if no person has two clips.
+    """
+    genuine, impostor = speaker_pairs(people, max_impostors, seed)
+    pairs = np.concatenate([genuine, impostor], axis=1)
+    scores = _cosines(embeddings, *pairs)
+    order = np.argsort(scores)
+    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)  # equal scores are refused together
+    left, right = pairs[:, order]
+    same = order < genuine.shape[1]
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        rates = []
+        for row in weights:
+            refused = np.cumsum(np.where(same, row[left], 0))[ends]
+            impostors = np.cumsum(np.where(same, 0, row[left] * row[right]))[ends]
+            if not refused[-1] or not impostors[-1]:
+                rates.append(np.nan)
+                continue
+            rates.append(_crossing(refused / refused[-1], 1 - impostors / impostors[-1]))
+        return np.array(rates)
+
+    return statistic
+
+
 def speaker_pairs(people: np.ndarray, max_impostors: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows (2, genuine) of all pairs of one person's clips and (2, impostors) of pairs of two people's."""
+    """Clip numbers of genuine pairs (2, g), all pairs of one person's clips, and of impostor pairs (2, i).
+
+    Impostor pairs are all pairs of two people's clips; if these are more than `max_impostors`, that many are drawn at
+    random, with replacement. Raises ValueError if there are no genuine or no impostor pairs.
+    """
     _, person, counts = np.unique(people, return_inverse=True, return_counts=True)
     n = len(person)
     different = (n * n - int((counts.astype(np.int64) ** 2).sum())) // 2
@@ -34,6 +70,7 @@ def _against(one: int, others: np.ndarray) -> np.ndarray:
 
 
 def _cosines(embeddings: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Cosine similarities (p,) float32 of embeddings left[i] and right[i]; 0 if one of them is all zeros."""
     scores = np.empty(len(left), np.float32)
     for start in range(0, len(left), PAIRS):
         part = slice(start, start + PAIRS)
@@ -43,35 +80,12 @@ def _cosines(embeddings: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.
     return scores
 
 
-def error_rate(embeddings: np.ndarray, people: np.ndarray, max_impostors: int = 20_000, seed: int = 0) -> Statistic:
-    """The equal error rate of (n, d) embeddings as a statistic of their weights (b, n), for `bootstrap`.
-
-    A pair weighs what its two people do: a genuine one as much as its person, an impostor one the product.
-    """
-    genuine, impostor = speaker_pairs(people, max_impostors, seed)
-    pairs = np.concatenate([genuine, impostor], axis=1)
-    scores = _cosines(embeddings, *pairs)
-    order = np.argsort(scores)
-    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)  # equal scores are refused together
-    left, right = pairs[:, order]
-    same = order < genuine.shape[1]
-
-    def statistic(weights: np.ndarray) -> np.ndarray:
-        rates = []
-        for row in weights:
-            refused = np.cumsum(np.where(same, row[left], 0))[ends]
-            impostors = np.cumsum(np.where(same, 0, row[left] * row[right]))[ends]
-            if not refused[-1] or not impostors[-1]:
-                rates.append(np.nan)
-                continue
-            rates.append(_crossing(refused / refused[-1], 1 - impostors / impostors[-1]))
-        return np.array(rates)
-
-    return statistic
-
-
 def _crossing(refused: np.ndarray, accepted: np.ndarray) -> float:
-    """Where the share refused, which rises from 0, meets the share accepted, which falls from 1, on straight lines."""
+    """Rate at which two error rates are equal, by linear interpolation between thresholds in ascending order.
+
+    refused: share of genuine pairs refused, ascending from 0. accepted: share of impostor pairs accepted, descending
+    from 1.
+    """
     refused, accepted = np.append(0, refused), np.append(1, accepted)
     i = int(np.argmax(refused >= accepted))
     before, after = accepted[i - 1] - refused[i - 1], refused[i] - accepted[i]

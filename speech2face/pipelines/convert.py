@@ -1,56 +1,72 @@
 """`pipeline=convert`: any readable checkpoint -> our format."""
 
+import dataclasses
 import logging
 
-from omegaconf import DictConfig
-
-from speech2face.compose import PARTS, check, config_dict, load_part, locate_parts, settle, settle_preprocessing
+from speech2face.config.options import Convert
 from speech2face.errors import UserError
-from speech2face.files import sha256
-from speech2face.runs import Run
+from speech2face.run.record import Run
+from speech2face.weights.locate import locate
 
 log = logging.getLogger(__name__)
 
 
-def convert(config: DictConfig, run: Run, name: str, part: str, slim: bool) -> int:
-    """Write the weights of `part` ("encoder" or "decoder") to the run's directory, with architecture and front end."""
-    from speech2face.weights.ours import save, without_run_settings
+def convert(options: Convert, run: Run) -> int:
+    """Write the weights of `part` to the run's directory, with their architecture and front end.
 
-    if part not in PARTS:
-        raise UserError(f"pipeline.part={part}: must be one of {', '.join(PARTS)}")
+    With `average`, the mean of these and further weights of the same network is written.
+    """
     if run.earlier is not None:
         raise UserError("pipeline=convert has nothing to resume")
-    check(config)
-    parts = locate_parts(config, (part,))
-    located = parts[part]
+    part = getattr(options, options.part)
+    located = [locate(dataclasses.replace(part, weights=weights)) for weights in (part.weights, *options.average)]
+    from speech2face.weights.load import load
+    from speech2face.weights.ours import save, without_run_settings
+
     with run.stage("load"):
-        loaded = load_part(config, part, located, run.overrides)
-    if part == "encoder":
-        settle_preprocessing(config, loaded.preprocessing, run.overrides)
-        loaded.preprocessing = config_dict(config.preprocessing)
-    tensors = loaded.model.state_dict()
-    if slim:
+        loaded = [load(dataclasses.replace(part, weights=one.weights), options.seed, one) for one in located]
+    first = loaded[0]
+    if any(one.part.model != first.part.model for one in loaded):
+        raise UserError(f"average={options.average}: weights of other networks than {part.slot}.weights={part.weights}")
+    setattr(options, options.part, first.part)
+    tensors = mean([one.network.state_dict() for one in loaded])
+    architecture = dict(first.part.model)
+    if options.slim:
         tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
-        if loaded.architecture.get("classes") and tensors.pop("classifier.weight", None) is not None:
-            loaded.architecture["classes"] = 0
-    settle(config, parts)
-    run.save_config(config)
-    source = {
-        "weights": located.weights,
-        "layout": loaded.layout,
-        "sha256": sha256(located.file) if located.file else None,
-    }
+        if architecture.get("classes") and tensors.pop("classifier.weight", None) is not None:
+            architecture["classes"] = 0
+    run.save_options(options)
+    sources = [{"weights": one.located.weights, "layout": one.layout, "sha256": one.located.digest} for one in loaded]
     with run.stage("write"):
         card = {
-            "part": part,
-            "architecture": loaded.architecture,
-            "preprocessing": loaded.preprocessing and without_run_settings(loaded.preprocessing),
-            "untrained": loaded.untrained,
-            "source": source,
+            "part": options.part,
+            "architecture": architecture,
+            "preprocessing": first.part.preprocessing and without_run_settings(first.part.preprocessing),
+            "untrained": any(one.untrained for one in loaded),
+            "source": sources[0],
         }
-        if loaded.training:
-            card["training"] = loaded.training
+        if len(sources) > 1:
+            card["mean_of"] = [source | {"training": one.training} for source, one in zip(sources, loaded, strict=True)]
+        if first.training:
+            card["training"] = first.training
         save(run.directory, tensors, card)
-    run.record["weights"] = {part: source | {"untrained": loaded.untrained}}
-    log.info("%s weights (%s) in our format; use them with %s.weights=%s", loaded.layout, part, part, run.directory)
+    run.record["weights"] = {options.part: first.record() | {"untrained": card["untrained"]}}
+    log.info(
+        "%s weights (%s) in our format; use them with %s.weights=%s",
+        first.layout,
+        options.part,
+        options.part,
+        run.directory,
+    )
     return 0
+
+
+def mean(networks: list[dict]) -> dict:
+    """The mean of the tensors of networks of one shape; of counters, those of the first network."""
+    first, *others = networks
+    return {
+        name: sum((one[name] for one in others), tensor) / len(networks)
+        if others and tensor.is_floating_point()
+        else tensor
+        for name, tensor in first.items()
+    }

@@ -4,7 +4,6 @@ import json
 import logging
 import multiprocessing
 import os
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -14,48 +13,47 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
 from tqdm import tqdm
 
-from speech2face.compose import check, check_whole, how_encoded, how_to_run
-from speech2face.dataset import FOLDERS, TABLES, folders, is_manifest, read_people
+from speech2face.config.options import Data, Prepare
+from speech2face.data.dataset import FOLDERS, TABLES, folders, is_manifest, read_people
 from speech2face.errors import UserError
-from speech2face.pipelines.evaluate import build_face, see_faces
-from speech2face.pipelines.talkers import alone
+from speech2face.files import lock
+from speech2face.pipelines.parts import build_encoder, check_modality, load_parts, locate_parts
+from speech2face.pipelines.talkers import single_thread
 from speech2face.preparation.sources import File, find, read_names, shard_of
-from speech2face.runs import Run, lock, quick_imports
-from speech2face.weights.locate import locate
+from speech2face.run.process import quick_imports
+from speech2face.run.record import Run
 
 log = logging.getLogger(__name__)
 TOGETHER = 64  # files of a person that a process reads at a time
-MEASURED = "1"  # to be raised when rows would be measured otherwise
+MEASURED = "2"  # to be raised with every change of the code that changes the rows
 DEADLY = "the process that reads it dies: damaged beyond reading, or too large for the memory"
 Chunk = tuple[str, list[File]]  # kind, and files of one person
 KEPT_ROWS = 64  # a killed run loses so many at most
 
 
-def prepare(config: DictConfig, run: Run, name: str, landmarks: bool) -> int:
-    """Measure what has not been measured yet; without config.shard, then write manifest and report. Returns 0."""
+def prepare(options: Prepare, run: Run) -> int:
+    """Measure the files that have not been measured; without `shard`, then write manifest and report. Returns 0."""
     if run.earlier is not None:
         raise UserError("pipeline=prepare needs no resume: the same command goes on from what is done")
     run.way_on = "the same command"
-    if config.workers == 0:
-        config.workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    check(config)
-    check_whole("shards", config.shards, 1)
-    if config.shard is not None and (type(config.shard) is not int or not 0 <= config.shard < config.shards):
-        raise UserError(f"shard={config.shard}: must be a whole number from 0 to {config.shards - 1} (shards - 1)")
-    if config.data.root is None:
+    if options.workers == 0:
+        options.workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    check_modality(options.face, "face", "pipeline=prepare")
+    if options.shard is not None and options.shard >= options.shards:
+        raise UserError(f"shard={options.shard}: must be a whole number from 0 to {options.shards - 1} (shards - 1)")
+    if options.data.root is None:
         raise UserError("pipeline=prepare needs data.root= a directory: <person>/audios, <person>/images")
-    if landmarks:
+    if options.landmarks:
         try:
             import face_recognition_models  # noqa: F401
         except ImportError:
             raise UserError(
                 "landmarks need the extra `landmarks`: pip install 'speech2face[landmarks]'; "
-                "or do without, by pipeline.landmarks=false"
+                "or leave them out, by landmarks=false"
             ) from None
-    root, bases, joined, traits = sources(config.data)
+    root, bases, joined, traits = sources(options.data)
     with run.stage("find"):
         files = {TABLES[modality]: find(root, modality, bases[modality], joined[modality]) for modality in FOLDERS}
     if not any(files.values()):
@@ -64,29 +62,29 @@ def prepare(config: DictConfig, run: Run, name: str, landmarks: bool) -> int:
     for kind in files:
         if (prepared / f"{kind}.parquet").exists() and not is_manifest(prepared / f"{kind}.parquet"):
             raise UserError(f"{prepared}: has tables that are not of pipeline=prepare (talkers?); move it away first")
-    face_config = see_faces(config, run.overrides)
-    located = locate("face", config.face.encoder, face_config.encoder.weights)
+    located = locate_parts(options)
     with quick_imports():
-        from speech2face.evaluation.features import encoded_by
+        from speech2face.inference.cache import identity
         from speech2face.preparation import manifest
         from speech2face.preparation.measure import PhotoReader
-    run.stages["import"] = time.perf_counter() - run.started
+    run.imported()
     with run.stage("load"):
-        preprocessing, face = build_face(config, face_config, located)
-        encoder = encoded_by(face.model, preprocessing, how_encoded(face_config))
-        notes = {"clips": {"code": MEASURED}, "faces": {"code": MEASURED, "landmarks": str(landmarks)}}
-        notes["faces"]["encoder"] = json.dumps(encoder, sort_keys=True)
-    config.data.root = str(root)
-    run.save_config(config)
+        loaded = load_parts(options, located)
+        face = build_encoder(loaded["face"], options)
+        notes = {"clips": {"code": MEASURED}, "faces": {"code": MEASURED, "landmarks": str(options.landmarks)}}
+        notes["faces"]["encoder"] = json.dumps(identity(face), sort_keys=True)
+    run.record["weights"] = {slot: one.record() for slot, one in loaded.items()}
+    options.data.root = str(root)
+    run.save_options(options)
     (prepared / "parts").mkdir(parents=True, exist_ok=True)
     (prepared / "crops").mkdir(exist_ok=True)
-    lock(prepared, shared=config.shard is not None)
-    reader = partial(PhotoReader, root, preprocessing, face.model, how_to_run(config), landmarks)
-    mine = "all" if config.shard is None else f"{config.shard:05d}-of-{config.shards:05d}"
+    lock(prepared, shared=options.shard is not None)
+    reader = partial(PhotoReader, root, face, options.landmarks)
+    mine = "all" if options.shard is None else f"{options.shard:05d}-of-{options.shards:05d}"
     todo, parts = {}, {}
     for kind, listed in files.items():
         known = manifest.done(manifest.measured(prepared, kind, notes[kind]))
-        own = listed if config.shard is None else shard_of(listed, config.shard, config.shards)
+        own = listed if options.shard is None else shard_of(listed, options.shard, options.shards)
         todo[kind] = [file for file in own if manifest.key(file) not in known]
         path = prepared / "parts" / f"{kind}-{mine}"
         path.touch()
@@ -95,21 +93,21 @@ def prepare(config: DictConfig, run: Run, name: str, landmarks: bool) -> int:
     counts = {kind: len(files) for kind, files in todo.items()}
     with run.stage("measure"):
         if any(todo.values()):
-            measure_all(root, todo, parts, reader, config.workers if config.shard is None else 0)
+            measure_all(root, todo, parts, reader, options.workers if options.shard is None else 0)
     run.save(counts=counts)
     log.info("measured %s", ", ".join(f"{count} {kind}" for kind, count in counts.items()))
-    if config.shard is None:
+    if options.shard is None:
         from speech2face.preparation.finish import finish
 
         with run.stage("write"):
-            finish(root, files, traits, notes, config.seed)
+            finish(root, files, traits, notes, options.seed)
     return 0
 
 
-def sources(data: DictConfig) -> tuple[Path, dict[str, Path | None], dict[str, dict[str, str]], dict[str, dict]]:
-    """The root; by modality a root of its own, and whose each folder there is; and traits by person."""
+def sources(data: Data) -> tuple[Path, dict[str, Path | None], dict[str, dict[str, str]], dict[str, dict]]:
+    """The root; by modality a root of its own, and the person of each folder there; and traits by person."""
     root = Path(str(data.root)).expanduser().absolute()
-    bases = {"speech": data.get("audios"), "face": data.get("images")}
+    bases = {"speech": data.audios, "face": data.images}
     bases = {modality: base and Path(str(base)).expanduser().absolute() for modality, base in bases.items()}
     for option, path in (("audios", bases["speech"]), ("images", bases["face"])):
         if path and not path.is_dir():
@@ -119,7 +117,7 @@ def sources(data: DictConfig) -> tuple[Path, dict[str, Path | None], dict[str, d
     root.mkdir(parents=True, exist_ok=True)
     traits = read_people(root / "people.csv") if (root / "people.csv").exists() else {}
     joined: dict[str, dict[str, str]] = {modality: {} for modality in FOLDERS}
-    if data.get("names"):
+    if data.names:
         of = {modality: folders(base or root) for modality, base in bases.items()}
         joined, told = read_names(Path(str(data.names)).expanduser(), of)
         traits = {person: told.get(person, {}) | traits.get(person, {}) for person in {**told, **traits}}
@@ -139,7 +137,7 @@ def measure_all(root: Path, todo: dict[str, list[File]], parts: dict[str, Any], 
     if workers:
         found = in_processes(chunks, workers, root, reader)
     else:
-        torch.set_num_threads(1)  # as the others: the last digits of a feature depend on it
+        torch.set_num_threads(1)  # as in workers: the last digits of an embedding depend on it
         begin(root, reader)
         found = map(measure_here, chunks)
     rows: dict[str, list[dict[str, Any]]] = {kind: [] for kind in todo}
@@ -160,10 +158,10 @@ def measure_all(root: Path, todo: dict[str, list[File]], parts: dict[str, Any], 
 def in_processes(
     chunks: Iterable[Chunk], workers: int, root: Path, reader: Any, careful: bool = False
 ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """What `measure_here` makes of chunks, in any order, on `workers` processes.
+    """Rows of chunks as `measure_here` gives them, in any order, from `workers` processes.
 
-    Where a process dies, what it may have been reading is read again, a file at a time (careful); of a file that a
-    process dies of again the row says so.
+    Where a process dies, the files that it may have been reading are read again, one at a time (careful); the row of a
+    file that ends another process says so.
     """
     waiting = deque(chunks)
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
@@ -190,12 +188,12 @@ def in_processes(
 
 
 def begin_process(root: Path, reader: Any) -> None:
-    alone()
+    single_thread()
     begin(root, reader)
 
 
 def begin(root: Path, reader: Any) -> None:
-    """What this process needs for all files."""
+    """Build in this process what all files need."""
     global here
     here = root, reader()
 

@@ -1,97 +1,108 @@
-"""`pipeline=speech` and `pipeline=face`: every input to its face, a row and a folder each."""
+"""`pipeline=speech` and `pipeline=face`: a face, a row and a folder for every input."""
 
 import logging
 import os
-import sys
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from speech2face.compose import PARTS, build_reconstructor, check, config_dict, describe_weights, locate_parts, settle
-from speech2face.errors import UserError
-from speech2face.files import FILES, sha256
-from speech2face.inputs import Input, find_inputs
-from speech2face.results import Results, read_results, write_contact_sheet, write_files
-from speech2face.runs import Run, quick_imports
+from speech2face.config.options import Reconstruct
+from speech2face.config.read import freeze
+from speech2face.errors import UserError, defect
+from speech2face.files import sha256
+from speech2face.inference.threads import after_the_networks, ahead
+from speech2face.pipelines.parts import build_encoder, check_modality, load_parts, locate_parts, untrained
+from speech2face.run.inputs import Input, find_inputs
+from speech2face.run.process import quick_imports
+from speech2face.run.record import Run
+from speech2face.run.results import FILES, Results, read_results, write_contact_sheet, write_files
+
+if TYPE_CHECKING:
+    from speech2face.inference.reconstructor import Reconstruction, Reconstructor
+    from speech2face.preprocessing import Prepared
 
 log = logging.getLogger(__name__)
+SETTLED = ("pipeline", "encoder", "decoder", "precision", "seed", "samples")  # what a resumed run must share
 
 
 @dataclass
 class Job:
-    """An input on its way: its hash, its features and its face, or why there are none."""
+    """An input on its way: its hash, its features and its faces, or why there are none."""
 
     input: Input
     digest: Future | None = None
-    prepared: Any = None
-    result: Any = None
+    prepared: "Prepared | None" = None
+    result: "Reconstruction | None" = None
     error: str | None = None
     seconds: float = 0.0
 
 
-def reconstruct(config: DictConfig, run: Run, name: str, modality: str, option: str) -> int:
-    """Reconstruct a face for every input that `option` (audio or image) names. Returns 0, or 1 if any input failed."""
-    if config[option] in (None, "", []):
-        raise UserError(f"pipeline={name} needs {option}= a file, a directory or a glob")
-    check(config)
-    sources = list(config[option]) if OmegaConf.is_list(config[option]) else [config[option]]
+def reconstruct(options: Reconstruct, run: Run) -> int:
+    """Reconstruct faces for every input that `audio` or `image` names. Returns 0, or 1 if any input failed."""
+    option, given = options.sources
+    modality = options.pipeline.name
+    if given in (None, "", []):
+        raise UserError(f"pipeline={modality} needs {option}= a file, a directory or a glob")
+    check_modality(options.encoder, modality, f"pipeline={modality}")
+    sources = given if isinstance(given, list) else [given]
     inputs = find_inputs(sources, modality, option)
-    located = locate_parts(config)
-    with ThreadPoolExecutor(config.workers + 1, "prepare", after_the_networks) as executor:
+    located = locate_parts(options)
+    with ThreadPoolExecutor(options.workers + 1, "prepare", after_the_networks) as executor:
         try:
             # The weights are hashed, and so brought into memory, while torch is imported.
-            digests = {part: executor.submit(sha256, one.file) for part, one in located.items() if one.file}
+            hashed = [executor.submit(getattr, one, "digest") for one in located.values()]
             with quick_imports():
                 import torch  # noqa: F401
-            run.stages["import"] = time.perf_counter() - run.started
+            run.imported()
             with run.stage("load"):
-                reconstructor, parts = build_reconstructor(config, located, run.overrides, run.stage)
-                weights = {
-                    part: describe_weights(
-                        config.choices[part],
-                        located[part],
-                        parts[part],
-                        digests[part].result() if part in digests else None,
-                    )
-                    for part in PARTS
-                }
-            config[option] = [str(Path(str(source)).expanduser().absolute()) for source in sources]
-            settle(config, located)
-            config.precision = reconstructor.precision
-            kept = rows_to_keep(config, run, inputs, weights, executor)
+                loaded = load_parts(options, located)
+                reconstructor = build(options, loaded, run)
+            for one in hashed:
+                one.result()
+            weights = {slot: one.record() for slot, one in loaded.items()}
+            setattr(options, option, [str(Path(str(source)).expanduser().absolute()) for source in sources])
+            options.encoder.sha256, options.decoder.sha256 = (
+                weights[slot]["sha256"] for slot in ("encoder", "decoder")
+            )
+            options.precision = reconstructor.encoder.precision
+            kept = rows_to_keep(options, run, inputs, executor)
             run.record["weights"] = weights
             run.begin()
-            run.save_config(config)
-            run.save(device=str(reconstructor.device), precision=config.precision, seed=config.seed)
-            for part, one in weights.items():
-                log.info("%s %s: %s (%s)", part, config.choices[part], one["weights"], one["layout"])
-            log.info("front end: %s", config_dict(config.preprocessing))
-            return process(run, inputs, kept, reconstructor, executor, config.workers)
+            run.save_options(options)
+            run.save(device=str(reconstructor.encoder.device), precision=options.precision, seed=options.seed)
+            for slot, one in weights.items():
+                log.info("%s %s: %s (%s)", slot, one["choice"], one["weights"], one["layout"])
+            log.info("front end: %s", options.encoder.preprocessing)
+            return process(run, inputs, kept, reconstructor, executor, options.workers)
         except BaseException:
             executor.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def after_the_networks() -> None:
-    """Let this thread run when the networks leave a core: theirs wait for each other, and one held up holds up all."""
-    if sys.platform == "linux":  # elsewhere a thread has no priority of its own
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+def build(options: Reconstruct, loaded: dict[str, Any], run: Run | None = None) -> "Reconstructor":
+    """Encoder and decoder on loaded parts, their weights brought to the precision. Random weights are warned of."""
+    from speech2face.inference.decoder import Decoder
+    from speech2face.inference.reconstructor import Reconstructor
+
+    if warning := untrained(loaded):
+        log.warning(warning)
+    encoder = build_encoder(loaded["encoder"], options)
+    decoder = Decoder(loaded["decoder"].network, options.device, encoder.precision, options.samples, options.seed)
+    encoder.lower()
+    decoder.lower()
+    return Reconstructor(encoder, decoder, *([run.stage] if run else []))
 
 
-def rows_to_keep(
-    config: DictConfig, run: Run, inputs: list[Input], weights: dict[str, Any], executor: Executor
-) -> list[dict[str, str]]:
-    """Rows of the earlier run in this directory that are done: of the same file still, or of none of the inputs now.
+def rows_to_keep(options: Reconstruct, run: Run, inputs: list[Input], executor: Executor) -> list[dict[str, str]]:
+    """Rows of the earlier run in this directory that are done: of an unchanged input, or of none of the inputs now.
 
     Raises UserError where that run was configured otherwise.
     """
@@ -99,15 +110,13 @@ def rows_to_keep(
     rows = [row for row in read_results(run.directory) if row["status"] == "done"]
     if not run.earlier or "weights" not in run.earlier or not before.exists() or not rows:
         return []  # it is not known what was done there: start over
-    earlier = OmegaConf.load(before)
-    for key in ("pipeline", *PARTS, "preprocessing", "precision", "seed"):
-        if earlier.get(key) != config[key]:
+    earlier, now = OmegaConf.load(before), OmegaConf.create(freeze(options))
+    for key in SETTLED:
+        if earlier.get(key) != now[key]:
+            what = _difference(key, earlier, now)
             raise UserError(
-                f"resume={run.directory}: that run has another {key}; resume it with the same, or start anew"
+                f"resume={run.directory}: that run has another {what}; resume it with the same, or start anew"
             )
-    for part in PARTS:
-        if run.earlier["weights"][part]["sha256"] != weights[part]["sha256"]:
-            raise UserError(f"resume={run.directory}: the file of {part}.weights has changed since; start anew")
     wanted = {os.path.realpath(one.path): one for one in inputs}
     names = {one.name for one in inputs}
 
@@ -123,8 +132,24 @@ def rows_to_keep(
     return [row for row, kept in zip(rows, keeping, strict=True) if kept]
 
 
+def _difference(key: str, earlier: Any, now: Any) -> str:
+    """The name of what differs: a part, its front end, or its file of weights."""
+    old, new = earlier.get(key), now[key]
+    if key in ("encoder", "decoder") and old:
+        if old.get("model") == new.model and old.get("preprocessing") != new.preprocessing:
+            return "preprocessing"
+        if old.get("model") == new.model and old.get("sha256") != new.sha256:
+            return f"file of {key}.weights"
+    return key
+
+
 def process(
-    run: Run, inputs: list[Input], kept: list[dict[str, str]], reconstructor: Any, executor: Executor, workers: int
+    run: Run,
+    inputs: list[Input],
+    kept: list[dict[str, str]],
+    reconstructor: "Reconstructor",
+    executor: Executor,
+    workers: int,
 ) -> int:
     """Prepare and write on threads, reconstruct on this one, report in order. Returns 0, or 1 if any input failed."""
     counts = {"done": len(kept), "kept": len(kept), "failed": 0, "passed_over": 0}
@@ -133,7 +158,7 @@ def process(
     prepared = ahead(executor, lambda one: prepare(one, reconstructor, run, executor), todo, workers + 1)
     written = ahead(executor, lambda job: write_outputs(run, job), reconstructed(prepared, reconstructor), workers)
     bar = tqdm(total=len(todo) + len(kept), initial=len(kept), desc="faces", unit="input", disable=len(inputs) < 2)
-    results = Results(run.directory, reconstructor.preprocessing.measurements, kept)
+    results = Results(run.directory, reconstructor.encoder.preprocessing.measurements, kept)
     with closing(results), bar, logging_redirect_tqdm():
         for job in written:
             status = "passed_over" if job.input.skipped else "failed" if job.error else "done"
@@ -168,46 +193,35 @@ def row_of(job: Job, status: str) -> dict[str, Any]:
     return row | {"output": job.input.name, "warnings": warnings} | job.prepared.measurements
 
 
-def ahead(executor: Executor, function: Callable[[Any], Any], items: Iterable[Any], depth: int) -> Iterator[Any]:
-    """function(item) for every item, in order, computed on the executor at most `depth` items ahead."""
-    pending: deque[Future] = deque()
-    for item in items:
-        pending.append(executor.submit(function, item))
-        while pending and (len(pending) > depth or pending[0].done()):
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
-
-
-def prepare(one: Input, reconstructor: Any, run: Run, executor: Executor) -> Job:
+def prepare(one: Input, reconstructor: "Reconstructor", run: Run, executor: Executor) -> Job:
     """Read one input. What is wrong with it becomes the job's error, never an exception."""
     if one.skipped:
         return Job(one, error=one.skipped)
     job = Job(one, executor.submit(sha256, one.path))
     with run.stage("preprocess"), timed(job):
         try:
-            job.prepared = reconstructor.preprocessing(one.path)
+            job.prepared = reconstructor.encoder.prepare(one.path)
         except UserError as error:
             job.error = str(error)
-        except Exception as error:  # one file must not stop the others, whatever a decoder makes of it
-            job.error = f"{one.path}: could not be prepared ({type(error).__name__}: {error})"
+        except Exception as error:  # one file must not stop the others, whatever a codec raises
+            job.error = f"{one.path}: could not be prepared ({defect(error)})"
     return job
 
 
-def reconstructed(jobs: Iterable[Job], reconstructor: Any) -> Iterator[Job]:
+def reconstructed(jobs: Iterable[Job], reconstructor: "Reconstructor") -> Iterator[Job]:
     """The jobs in their order, with their result or error, as many at once as fill a batch of windows."""
     batch: list[Job] = []
     windows = 0
     for job in jobs:
         batch.append(job)
         windows += 0 if job.error else len(job.prepared.features)
-        if windows >= reconstructor.batch_size or not windows:  # full, or nothing in it to wait for
+        if windows >= reconstructor.encoder.batch_size or not windows:  # full, or nothing in it to wait for
             yield from reconstruct_batch(reconstructor, batch)
             batch, windows = [], 0
     yield from reconstruct_batch(reconstructor, batch)
 
 
-def reconstruct_batch(reconstructor: Any, jobs: list[Job]) -> list[Job]:
+def reconstruct_batch(reconstructor: "Reconstructor", jobs: list[Job]) -> list[Job]:
     """Give each job that was prepared its result, or the line that says why it has none: one by one if need be."""
     good = [job for job in jobs if not job.error]
     if not good:
@@ -216,9 +230,9 @@ def reconstruct_batch(reconstructor: Any, jobs: list[Job]) -> list[Job]:
         try:
             for job, result in zip(good, reconstructor.reconstruct([job.prepared for job in good]), strict=True):
                 job.result = result
-        except Exception as error:  # what an encoder makes of one input must not stop the others
+        except Exception as error:  # whatever a network raises for one input must not stop the others
             if len(good) == 1:
-                good[0].error = f"{good[0].input.path}: {type(error).__name__}: {' '.join(str(error).split())}"
+                good[0].error = f"{good[0].input.path}: {defect(error)}"
     if not all(job.result or job.error for job in good):
         for job in good:
             reconstruct_batch(reconstructor, [job])

@@ -6,17 +6,18 @@ import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
 from tqdm import tqdm
 
-from speech2face import pictures
-from speech2face.compose import check, check_whole
+from speech2face.config.options import Options, Talkers
 from speech2face.errors import UserError
-from speech2face.files import atomic
-from speech2face.results import csv_line
-from speech2face.runs import Run, lock, unlock
+from speech2face.files import atomic, csv_line, lock, unlock
+from speech2face.inference import pictures
+from speech2face.run.record import Run
+
+if TYPE_CHECKING:
+    from speech2face.talkers.traits import Person
 
 log = logging.getLogger(__name__)
 GENERATOR = 2  # to be raised when the same person would look or sound otherwise
@@ -24,45 +25,43 @@ CHUNK = 8  # people that a process writes at a time
 SHOWN = 64  # people on the contact sheet
 
 
-def talkers(config: DictConfig, run: Run, name: str) -> int:
-    """Write data.people simulated people of `seed` to data.root; those that are there are kept. Returns 0."""
+def talkers(options: Talkers, run: Run) -> int:
+    """Write data.people simulated people of `seed` to data.root; complete ones are kept. Returns 0."""
     if run.earlier is not None:
         raise UserError("pipeline=talkers needs no resume: the same command goes on where data.root is not complete")
-    check(config)
-    if config.data.root is None:
+    if not options.data.simulated:
+        raise UserError("pipeline=talkers makes simulated people: data=talkers")
+    if options.data.root is None:
         raise UserError("pipeline=talkers needs data.root= a directory to write the dataset to")
     run.way_on = "the same command"
-    return ensure(config, run)
+    return ensure(options, run)
 
 
-def provide(config: DictConfig, run: Run) -> None:
-    """With data=talkers, make the dataset that config.data describes, unless it is there; data.root may be left out."""
-    data = config.data
-    if config.choices.data != "talkers":
+def provide(options: Options, run: Run) -> None:
+    """With data=talkers, make the dataset that `data` describes, unless it is complete; data.root may be left out."""
+    data = options.data
+    if not data.simulated:
         return
     if data.root is None:
-        data.root = f"outputs/talkers/seed_{config.seed}_{data.clips}_{data.photos}_{data.seconds}_{data.people}"
-    there = Path(str(data.root)).expanduser() / "people.csv"
-    if not there.exists() or len(there.read_bytes().splitlines()) <= data.people:
-        ensure(config, run)
+        data.root = f"outputs/talkers/seed_{options.seed}_{data.clips}_{data.photos}_{data.seconds}_{data.people}"
+    table = data.path / "people.csv"
+    if not table.exists() or len(table.read_bytes().splitlines()) <= data.people:
+        log.info("data=talkers: %d simulated people are made first: %s", data.people, data.path)
+        ensure(options, run)
 
 
-def ensure(config: DictConfig, run: Run) -> int:
-    """Write the people of config.data who are not there yet. Returns 0."""
-    data = config.data
-    for option, least in (("people", 1), ("clips", 0), ("photos", 0)):
-        check_whole(f"data.{option}", data[option], least)
-    if not isinstance(data.seconds, int | float) or not 0.5 <= data.seconds <= 600:
-        raise UserError(f"data.seconds={data.seconds}: must be a number from 0.5 to 600")
-    root = Path(str(data.root)).expanduser()
+def ensure(options: Options, run: Run) -> int:
+    """Write the people of `data` who are missing. Returns 0."""
+    data = options.data
+    root = data.path
     root.mkdir(parents=True, exist_ok=True)
-    data.root = str(root.absolute())
-    run.save_config(config)
-    made_of = {"generator": GENERATOR, "seed": config.seed}
+    data.root = str(root)
+    run.save_options(options)
+    made_of = {"generator": GENERATOR, "seed": options.seed}
     made_of |= {"clips": data.clips, "photos": data.photos, "seconds": data.seconds}
     descriptor = lock(root)
     try:
-        return make(root, run, data.people, config.workers, made_of)
+        return make(root, run, data.people, max(options.workers, 1), made_of)
     finally:
         unlock(descriptor)
 
@@ -111,7 +110,7 @@ def claim(root: Path, people: int, made_of: dict[str, Any]) -> None:
             raise UserError(f"data.root={root}: made with {option}={there.get(key)}; go on with that, or elsewhere")
 
 
-def draw(seed: int, start: int, people: int) -> list[Any]:
+def draw(seed: int, start: int, people: int) -> list["Person"]:
     """The people of one chunk."""
     from speech2face.talkers.traits import draw_person
 
@@ -119,11 +118,11 @@ def draw(seed: int, start: int, people: int) -> list[Any]:
 
 
 def write(root: Path, people: int, workers: int, made_of: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Write everyone who is missing, on `workers` processes; rows, in order, of each table below prepared/."""
+    """Write the missing people on `workers` processes; returns the rows, in order, of each table below prepared/."""
     tables: dict[str, list[dict[str, Any]]] = {"faces": [], "normalized": [], "clips": []}
     starts = range(0, people, CHUNK)
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-    executor = ProcessPoolExecutor(workers, context, initializer=alone)
+    executor = ProcessPoolExecutor(workers, context, initializer=single_thread)
     with tqdm(total=people, unit="person") as bar:
         try:
             jobs = [executor.submit(write_chunk, root, start, people, made_of) for start in starts]
@@ -138,8 +137,8 @@ def write(root: Path, people: int, workers: int, made_of: dict[str, Any]) -> dic
     return tables
 
 
-def alone() -> None:
-    """In a process among others: one thread each; the keyboard's interrupt is for the first process to hear."""
+def single_thread() -> None:
+    """In a worker process: one thread, and interrupts are left to the parent."""
     import signal
 
     import torch
@@ -166,7 +165,7 @@ def write_chunk(root: Path, start: int, people: int, made_of: dict[str, Any]) ->
     }
 
 
-def write_tables(root: Path, people: list[Any], tables: dict[str, list[dict[str, Any]]]) -> None:
+def write_tables(root: Path, people: list["Person"], tables: dict[str, list[dict[str, Any]]]) -> None:
     """people.csv and prepared/{faces,normalized,clips}.parquet."""
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -12,14 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from speech2face.dataset import read_people
-from speech2face.files import atomic
+from speech2face.data.dataset import read_people
+from speech2face.files import atomic, csv_line
 from speech2face.preparation import manifest
 from speech2face.preparation.measure import CROP_SIZE
 from speech2face.preparation.report import write_report
 from speech2face.preparation.sources import File
-from speech2face.preprocessing.image import points_in_crop
-from speech2face.results import csv_line
+from speech2face.preprocessing.faces import points_in_crop
 
 log = logging.getLogger(__name__)
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}

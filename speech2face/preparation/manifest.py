@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from speech2face.dataset import open_table
+from speech2face.data.dataset import open_table
 from speech2face.files import atomic
 from speech2face.preparation.sources import File
 
@@ -25,7 +25,7 @@ MEASURED = {
     "faces": _FILE
     | {"width": pa.int32(), "height": pa.int32(), "faces": pa.int32(), "face_score": pa.float64()}
     | {"box": pa.list_(pa.int32(), 4), "crop": pa.string()}
-    | {"landmarks": pa.list_(pa.float32(), 144), "feature": pa.list_(pa.float32(), 4096)},
+    | {"landmarks": pa.list_(pa.float32(), 144), "embedding": pa.list_(pa.float32(), 4096)},
 }
 
 
@@ -158,7 +158,7 @@ def odd_ones(table: pa.Table, rows: np.ndarray, people: Sequence[str], status: S
         return
     members, own, others, last = [], [], [], np.zeros((0, 4096), np.float32)
     for mine in of.values():
-        features = table["feature"].take(rows[mine]).combine_chunks().flatten().to_numpy().reshape(len(mine), -1)
+        features = table["embedding"].take(rows[mine]).combine_chunks().flatten().to_numpy().reshape(len(mine), -1)
         features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-9)
         total = features.sum(0)
         members += mine

@@ -1,4 +1,4 @@
-"""What the manifest says of one recording or photo."""
+"""The row of the manifest for one recording or photo."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -10,20 +10,20 @@ import numpy as np
 import torch
 from PIL import Image as PillowImage
 
-from speech2face.errors import UserError, reason
-from speech2face.evaluation.features import encode_batch
+from speech2face.errors import UserError, defect, reason
 from speech2face.files import atomic, sha256
+from speech2face.inference.encoder import Encoder
 from speech2face.preparation.sources import File
-from speech2face.preprocessing.audio import dbfs
-from speech2face.preprocessing.decode import OPTIONS, decode_audio
+from speech2face.preprocessing.audio import Audio
+from speech2face.preprocessing.decode import OPTIONS
+from speech2face.preprocessing.faces import Face, crop_padded, detect_faces, face_box
 from speech2face.preprocessing.fbank import LogMelFilterBank
-from speech2face.preprocessing.image import Face, Image, crop_padded, detect_faces, face_box, open_image
-from speech2face.reconstructor import Reconstructor
+from speech2face.preprocessing.photo import open_image
 
 RATE = 16_000
-HEARD_SECONDS = 60.0  # of a recording: its level, its speech
-FBANK_SECONDS = 10.26  # what an Audio Spectrogram Transformer hears
-LEVEL_DBFS, SILENCE_DBFS = -23.0, -80.0  # as in conf/preprocessing/_speech.yaml
+FBANK_SECONDS = 10.26  # the window of an Audio Spectrogram Transformer
+# The level of a recording is that of the front ends' default part, its first minute; a pause is no error here.
+AUDIO = Audio(LogMelFilterBank(max_frames=None, mean=0.0, std=0.5), sample_rate=RATE)
 VAD_FRAME, VAD_MODE = 480, 2  # 30 ms; of WebRTC's detector: 0 to 3, the most sceptical
 LITTLE_SPEECH = 0.2
 CROP_SIZE, CROP_MARGIN = 224, 0.25
@@ -39,21 +39,21 @@ def recording(root: Path, file: File) -> dict[str, Any]:
     """
     try:
         digest = sha256(root / file.path)
-        waveform, warnings = decode_audio(root / file.path, RATE, 0.0, HEARD_SECONDS)
+        sound = AUDIO.read(root / file.path, silence=True)
     except (UserError, OSError) as error:
         return {"error": reason(error, root / file.path)}
-    level, seconds = dbfs(waveform), len(waveform) / RATE
-    if seconds >= HEARD_SECONDS - 0.1:
+    waveform, warnings, seconds = sound.waveform, sound.warnings, len(sound.waveform) / RATE
+    if seconds >= AUDIO.max_seconds - 0.1:
         seconds = max(seconds, packet_seconds(root / file.path))
-    row = {"sha256": digest, "seconds": round(seconds, 3), "level_dbfs": round(max(level, -200.0), 2)}
-    if not level >= SILENCE_DBFS:
-        return row | {"error": f"silent (level {level:.0f} dBFS)"}
+    row = {"sha256": digest, "seconds": round(seconds, 3), "level_dbfs": max(sound.level_dbfs, -200.0)}
+    if not sound.level_dbfs >= AUDIO.silence_dbfs:
+        return row | {"error": f"silent (level {sound.level_dbfs:.0f} dBFS)"}
     row["speech_share"] = share = round(speech_share(waveform), 3)
     if share < LITTLE_SPEECH:
         warnings.append(f"hardly any speech ({share:.0%} of the frames)")
-    heard = torch.from_numpy(waveform[: round(FBANK_SECONDS * RATE)] * np.float32(10 ** ((LEVEL_DBFS - level) / 20)))
-    if len(heard) >= RATE // 10:
-        energies = LogMelFilterBank(max_frames=None, mean=0.0, std=0.5)(heard[None]).double()
+    window = torch.from_numpy(waveform[: round(FBANK_SECONDS * RATE)])
+    if len(window) >= RATE // 10:
+        energies = AUDIO.features(window[None]).double()
         row |= {"fbank_values": energies.numel(), "fbank_sum": float(energies.sum())}
         row["fbank_squares"] = float(energies.square().sum())
     return row | {"note": "; ".join(warnings) or None}
@@ -88,43 +88,41 @@ def speech_share(waveform: np.ndarray) -> float:
 class PhotoReader:
     """Photos -> rows, and crops of 224 x 224 below prepared/crops.
 
-    root: of the dataset. preprocessing, encoder, how: of a Reconstructor. landmarks: find them, which needs the extra.
+    root: of the dataset. encoder: of faces. landmarks: find them, which needs the extra `landmarks`.
     """
 
-    def __init__(
-        self, root: Path, preprocessing: Image, encoder: torch.nn.Module, how: dict[str, Any], landmarks: bool
-    ) -> None:
-        self.root, self.landmarks = root, landmarks
-        self.seeing = Reconstructor(preprocessing, encoder, torch.nn.Identity(), **how)
+    def __init__(self, root: Path, encoder: Encoder, landmarks: bool) -> None:
+        self.root, self.encoder, self.landmarks = root, encoder, landmarks
 
     def __call__(self, files: Sequence[File]) -> list[dict[str, Any]]:
-        """Rows of photos: size, faces, box of the crop, landmarks in pixels of the photo, feature; or what is wrong."""
+        """Rows of photos: size, faces, box of the crop, landmarks in pixels of the photo, embedding; or an error."""
         rows, features = [], []
         for file in files:
-            row, seen = self.read(file)
+            row, prepared = self.read(file)
             rows.append(row)
-            features.append(seen)
-        good = [i for i, seen in enumerate(features) if seen is not None]
+            features.append(prepared)
+        good = [i for i, one in enumerate(features) if one is not None]
         for start in range(0, len(good), PHOTOS_TOGETHER):
             batch = good[start : start + PHOTOS_TOGETHER]
-            for i, found in zip(batch, encode_batch(self.seeing, [features[i] for i in batch]), strict=True):
-                rows[i] |= {"error": found} if isinstance(found, str) else {"feature": found.astype(np.float32)}
+            for i, found in zip(batch, self.encoder.encode_each([features[i] for i in batch]), strict=True):
+                rows[i] |= {"error": found} if isinstance(found, str) else {"embedding": found.astype(np.float32)}
         return rows
 
     def read(self, file: File) -> tuple[dict[str, Any], torch.Tensor | None]:
-        path = self.root / file.path
+        """The row of a photo without its embedding, and its features, or None where it has no face to encode."""
+        path, front_end = self.root / file.path, self.encoder.preprocessing
         try:
             digest = sha256(path)
-            image = open_image(path, self.seeing.preprocessing.max_pixels)
+            image = open_image(path, front_end.max_pixels)
             faces = detect_faces(image)
-            prepared = self.seeing.preprocessing(image, faces=faces)
+            prepared = front_end(image, faces=faces)
         except (UserError, OSError) as error:
             return {"error": reason(error, path)}, None
         row = {"sha256": digest, "width": image.width, "height": image.height, "faces": len(faces)}
         if not faces:
-            if self.seeing.preprocessing.crop != "none":
+            if front_end.crop != "none":
                 return row | {"error": "no face found"}, None
-            return row | {"note": "no face found: the whole photo is seen, and it has no landmarks"}, prepared.features
+            return row | {"note": "no face found: took the whole photo, without landmarks"}, prepared.features
         box = face_box(faces[0], CROP_MARGIN)
         row |= {"face_score": round(faces[0].score, 3), "box": list(box), "crop": f"prepared/crops/{digest}.jpg"}
         if len(faces) > 1:
@@ -151,7 +149,7 @@ def find_landmarks(image: PillowImage.Image, face: Face) -> np.ndarray:
     """(72, 2) float32 x, y in pixels, by dlib's 68-point predictor (Kazemi and Sullivan, CVPR 2014)."""
     import dlib
 
-    # It looks only around the face, and needs less of a large photo than all of its pixels.
+    # The predictor looks only around the face; a large photo is reduced first.
     scale = max(1, int((face.right - face.left) // 400))
     box = face_box(face, 0.5)
     near = crop_padded(image, box)
@@ -166,10 +164,10 @@ def measure(kind: str, root: Path, files: Sequence[File], photos: PhotoReader | 
     """Rows of one person's files ("clips" or "faces"); what is wrong with one is in its row, never an exception."""
     try:
         rows = photos(files) if kind == "faces" else [recording(root, file) for file in files]
-    except Exception as error:  # one file must not stop the others, whatever a decoder makes of it
+    except Exception as error:  # one file must not stop the others, whatever a codec raises
         if len(files) > 1:
             return [row for file in files for row in measure(kind, root, [file], photos)]
-        rows = [{"error": f"could not be read ({type(error).__name__}: {' '.join(str(error).split())})"}]
+        rows = [{"error": f"could not be read ({defect(error)})"}]
     for file, row in zip(files, rows, strict=True):
         if file.size < 0:
             row["error"] = "its name is not UTF-8: rename it"

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from speech2face.decoders.normalized import LANDMARK_PARTS
+from speech2face.decoders.landmarks import LANDMARK_PARTS
 from speech2face.files import atomic
-from speech2face.pictures import draw_landmarks, enlarged
-from speech2face.preprocessing.image import points_in_crop
+from speech2face.inference.pictures import draw_landmarks
+from speech2face.preprocessing.faces import points_in_crop
 
 SHOWN = 32  # people whose faces are on the page
 LISTED = 2000  # problems
@@ -110,7 +110,7 @@ def samples(root: Path, faces: pa.Table) -> list[str]:
         if row["landmarks"]:
             points = np.array(row["landmarks"], np.float32).reshape(-1, 2)
             points = points_in_crop(points, row["box"], crop.width)
-            crop = draw_landmarks(enlarged(np.asarray(crop)), points, LANDMARK_PARTS)
+            crop = draw_landmarks(np.asarray(crop), points, LANDMARK_PARTS)
         figures.append(
             f"<figure><img src='{_data(crop.resize((224, 224)), 'JPEG')}' alt=''>"
             f"<figcaption>{html.escape(row['person'])}</figcaption></figure>"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from speech2face.dataset import FOLDERS, files_below, folders
+from speech2face.data.dataset import FOLDERS, files_below, folders
 from speech2face.errors import UserError
 
 # What the lists that come with VoxCeleb call it.

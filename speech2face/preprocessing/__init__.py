@@ -1,4 +1,7 @@
-"""Files in, tensors out: what every preprocessing returns."""
+"""Files in, tensors out: the only road into an encoder.
+
+Inference, training, preparation and evaluation all go through the two front ends: `audio.Audio` and `image.Image`.
+"""
 
 from dataclasses import dataclass
 from typing import Any

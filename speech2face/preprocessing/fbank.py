@@ -3,6 +3,8 @@
 import torch
 import torch.nn.functional as F
 
+from speech2face.errors import UserError
+
 
 class LogMelFilterBank:
     """Log-mel filter bank, cut or padded to a number of frames and normalised as (x - mean) / (2 std).
@@ -11,8 +13,10 @@ class LogMelFilterBank:
     torchaudio's Kaldi-compatible ones (Hann window, no dither).
 
     mel_bins: bands; frame_ms, hop_ms: length and step of a frame; max_frames: cut or filled with zeros to this many,
-    before the normalisation (None: as many as there are); mean, std: of the energies of the training set.
+    before the normalisation (None: all frames of the clip); mean, std: of the energies of the training set.
     """
+
+    version = 1
 
     def __init__(
         self,
@@ -24,6 +28,10 @@ class LogMelFilterBank:
         mean: float = -5.460994,
         std: float = 3.1129124,
     ) -> None:
+        if not hop_ms > 0 or not frame_ms > 0 or not std > 0:
+            raise UserError(
+                f"preprocessing.features: frame_ms={frame_ms}, hop_ms={hop_ms} and std={std} must be above 0"
+            )
         self.sample_rate = sample_rate
         self.mel_bins = mel_bins
         self.frame_ms = frame_ms
@@ -31,6 +39,11 @@ class LogMelFilterBank:
         self.max_frames = max_frames
         self.mean = mean
         self.std = std
+
+    def samples(self, frames: int) -> int:
+        """Number of samples that give so many frames; one frame where the frames are padded."""
+        frames = 1 if self.max_frames is not None else frames
+        return round((self.frame_ms + (frames - 1) * self.hop_ms) * self.sample_rate / 1000)
 
     def __call__(self, waveform: torch.Tensor) -> torch.Tensor:
         """(batch, samples) -> (batch, frames, mel_bins)."""

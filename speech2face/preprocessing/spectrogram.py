@@ -1,4 +1,4 @@
-"""Complex spectrogram, compressed: the front end of the article's voice encoder, in two forms."""
+"""Complex spectrogram, compressed: the front end of the paper's voice encoder, in two forms."""
 
 import torch
 import torch.nn.functional as F
@@ -11,12 +11,14 @@ REPRESENTATIONS = ("real_imaginary", "magnitude_phase")
 class Spectrogram:
     """Short-time Fourier transform as two channels, each compressed as sgn(x) |x|**power.
 
-    representation: "real_imaginary" is the article's (Oh et al., CVPR 2019, section 3 and supplementary material),
+    representation: "real_imaginary" is the paper's (Oh et al., CVPR 2019, section 3 and supplementary material),
         "magnitude_phase" (phase in radians) that of the published implementation.
     n_fft, win_length, hop_length: in samples; the window is a periodic Hann.
     centered: True pads with n_fft / 2 zeros at both ends and centres the window in the transform (6 s at 16 kHz give
         601 frames); False starts with the first sample, the window followed by zeros (598 frames).
     """
+
+    version = 1
 
     def __init__(
         self,
@@ -35,6 +37,10 @@ class Spectrogram:
         self.hop_length = hop_length
         self.centered = centered
         self.power = power
+
+    def samples(self, frames: int) -> int:
+        """Number of samples that give so many frames."""
+        return max((frames - 1) * self.hop_length + (0 if self.centered else self.win_length), 1)
 
     def __call__(self, waveform: torch.Tensor) -> torch.Tensor:
         """(batch, samples) -> (batch, 2, n_fft / 2 + 1, frames)."""

@@ -1,1 +1,1 @@
-"""Simulated people, each with a voice and a face that share a known cause."""
+"""Simulated people. The voice and the face of a person share sex, age and size, and nothing else."""

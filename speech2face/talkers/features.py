@@ -1,15 +1,16 @@
-"""Eyes, brows, nostrils, lips and glasses, each drawn on a small window of the portrait."""
+"""Layers of a portrait: eyes, brows, nostrils and mouth, each drawn in a small window."""
 
 import torch
 from torch import Tensor
 
-from speech2face.talkers.geometry import MIDLINE, PIVOT, POLE, SIZE, brow_curve, lid_curves, lip_curves
+from speech2face.talkers.curves import brow_curve, lid_curves, lip_curves
+from speech2face.talkers.geometry import SIZE, Tensors
 from speech2face.talkers.hair import hair_colour
-from speech2face.talkers.shading import People, bump, crease, edge, hump, over, stretch
+from speech2face.talkers.shading import bump, crease, edge, hump, over, stretch
 
 
 def window(centre: Tensor, height: int, width: int) -> Tensor:
-    """Flat pixel indices (batch, height * width) of the window of a (224, 224) picture about centres (batch, 2)."""
+    """Flat pixel indices (batch, height * width) of windows of a (224, 224) picture, centred at (batch, 2) x, y."""
     left = (centre[:, 0].round().long() - width // 2).clamp(0, SIZE - width)
     top = (centre[:, 1].round().long() - height // 2).clamp(0, SIZE - height)
     rows = torch.arange(height, device=centre.device)[:, None] * SIZE
@@ -18,35 +19,35 @@ def window(centre: Tensor, height: int, width: int) -> Tensor:
 
 
 def cut(image: Tensor, where: Tensor, height: int) -> Tensor:
-    """The window `where` of planes (batch, channels, 224, 224): (batch, channels, height, width)."""
+    """Windows (batch, channels, height, width) of an image (batch, channels, 224, 224). where: result of window()."""
     index = where[:, None].expand(-1, image.shape[1], -1)
     return image.flatten(2).gather(2, index).unflatten(2, (height, -1))
 
 
 def paste(image: Tensor, patch: Tensor, where: Tensor) -> Tensor:
-    """The image itself, its window `where` overwritten by the patch."""
+    """Overwrite the windows of the image, in place, with a patch (batch, channels, height, width)."""
     index = where[:, None].expand(-1, image.shape[1], -1)
     image.view(*image.shape[:2], -1).scatter_(2, index, patch.flatten(2))
     return image
 
 
-def eye(image: Tensor, grid: People, p: People, side: float) -> Tensor:
-    """One eye; side: -1 for the viewer's left, 1 for the right."""
+def eye(image: Tensor, grid: Tensors, p: Tensors, side: float) -> Tensor:
+    """Draw one eye. side: -1 for the viewer's left, 1 for the right."""
     height, width = 44, 56
     where = window(p["eye_at"][:, 0 if side < 0 else 1], height, width)
     x, y = cut(torch.stack([grid["x"], grid["y"]], 1), where, height).unbind(1)
     patch = cut(image, where, height)
-    ex, ey = p["eye_x"] - side * x, y - p["eye_y"]  # towards the nose, down
+    ex, ey = p["eye_x"] - side * x, y - p["eye_y"]  # from the centre of the eye: towards the nose, and down
     t = ex / p["eye_half"]
     upper, lower = lid_curves(t.clamp(-1.25, 1.25), p)
     inside_t = t.clamp(-1, 1)
     upper_in, lower_in = lid_curves(inside_t, p)
-    down, up = ey - upper, lower - ey  # distance from the lids, positive in the opening
+    down, up = ey - upper, lower - ey  # distances from the lids, positive between the lids
     opening = edge(torch.minimum(down, up), 1.1)
     ends = (1 - inside_t * inside_t).clamp(min=0)
     ends = ends * (2 - ends)
 
-    # the lid's crease and fold, a shadow in the socket, the lash line's
+    # The crease of the upper lid, and eye shadow.
     gap = 2.6 + 0.45 * p["lid_height"] - 1.2 * p["sag"]
     fold = ey - (upper_in - gap.clamp(min=0.9) * (0.45 + 0.55 * ends))
     folded = crease(fold, 0.95) * hump(t + 0.05, 1.22)
@@ -56,7 +57,7 @@ def eye(image: Tensor, grid: People, p: People, side: float) -> Tensor:
     patch = patch * (1 - (lid * p["makeup"] * 0.9 * p["lip_colour"].clamp(0.2))[:, None] * shadow_colour)
     patch = patch * (1 + 0.10 * lid * crease(t + 0.1, 0.5))[:, None]
 
-    # eyeball
+    # The eyeball.
     ball = 1 - 0.30 * t * t - 0.55 / (1 + (down.clamp(min=0) / 1.9) ** 2)
     white = torch.tensor([0.74, 0.70, 0.675], device=x.device)[:, None, None]
     pink = torch.tensor([0.72, 0.40, 0.36], device=x.device)[:, None, None]
@@ -68,7 +69,7 @@ def eye(image: Tensor, grid: People, p: People, side: float) -> Tensor:
     r = (ix * ix + iy * iy + 1e-6).sqrt()
     share = r / radius
     lx, ly = -side * p["light_x"], p["light_y"]
-    # light enters above and leaves below, opposite the lamp
+    # The iris is brightest on the side away from the lamp, where the refracted light leaves it.
     glow = 0.75 + 0.55 * (-(ix * lx + iy * ly) / radius).clamp(-0.6, 1) * bump(ix, iy, 6.5, 6.5) * 1.6
     ring = 1 - 0.72 * edge(share - 0.86, 0.34)
     fibre = 0.86 + 0.3 * stretch(p["noise"][:, 3], 20 + ix * 1.6, 20 + iy * 1.6)
@@ -76,14 +77,14 @@ def eye(image: Tensor, grid: People, p: People, side: float) -> Tensor:
     iris = iris * (1 - 0.55 / (1 + (down.clamp(min=0) / 1.5) ** 2))[:, None]
     iris = iris * (1 - 0.96 * edge(2.15 - r, 0.9))[:, None]
     ball_colour = over(sclera, iris, edge(radius - r, 1.2))
-    # wet edge above the lower lid
+    # The wet edge above the lower lid.
     ball_colour = ball_colour * (1 + 0.12 * crease(up - 1.0, 0.6) * edge(up, 1.0))[:, None]
     patch = over(patch, ball_colour, opening)
     glint = edge(1.35 - ((ix + 1.9 * side * p["light_side"]) ** 2 + (iy + 1.7) ** 2).sqrt(), 1.2)
     glint = glint + 0.22 * edge(1.1 - ((ix - 1.8 * side * p["light_side"]) ** 2 + (iy - 1.9) ** 2).sqrt(), 1.4)
     patch = patch + (0.85 * glint * opening * p["key_level"])[:, None]
 
-    # lashes: a line that thickens outward, and hairs beyond it
+    # The lashes are a line that gets thicker outwards, and hairs above it.
     hairs = stretch(p["noise"][:, 1], t * 13 + 20 + 0.5 * down, torch.full_like(t, 9.0))
     thick = (1.05 + 0.75 * p["makeup"]) * (1 - 0.35 * inside_t) * (0.5 + 0.5 * ends)
     off = (ey - upper_in + 0.25 * thick) / thick
@@ -100,8 +101,8 @@ def eye(image: Tensor, grid: People, p: People, side: float) -> Tensor:
     return paste(image, patch, where)
 
 
-def brow(image: Tensor, grid: People, p: People, side: float) -> Tensor:
-    """One brow of short hairs; side: -1 for the viewer's left, 1 for the right."""
+def brow(image: Tensor, grid: Tensors, p: Tensors, side: float) -> Tensor:
+    """Draw one brow of short hairs. side: -1 for the viewer's left, 1 for the right."""
     height, width = 36, 56
     where = window(p["brow_at"][:, 0 if side < 0 else 1], height, width)
     x, y = cut(torch.stack([grid["x"], grid["y"]], 1), where, height).unbind(1)
@@ -109,7 +110,7 @@ def brow(image: Tensor, grid: People, p: People, side: float) -> Tensor:
     t = (p["brow_x"] - side * x) / p["brow_half"]
     inside_t = t.clamp(-1, 1)
     off = y - p["brow_y"] - brow_curve(t.clamp(-1.1, 1.1), p)
-    # full towards the nose, thin at the tail
+    # The brow is thick at the nose and thin at the outer end.
     blunt = 1 - 1.5 * (t - 0.45).clamp(0, 0.55) ** 2
     thick = p["brow_thick"] * (0.42 + 0.58 * ((inside_t + 1.05) * 0.9).clamp(0, 1)) * blunt
     v = off / thick
@@ -126,8 +127,8 @@ def brow(image: Tensor, grid: People, p: People, side: float) -> Tensor:
     return paste(image, over(patch, colour, alpha), where)
 
 
-def nostrils(image: Tensor, grid: People, p: People) -> Tensor:
-    """Nostrils, the creases of the wings, and the dark edge under the tip."""
+def nostrils(image: Tensor, grid: Tensors, p: Tensors) -> Tensor:
+    """Draw the nostrils, the creases of the wings of the nose, and the dark edge under the tip."""
     height, width = 40, 60
     where = window(p["nose_at"], height, width)
     x, y = cut(torch.stack([grid["x"], grid["y"]], 1), where, height).unbind(1)
@@ -135,7 +136,7 @@ def nostrils(image: Tensor, grid: People, p: People) -> Tensor:
     ax, half, ny = x.abs(), p["nose_half"], y - p["nose_y"]
     slope = 0.22 * (ax - 0.42 * half)
     hole = bump(ax - 0.42 * half, ny + 1.5 - slope, 0.31 * half, 2.9)
-    # the wing's crease turns from the cheek under the nostril
+    # The crease of the wing runs from the cheek to below the nostril.
     u, v = (ax - 0.66 * half) / (0.44 * half), (ny + 5.0) / 6.4
     ring = ((u * u + v * v + 1e-6).sqrt() - 1) * 5.0
     wing = crease(ring, 1.1) * edge(u - 0.25, 0.6)
@@ -149,8 +150,8 @@ def nostrils(image: Tensor, grid: People, p: People) -> Tensor:
     return paste(image, patch, where)
 
 
-def mouth(image: Tensor, grid: People, p: People) -> Tensor:
-    """Lips with gloss, the line between them or what an open mouth shows, and shadow at the corners."""
+def mouth(image: Tensor, grid: Tensors, p: Tensors) -> Tensor:
+    """Draw the lips, the line between them or the inside of an open mouth, and the shadow at the corners."""
     height, width = 48, 72
     where = window(p["mouth_at"], height, width)
     x, y = cut(torch.stack([grid["x"], grid["y"]], 1), where, height).unbind(1)
@@ -167,9 +168,11 @@ def mouth(image: Tensor, grid: People, p: People) -> Tensor:
     open_share = edge(hole, 1.0)
     upper_share, lower_share = edge(upper + 0.15, 1.5), edge(lower + 0.1, 1.7)
     lips = (upper_share + lower_share).clamp(max=1)
-    # tint what is there, so that the lips keep the face's light
-    up_v = (top / (top - inner_top).clamp(min=0.8)).clamp(0, 1)  # 0 at the outer edge, 1 at the inner
-    low_v = (inner_bottom / (inner_bottom - bottom).clamp(min=0.8)).clamp(0, 1)  # 0 inner, 1 outer
+    # The lips tint the skin below them, so that they keep its light.
+    up_v = (top / (top - inner_top).clamp(min=0.8)).clamp(0, 1)  # 0 at the outer edge, 1 at the inner edge
+    low_v = (inner_bottom / (inner_bottom - bottom).clamp(min=0.8)).clamp(
+        0, 1
+    )  # 0 at the inner edge, 1 at the outer edge
     roll = upper_share * (0.80 - 0.24 * up_v) + lower_share * (0.80 + 0.62 * low_v * (1 - low_v) * 2 - 0.20 * low_v)
     grooves = stretch(p["noise"][:, 1], x / 1.5 + 28, 20 + my * 0.10) - 0.5
     roll = roll * (1 + 0.16 * grooves * (1 - p["lip_colour"] * 0.5))
@@ -179,12 +182,12 @@ def mouth(image: Tensor, grid: People, p: People) -> Tensor:
     shine = shine * (0.7 + 0.9 * (grooves + 0.5)) * lower_share
     painted = painted + ((0.045 + 0.10 * p["lip_colour"]) * shine * p["key_level"])[:, None]
     patch = over(patch, painted, lips * 0.95)
-    # a light edge above the bow, dark corners
+    # The skin above the upper lip is bright, and the corners are dark.
     patch = patch * (1 + 0.10 * crease(top + 1.2, 0.9) * hump(t, 0.55) * edge(-top))[:, None]
     corner = bump(t.abs() - 1.02, my + p["mouth_lift"], 0.17, 3.2)
     patch = patch * (1 - 0.45 * corner)[:, None]
 
-    # inside: dark, teeth from above, tongue
+    # The inside is dark, with teeth at the top and a tongue at the bottom.
     cave = torch.tensor([0.055, 0.016, 0.016], device=x.device)[:, None, None]
     inside = cave.expand_as(patch)
     tongue = bump(x, -inner_bottom + 0.5, 15.0, 7.0) * 0.75
@@ -201,42 +204,3 @@ def mouth(image: Tensor, grid: People, p: People) -> Tensor:
     seam = seam * hump(t, 1.10).clamp(max=0.4) * 2.5
     patch = patch * (1 - 0.66 * seam)[:, None]
     return paste(image, patch, where)
-
-
-def glasses(image: Tensor, grid: People, p: People) -> Tensor:
-    """Round, rectangular or browline glasses: a plane before the eyes, with a shadow and a faint reflection."""
-    depth = 54.0
-    dx, dy = (grid["px"] - MIDLINE - p["shift_x"]) / p["zoom"], (grid["py"] - PIVOT - p["shift_y"]) / p["zoom"]
-    turned = dx * p["roll_cos"] + dy * p["roll_sin"]
-    nodded = dy * p["roll_cos"] - dx * p["roll_sin"] + PIVOT - POLE
-    x = (turned - depth * p["yaw_sin"]) / p["yaw_cos"]
-    y = (nodded + (depth * p["yaw_cos"] - x * p["yaw_sin"]) * p["pitch_sin"]) / p["pitch_cos"] + POLE
-    ax = x.abs()
-    round_is, square_is, brow_is = (p["glasses_is"][:, i] for i in range(1, 4))
-    worn = round_is + square_is + brow_is
-    cx = p["eye_x"] + 1.2
-    u, v = ax - cx, y - p["eye_y"] - 2.0
-    r = (u * u + v * v + 1e-6).sqrt()
-    circle = 17.2 - r
-    qu, qv = (u / 19.0) ** 2, (v / 13.2) ** 2
-    box = (1 - (qu * qu + qv * qv + 1e-6).sqrt().sqrt()) * 13.5
-    qv = ((v + 0.5) / 14.0) ** 2
-    clubmaster = (1 - (qu * qu * 0.6 + 0.4 * qu + qv + 1e-6).sqrt()) * 14.0
-    lens = round_is * circle + square_is * box + brow_is * clubmaster
-    half = 0.95 * round_is + 1.35 * square_is + brow_is * (0.6 + 1.9 * edge(-v - 3.5, 5.0))
-    bridge_y = v + 4.5 - 3.0 * hump(x, 9.0)
-    bridge = torch.minimum(1.15 - bridge_y.abs(), (cx - 14.5 - ax) * 0.8)
-    temple_y = v + 5.0
-    side = torch.minimum(-grid["face_sd"] - 0.5, grid["inner"] - grid["rho"] + 3.0)  # ends at the head or under hair
-    temple = torch.minimum(1.4 - temple_y.abs(), torch.minimum(ax - cx - 16.5, side))
-    frame = torch.maximum(half - lens.abs(), torch.maximum(bridge, temple))
-    frame = edge(frame, 1.1) * worn
-    shadow = torch.maximum(half + 0.5 - (lens + 0.22 * v - 1.5).abs(), bridge - 2)
-    image = image * (1 - 0.20 * edge(shadow, 5.0) * worn * edge(-grid["face_sd"], 2.0))[:, None]
-    glass = edge(lens, 1.2) * worn
-    stripe = edge(6 - (u * 0.8 + v + 7).abs(), 5.0) * 0.7 + edge(1.6 - (u * 0.8 + v - 5).abs(), 3.0) * 0.4
-    image = image + (glass * (0.006 + 0.035 * stripe * p["key_level"]))[:, None] * p["key"]
-    shell = stretch(p["noise"][:, 3], x / 4 + 28, y / 4)
-    gleam = crease(lens - 0.35, 0.6) * edge(-v - 4, 10.0)
-    colour = p["frame"] * (0.45 + 0.9 * shell + 0.6 * gleam)[:, None] + 0.05 * gleam[:, None]
-    return over(image, colour * p["eye_light"], frame)

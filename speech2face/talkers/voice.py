@@ -1,4 +1,4 @@
-"""A person's voice: espeak-ng, through the package espeakng-loader, its vocal tract scaled by resampling."""
+"""The voice of a simulated person: espeak-ng from the package espeakng-loader; resampling scales its vocal tract."""
 
 import atexit
 import ctypes
@@ -7,34 +7,33 @@ import tempfile
 import threading
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy import fft
 
 from speech2face.errors import UserError
+from speech2face.preprocessing.channel import RATE
 from speech2face.talkers.traits import Person
 
-RATE = 16_000
-OVERSAMPLING = 4  # before linear interpolation: its images are then 40 dB down
-FLUTTER_HZ = 40.0  # at which an unsteady voice changes its pitch
+OVERSAMPLING = 4  # before linear interpolation; reduces its aliases to -40 dB
+FLUTTER_HZ = 40.0  # random changes of pitch per second
 BREATH = "breath 0 {0} {0} {0} {0} {0}\nbreathw 150 150 200 200 400 400"
-SYNCHRONOUS, WORDS_A_MINUTE, UTF8 = 2, 1, 1  # of espeak-ng's speak_lib.h
-_LOCK = threading.Lock()  # the library has one state for the whole process
+SYNCHRONOUS, WORDS_PER_MINUTE, UTF8 = 2, 1, 1  # constants of espeak-ng's speak_lib.h
+_LOCK = threading.Lock()  # the library has one state per process
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
 class Espeak:
-    """espeak-ng in this process, with a voice of our own beside its languages.
+    """The library espeak-ng, with an additional voice that can be redefined.
 
-    It reads a voice as a file among its data, so its data is linked from a folder where we can write one.
+    espeak-ng reads a voice from a file in its data folder. A temporary folder with links to the data holds that file.
     """
 
     def __init__(self) -> None:
         try:
             import espeakng_loader
         except ImportError:
-            raise UserError("the talkers speak by espeak-ng: pip install 'speech2face[talkers]'") from None
+            raise UserError("simulated voices need espeak-ng: pip install 'speech2face[talkers]'") from None
         self.home = Path(tempfile.mkdtemp(prefix="speech2face-"))
         atexit.register(shutil.rmtree, self.home, ignore_errors=True)
         data = self.home / "espeak-ng-data"
@@ -48,16 +47,17 @@ class Espeak:
         self.close = ctypes.CDLL(None).dlclose
         self.close.argtypes = [ctypes.c_void_p]
 
-    def __call__(self, text: str, accent: str, voice: str, words_a_minute: int) -> tuple[np.ndarray, int]:
-        """(samples,) float32 in [-1, 1], and their rate in Hz: a text read by a voice in espeak-ng's voice file format.
+    def __call__(self, text: str, accent: str, voice: str, words_per_minute: int) -> tuple[np.ndarray, int]:
+        """Read a text aloud; returns (samples,) float32 in [-1, 1] and the sample rate in Hz.
 
-        The library is loaded afresh each time (half a millisecond): it keeps the phases of its noises from one text to
-        the next, and the same person would not say the same thing twice in the same way.
+        accent: a voice of espeak-ng. voice: changes to it, in the format of espeak-ng's voice files. Raises ValueError
+        if the accent is unknown. The library is loaded again for each text, which takes 0.5 ms, because it keeps the
+        state of its noise generators. The result would otherwise depend on the texts before.
         """
         samples: list[np.ndarray] = []
 
         @_CALLBACK
-        def receive(block: Any, count: int, _: Any) -> int:
+        def receive(block: "ctypes._Pointer[ctypes.c_short]", count: int, _: int | None) -> int:
             if block and count:
                 samples.append(np.ctypeslib.as_array(block, (count,)).astype(np.float32))
             return 0
@@ -67,11 +67,11 @@ class Espeak:
         try:
             rate = library.espeak_Initialize(SYNCHRONOUS, 0, str(self.home).encode(), 0)
             library.espeak_SetSynthCallback(receive)
-            library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # it would take the time of day
+            library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # instead of the time of day
             status = library.espeak_SetVoiceByName(f"{accent}+talker".encode())
             if status:
                 raise ValueError(f"espeak-ng has no voice {accent} (status {status})")
-            library.espeak_SetParameter(WORDS_A_MINUTE, words_a_minute, 0)
+            library.espeak_SetParameter(WORDS_PER_MINUTE, words_per_minute, 0)
             encoded = text.encode()
             library.espeak_Synth(encoded, len(encoded) + 1, 0, 0, 0, UTF8, None, None)
             library.espeak_Terminate()
@@ -84,11 +84,11 @@ espeak = cache(Espeak)
 
 
 def speak(person: Person, text: str, random: np.random.Generator) -> np.ndarray:
-    """(samples,) float32 at 16 kHz: the person says a text, in a room without echo.
+    """A person says a text, without room and noise; returns (samples,) float32 at 16 kHz.
 
-    Resampling by the person's formant scale moves every resonance as a shorter or longer vocal tract does (Fant 1960),
-    and pitch and tempo with them: the synthesiser is asked for so much less of both.
-    random: of the small unsteadiness of pitch.
+    Resampling by the person's formant scale moves every resonance in the way that the length of the vocal tract does
+    (Fant 1960). It scales pitch and tempo too, so the synthesiser gets values divided by the same scale.
+    random: generator of the variation of pitch.
     """
     traits = person.traits
     scale = float(traits["voice_formants"])
@@ -101,24 +101,32 @@ def speak(person: Person, text: str, random: np.random.Generator) -> np.ndarray:
 
 
 def pitch_range(hertz: float, semitones: float) -> tuple[int, int]:
-    """espeak-ng's two pitches for a median and a deviation, as it was measured to use them."""
+    """The low and the high pitch in Hz of a voice of espeak-ng.
+
+    hertz, semitones: wanted median and standard deviation. The constants were measured in the output of espeak-ng.
+    """
     span = 2 ** (4.2 * semitones / 12) - 1
     low = hertz / (1 + 0.66 * span)
     return round(low), round(low * (1 + span))
 
 
 def timbre(person: Person) -> str:
-    """What else makes a voice its own, in espeak-ng's voice file format: each formant's place, strength and width."""
+    """Frequency, strength and width of formants 1 to 5 in percent, in the format of espeak-ng's voice files."""
     random = person.random("timbre")
-    place = 100 * np.exp(0.01 * random.normal(size=5))
+    frequency = 100 * np.exp(0.01 * random.normal(size=5))
     strength, width = 100 * np.exp(0.1 * random.normal(size=5)), 100 * np.exp(0.1 * random.normal(size=5))
-    return "\n".join(f"formant {i} {place[i - 1]:.0f} {strength[i - 1]:.0f} {width[i - 1]:.0f}" for i in range(1, 6))
+    return "\n".join(
+        f"formant {i} {frequency[i - 1]:.0f} {strength[i - 1]:.0f} {width[i - 1]:.0f}" for i in range(1, 6)
+    )
 
 
 def resample_unsteadily(
     source: np.ndarray, rate: int, scale: float, unsteadiness: float, random: np.random.Generator
 ) -> np.ndarray:
-    """(samples,) at `rate` Hz, played `scale` times as fast, with a slight slow random variation -> 16 kHz."""
+    """Play (samples,) at `rate` Hz `scale` times as fast, at a randomly varying speed; returns (samples,) at 16 kHz.
+
+    unsteadiness: in [0, 1]; the standard deviation of the speed is 0.003 + 0.03 times this.
+    """
     size = fft.next_fast_len(len(source) + rate // 20, real=True)
     spectrum = fft.rfft(source, size)
     hertz = np.arange(len(spectrum), dtype=np.float32) * (scale * rate / size)

@@ -1,4 +1,4 @@
-"""What training does to photos and recordings, so that a network learns who it is and not how it was recorded."""
+"""Random changes to recordings, photos and embeddings during training."""
 
 import math
 
@@ -6,68 +6,71 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from speech2face.talkers.recording import RATE, transmit
-from speech2face.talkers.traits import Clip
+from speech2face.preprocessing.channel import RATE, Channel, transmit
 
 
-def recorded(waveform: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """(samples,) at 16 kHz as if through another microphone, room, noise and band limit; half the time each."""
+def augment_recording(waveform: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Simulate another microphone, room, noise and band limit for (samples,) at 16 kHz; returns (samples,) float32.
+
+    The microphone is a random frequency response: a slope with a standard deviation of 3 dB per octave, plus an
+    independent gain with a standard deviation of 3 dB at seven frequencies from 60 Hz to 8 kHz. Half of the recordings
+    get an echo. A quarter get the narrow band of a telephone or of a low-rate codec.
+    """
     octaves = np.log2(np.maximum(np.fft.rfftfreq(len(waveform), 1 / RATE), 60) / 60)
-    places = np.linspace(0, octaves[-1], 7)
-    # Speech differs in its slope by more than one synthesiser does: 3 dB an octave, and 3 dB in each of seven bands.
-    gain_db = np.interp(octaves, places, 3 * (random.standard_normal() * places + random.standard_normal(7)))
+    points = np.linspace(0, octaves[-1], 7)
+    # The spectral slope of human speech varies more than the slope of one synthesiser, which simulated people share.
+    gain_db = np.interp(octaves, points, 3 * (random.standard_normal() * points + random.standard_normal(7)))
     waveform = np.fft.irfft(np.fft.rfft(waveform) * 10 ** (gain_db / 20), len(waveform)).astype(np.float32)
-    narrow, room = random.random(2) < (0.25, 0.5)
-    conditions = Clip(
-        text="",
+    narrow, echo = random.random(2) < (0.25, 0.5)
+    channel = Channel(
         snr_db=float(random.uniform(8, 50)),
         noise_tilt=float(random.uniform(0, 2)),
-        reverberation=float(random.uniform(0.1, 0.6)) if room else 0.0,
+        reverberation=float(random.uniform(0.1, 0.6)) if echo else 0.0,
         direct_db=float(random.uniform(0, 15)),
         band_hz=(
             float(random.uniform(20, 300 if narrow else 120)),
             float(random.choice((3400, 5500)) if narrow else 8e3),
         ),
-        codec="none",
-        level_dbfs=0.0,
     )
-    return transmit(waveform, conditions, random)
+    return transmit(waveform, channel, random)
 
 
-def at_another_speed(waveform: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """(samples,) played faster or slower, by 6 % as a rule; its end is filled from its beginning.
+def perturb_speed(waveform: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Play (samples,) faster or slower; the log of the factor has a standard deviation of 0.06. Returns (samples,).
 
-    Ko et al., "Audio augmentation for speech recognition", Interspeech 2015. Pitch and formants move together, formants
-    by more than people of one sex differ: of the two, the pitch remains to tell the sexes apart, as in human speech of
-    which a synthesiser's formants tell little.
+    Ko et al., "Audio augmentation for speech recognition", Interspeech 2015. The end of a faster recording is filled
+    from its beginning. Pitch and formants change by the same factor. The factor varies more than formants do between
+    people of one sex (4.5 %), so that pitch is the better cue to sex. Networks then transfer to human speech, whose
+    formants differ from those of a synthesiser.
     """
-    places = np.arange(len(waveform)) * math.exp(0.06 * random.standard_normal())
-    return np.interp(places, np.arange(len(waveform)), waveform, period=len(waveform)).astype(np.float32)
+    positions = np.arange(len(waveform)) * math.exp(0.06 * random.standard_normal())
+    return np.interp(positions, np.arange(len(waveform)), waveform, period=len(waveform)).astype(np.float32)
 
 
-def another_tract(waveform: np.ndarray, factor: float, size: int = 512) -> np.ndarray:
-    """(samples,) at 16 kHz with the formants `factor` times as high and the pitch as it was.
+def perturb_vocal_tract(waveform: np.ndarray, factor: float, size: int = 512) -> np.ndarray:
+    """Multiply the formant frequencies of (samples,) at 16 kHz by `factor`, and leave the pitch; returns (samples,).
 
-    Jaitly and Hinton, "Vocal tract length perturbation", 2013, but of the spectral envelope alone: 2 ms of cepstrum.
+    VTLP: Jaitly and Hinton, "Vocal tract length perturbation improves speech recognition", ICML workshop 2013. Here
+    only the spectral envelope is warped. The envelope is the first 2 ms of the cepstrum. size: of the FFT, in samples.
     """
     sound = torch.from_numpy(np.asarray(waveform, np.float32))
-    how = {"n_fft": size, "hop_length": size // 4, "window": torch.hann_window(size)}
-    spectra = torch.stft(sound, **how, pad_mode="constant", return_complex=True)
+    frames = {"n_fft": size, "hop_length": size // 4, "window": torch.hann_window(size)}
+    spectra = torch.stft(sound, **frames, pad_mode="constant", return_complex=True)
     magnitudes = spectra.abs()
     cepstra = torch.fft.irfft(torch.log(magnitudes + 1e-6 * magnitudes.max() + 1e-12), dim=0)
     cepstra[32:-31] = 0
     envelopes = torch.fft.rfft(cepstra, dim=0).real
-    places = (torch.arange(size // 2 + 1) / factor).clamp(max=size // 2)
-    below = places.long().clamp(max=size // 2 - 1)
-    moved = torch.lerp(envelopes[below], envelopes[below + 1], (places - below)[:, None])
-    return torch.istft(spectra * torch.exp(moved - envelopes), **how, length=len(sound)).numpy()
+    sources = (torch.arange(size // 2 + 1) / factor).clamp(max=size // 2)
+    below = sources.long().clamp(max=size // 2 - 1)
+    warped = torch.lerp(envelopes[below], envelopes[below + 1], (sources - below)[:, None])
+    return torch.istft(spectra * torch.exp(warped - envelopes), **frames, length=len(sound)).numpy()
 
 
 def spec_augment(features: torch.Tensor, time_axis: int, random: np.random.Generator) -> torch.Tensor:
-    """Two bands of up to a tenth of the frequencies and two of up to a tenth of the frames become 0.
+    """Set two bands of frequencies and two runs of frames to 0, each at most a tenth of its axis wide.
 
-    Park et al., "SpecAugment", Interspeech 2019. features: (..., frames, bands) or (..., bands, frames); time_axis: -2
-    or -1.
+    Park et al., "SpecAugment", Interspeech 2019. features: (..., frames, bands) with time_axis -2, or
+    (..., bands, frames) with time_axis -1. Returns a copy.
     """
     features = features.clone()
     for axis in (time_axis, time_axis, -3 - time_axis, -3 - time_axis):
@@ -77,20 +80,25 @@ def spec_augment(features: torch.Tensor, time_axis: int, random: np.random.Gener
     return features
 
 
-def between(batch: dict[str, torch.Tensor], generator: torch.Generator) -> torch.Tensor:
-    """batch["feature"] (batch, 4096), where not batch["seen"] moved less than half of the way to another such one.
+def mix_voices(batch: dict[str, torch.Tensor], generator: torch.Generator) -> torch.Tensor:
+    """Mix the embeddings of voices in a batch with each other, with a weight below one half for the other voice.
 
-    Zhang et al., "mixup", ICLR 2018, of inputs only.
+    "mixup" (Zhang et al., ICLR 2018) applied to inputs only. batch: "embedding" (batch, 4096) and "from_photo" (batch,)
+    bool. Returns (batch, 4096), in which embeddings from photos are unchanged.
     """
-    feature, rows = batch["feature"].clone(), (~batch["seen"]).nonzero()[:, 0]
+    embedding, rows = batch["embedding"].clone(), (~batch["from_photo"]).nonzero()[:, 0]
     others = rows[torch.randperm(len(rows), generator=generator, device=rows.device)]
     share = torch.rand(len(rows), 1, generator=generator, device=rows.device) / 2
-    feature[rows] = torch.lerp(feature[rows], feature[others], share)
-    return feature
+    embedding[rows] = torch.lerp(embedding[rows], embedding[others], share)
+    return embedding
 
 
-def seen(photos: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Photos (batch, 3, size, size) in [0, 1] moved, turned, scaled, in another light, blurred and noisy, at random."""
+def augment_photos(photos: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Change geometry, light, sharpness and noise of photos (batch, 3, size, size) in [0, 1]; returns the same shape.
+
+    Each photo is shifted, rotated and scaled; its brightness, contrast, saturation and white balance change; it is
+    blurred by up to half of its resolution and gets noise with a standard deviation of at most 0.03.
+    """
     batch, _, size, _ = photos.shape
     device = photos.device
 
@@ -99,7 +107,8 @@ def seen(photos: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
     angle, scale = uniform(-6, 6) * (math.pi / 180), torch.exp(uniform(-0.15, 0.1))
     cosine, sine = scale * angle.cos(), scale * angle.sin()
-    across, down = uniform(-0.1, 0.1), uniform(-0.2, 0.2)  # of half the size: what a face detector may be off by
+    # The shift covers the error of a face detector. Its unit is half of the photo's size.
+    across, down = uniform(-0.1, 0.1), uniform(-0.2, 0.2)
     rows = [torch.stack([cosine, -sine, across], 1), torch.stack([sine, cosine, down], 1)]
     grid = F.affine_grid(torch.stack(rows, 1), list(photos.shape), align_corners=False)
     photos = F.grid_sample(photos, grid, padding_mode="border", align_corners=False)

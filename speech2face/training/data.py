@@ -1,43 +1,35 @@
-"""What training reads of a dataset. Whatever is random about an item follows from the seed, the epoch and the item.
+"""Rows of a dataset as a training reads them. All randomness of an item follows from the seed, the epoch and the row.
 
-So a training that is resumed sees what it would have seen.
+A resumed training therefore reads the same items as one that was never interrupted.
 """
 
-import hashlib
 import itertools
-import json
 import logging
 import math
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
-from tqdm import tqdm
 
-from speech2face.dataset import Files
-from speech2face.errors import UserError, reason
-from speech2face.evaluation.features import Features
-from speech2face.files import atomic
+from speech2face.data.dataset import Files
+from speech2face.errors import UserError, defect
+from speech2face.inference.cache import Embeddings
 from speech2face.preprocessing.audio import Audio, dbfs
-from speech2face.preprocessing.decode import decode_audio
-from speech2face.training.augmentation import another_tract, at_another_speed, recorded, spec_augment
+from speech2face.training.augmentation import augment_recording, perturb_speed, perturb_vocal_tract, spec_augment
 
 log = logging.getLogger(__name__)
-SMALL = 28  # pixels of a normalized face in small
-PAIRINGS = ("all_to_all", "one_to_one", "all_to_one")
+MEASURED_SECONDS = 60.0  # of a recording: the part whose level pipeline=prepare measures
 Item = tuple[int, int]  # epoch, row
 
 
 class Shuffled(Sampler[Item]):
-    """(epoch, row) of every row, in another order every epoch; of several processes, each gets its share.
+    """(epoch, row) of every row, in another order every epoch; each of several processes gets its share.
 
-    starts: where each person's rows begin, and the end; then an epoch has as many rows, and everybody equally many of
-    them, at random.
+    starts: where each person's rows begin, and the end of the last; then an epoch draws equally many rows of each
+    person at random, and as many rows in all.
     """
 
     def __init__(
@@ -75,16 +67,17 @@ class Shuffled(Sampler[Item]):
             order = self.starts[people] + (random.random(self.rows) * counts[people]).astype(np.int64)
         elif self.shuffle:
             order = random.permutation(order)
-        order = np.resize(order, len(self) * self.world)  # the same number for everybody
+        order = np.resize(order, len(self) * self.world)  # the same number for every process
         return ((self.epoch, int(row)) for row in order[self.rank :: self.world])
 
 
 class Photos(Dataset):
-    """Photos as a face encoder sees them: {"photo": (size, size, 3) uint8, "person", "row"} and traits by name.
+    """Photos as the front end crops them: {"photo": (size, size, 3) uint8, "person", "row"} and traits by name.
 
-    pixels: (n, size, size, 3) uint8. people: (n,) whose photo it is, as a number. traits: by name (n,), numbers
-    standardised with NaN where unknown, or classes as whole numbers with -1. portraits: of every person the normalized
-    face in small and its landmarks; then {"portrait": (SMALL, SMALL, 3) in [0, 1], "landmarks": (72, 2)} are there too.
+    pixels: (n, size, size, 3) uint8. people: (n,) number of the person on each photo. traits: by name (n,),
+    standardised numbers with NaN where unknown, or classes as whole numbers with -1 where unknown.
+    portraits: thumbnail of the normalized face and landmarks of each person; an item then has
+    {"portrait": (28, 28, 3) in [0, 1], "landmarks": (72, 2)}, too.
     """
 
     def __init__(
@@ -109,18 +102,18 @@ class Photos(Dataset):
 
 
 class Portraits(Dataset):
-    """What a decoder is to draw.
+    """Embeddings and the normalized faces that a decoder should draw of them.
 
-    {"feature": (4096,), "picture": (224, 224, 3) uint8, "landmarks": (72, 2), "seen": by a face encoder, "row"}.
+    {"embedding": (4096,), "picture": (224, 224, 3) uint8, "landmarks": (72, 2), "from_photo": bool, "row"}.
 
-    features: of n photos, and then of others, such as recordings. pictures, landmarks: of m normalized faces; which:
-    for each of the features, the one that belongs to it.
+    embeddings: of photos, and then of other inputs, such as recordings. pictures, landmarks: of m normalized faces.
+    which: for each of the embeddings, the number of its normalized face.
     """
 
     def __init__(
-        self, features: Sequence[Features], pictures: np.ndarray, landmarks: np.ndarray, which: Sequence[np.ndarray]
+        self, embeddings: Sequence[Embeddings], pictures: np.ndarray, landmarks: np.ndarray, which: Sequence[np.ndarray]
     ) -> None:
-        self.features, self.pictures, self.landmarks, self.which = features, pictures, landmarks, which
+        self.embeddings, self.pictures, self.landmarks, self.which = embeddings, pictures, landmarks, which
         self.ends = np.cumsum([len(one) for one in which])
 
     def __len__(self) -> int:
@@ -132,24 +125,24 @@ class Portraits(Dataset):
         place = row - (self.ends[source] - len(self.which[source]))
         picture = self.which[source][place]
         return {
-            "feature": torch.from_numpy(np.array(self.features[source][place])),
+            "embedding": torch.from_numpy(np.array(self.embeddings[source][place])),
             "picture": torch.from_numpy(np.array(self.pictures[picture])),
             "landmarks": torch.from_numpy(self.landmarks[picture]),
-            "seen": source == 0,
+            "from_photo": source == 0,
             "row": row,
         }
 
 
 class Clips(Dataset):
-    """Recordings with a face each: {"features": what the encoder takes, "face": (4096,), "person", "row"}, and traits.
+    """Recordings with a face each: {"features": the encoder's input, "face": (4096,), "person", "row"}, and traits.
 
-    root, files: where recordings are. people: names; rows starts[i] to starts[i + 1] of this dataset are recordings of
-    person i, all that `files` has of them. photos, likewise: of the rows of `faces` that each has, one at least.
+    root, files: where recordings are. people: names; rows starts[i] to starts[i + 1] of this dataset are all recordings
+    of person i. photos, likewise: person i has the rows photos[i] to photos[i + 1] of `faces`, at least one.
     pairing: all_to_all, any photo of the speaker, another one every epoch; one_to_one, the first recording with the
     first photo and so on; all_to_one, every recording with the first photo.
-    seconds: of the window, anywhere in the recording. augment: share of the recordings that are changed, and their
-    features masked; with 0 (false) the window is the first one. traits: of every person, by name, as those of `Photos`.
-    A recording that cannot be read is passed over for the next.
+    seconds: length of the window, at a random place. augment: share of the recordings that are augmented and whose
+    features are masked; with 0 the window is the first one. traits: of each person, by name, as those of `Photos`.
+    A recording that cannot be read is replaced by the next one, with a warning.
     """
 
     def __init__(
@@ -158,7 +151,7 @@ class Clips(Dataset):
         files: Files,
         people: Sequence[str],
         photos: np.ndarray,
-        faces: Features,
+        faces: Embeddings,
         audio: Audio,
         pairing: str = "all_to_all",
         seconds: float = 6.0,
@@ -182,10 +175,12 @@ class Clips(Dataset):
         for row in itertools.chain(range(wanted, len(self)), range(wanted)):
             random = np.random.default_rng([self.seed, epoch, row])
             try:
-                features = self.hear(self.rows[row], random)
+                features = self.features(self.rows[row], random)
                 break
             except UserError as error:
                 log.warning("passed over: %s", error)
+            except Exception as error:  # one file must not end a training, whatever a codec raises
+                log.warning("passed over: %s (%s)", self.root / self.files.path(self.rows[row]), defect(error))
         else:
             raise UserError("no recording can be read")
         person = self.people[row]
@@ -195,68 +190,33 @@ class Clips(Dataset):
         known = {name: values[person] for name, values in self.traits.items()}
         return {"features": features, "face": face, "person": person, "row": row} | known
 
-    def hear(self, row: int, random: np.random.Generator) -> torch.Tensor:
-        """The front end's features of a window of a recording; of one whose length is known, no more is decoded."""
-        path, known = self.root / self.files.path(row), self.files.measured(row)
-        size = round(self.seconds * self.audio.sample_rate)
-        longest = min(known.get("seconds", 0), self.audio.max_seconds or math.inf) - self.audio.offset
-        if longest > self.seconds:
-            start = random.uniform(0, longest - self.seconds) if self.augment else 0.0
-            window, _ = decode_audio(path, self.audio.sample_rate, self.audio.offset + start, self.seconds)
-            level = known["level_dbfs"]
-        else:
-            waveform, _ = self.audio.load(path)
-            level = dbfs(waveform)
-            start = int(random.integers(max(len(waveform) - size, 0) + 1)) if self.augment else 0
-            window = waveform[start : start + size]
-        if not min(level, dbfs(window)) >= self.audio.silence_dbfs:
-            raise UserError(f"{path}: silent")
-        window = np.resize(window, size) * np.float32(10 ** ((self.audio.level_dbfs - level) / 20))
-        changed = random.random() < self.augment
-        if changed:
-            window = another_tract(at_another_speed(window, random), math.exp(random.uniform(-0.2, 0.2)))
-            window = recorded(window, random)
-            window *= 10 ** ((self.audio.level_dbfs - dbfs(window)) / 20)
+    def features(self, row: int, random: np.random.Generator) -> torch.Tensor:
+        """The front end's features of a window of a recording, augmented with probability `augment`."""
+        window = self.window(self.root / self.files.path(row), self.files.measured(row), random)
+        augmented = random.random() < self.augment
+        if augmented:
+            window = perturb_vocal_tract(perturb_speed(window, random), math.exp(random.uniform(-0.2, 0.2)))
+            window = self.audio.to_level(augment_recording(window, random))
         features = self.audio.features(torch.from_numpy(window)[None])[0]
-        if changed:
-            features = spec_augment(features, -2 if features.ndim == 2 else -1, random)
+        if augmented and self.audio.time_axis is not None:
+            features = spec_augment(features, self.audio.time_axis, random)
         return features
 
+    def window(self, path: Path, measured: dict[str, float], random: np.random.Generator) -> np.ndarray:
+        """(samples,) at the front end's level, as inference hears them; no more of a measured recording is decoded.
 
-def crops(
-    root: Path, paths: Sequence[str], preprocessing: Any, directory: Path, workers: int, name: str
-) -> tuple[np.ndarray, dict[str, str]]:
-    """What a front end leaves of photos below `root`: (n, size, size, 3) uint8, and by path why one cannot be read.
-
-    They are kept in `directory`, in one file that is mapped into memory; a photo that cannot be read is black.
-    """
-    about = {"root": str(root.absolute()), "crop": preprocessing.crop, "margin": preprocessing.margin}
-    about |= {"files": [(path, os.stat(root / path).st_size, os.stat(root / path).st_mtime_ns) for path in paths]}
-    shape = (len(paths), preprocessing.size, preprocessing.size, 3)
-    file = directory / f"{hashlib.sha256(json.dumps([about, shape]).encode()).hexdigest()[:20]}.u8"
-    errors_file = file.with_suffix(".json")
-    if not errors_file.exists():
-        directory.mkdir(parents=True, exist_ok=True)
-        errors: dict[str, str] = {}
-
-        def crop(path: str) -> np.ndarray:
-            try:
-                return preprocessing(root / path).preview["crop"]
-            except UserError as error:
-                errors[path] = reason(error, root / path)
-                return np.zeros(shape[1:], np.uint8)
-
-        with ThreadPoolExecutor(workers) as executor, atomic(file) as partial, open(partial, "wb") as stream:
-            for start in tqdm(range(0, len(paths), 256), f"reading {name}", unit="256 photos"):
-                for pixels in executor.map(crop, paths[start : start + 256]):
-                    stream.write(np.ascontiguousarray(pixels).data)
-        with atomic(errors_file) as partial:
-            partial.write_text(json.dumps(errors))
-    return np.memmap(file, np.uint8, "r", shape=shape), json.loads(errors_file.read_text())
-
-
-def in_small(pictures: np.ndarray) -> np.ndarray:
-    """(n, 224, 224, 3) uint8 -> (n, SMALL, SMALL, 3) float32 in [0, 1], averaged."""
-    step = pictures.shape[1] // SMALL
-    shape = (SMALL, step, SMALL, step, 3)
-    return np.stack([picture.reshape(shape).mean((1, 3), dtype=np.float32) / 255 for picture in pictures])
+        The window is at a random place, or the first one without augmentation; a short recording is repeated.
+        """
+        audio, size = self.audio, round(self.seconds * self.audio.sample_rate)
+        used = audio.max_seconds or math.inf
+        known = measured.get("seconds", 0.0)
+        if audio.offset == 0 and min(known, used) > self.seconds and min(known, used) == min(known, MEASURED_SECONDS):
+            start = random.uniform(0, min(known, used) - self.seconds) if self.augment else 0.0
+            window = audio.read(path, start=start, seconds=self.seconds, level=measured["level_dbfs"]).waveform
+        else:
+            sound = audio.read(path)
+            start = int(random.integers(max(len(sound.waveform) - size, 0) + 1)) if self.augment else 0
+            window = sound.waveform[start : start + size]
+            if not dbfs(window) + sound.level_dbfs - audio.level_dbfs >= audio.silence_dbfs:
+                raise UserError(f"{path}: the window is silent")
+        return np.resize(window, size)

@@ -4,21 +4,22 @@ import logging
 import signal
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
+from hydra.utils import instantiate
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from speech2face.errors import UserError
-from speech2face.files import atomic
-from speech2face.reconstructor import resolve_precision
-from speech2face.runs import let_go
+from speech2face.files import atomic, leave_to_parent
+from speech2face.inference.device import resolve_precision
 from speech2face.training.data import Shuffled
 from speech2face.training.modules import Training
 from speech2face.weights.ours import save
@@ -27,10 +28,27 @@ log = logging.getLogger(__name__)
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
-class Data(lightning.LightningDataModule):
-    """Loaders of the training and of the validation rows; of several processes each gets its share.
+@dataclass
+class Settings:
+    """How a training runs.
 
-    balanced: everybody is equally often in an epoch, however many recordings there are of whom.
+    directory: of the run. trainer: arguments of lightning.Trainer. loggers: by name, class (_target_) and arguments;
+    a save_dir of None is the directory. patience: epochs without a better validation before it stops.
+    """
+
+    directory: Path
+    trainer: dict[str, Any]
+    loggers: dict[str, dict[str, Any]]
+    device: str = "auto"
+    precision: str = "fp32"
+    patience: int | None = None
+    resume: bool = False
+
+
+class Data(lightning.LightningDataModule):
+    """Loaders of the training and the validation rows; each of several processes gets its share.
+
+    balanced: an epoch has equally many rows of each person, whatever the number of recordings.
     """
 
     def __init__(
@@ -40,7 +58,7 @@ class Data(lightning.LightningDataModule):
         self.balanced = balanced
         self.sets = {"train": train, "val": val}
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
-        self.epoch = 0  # to begin with: Lightning asks for the first batch before it knows that it resumes
+        self.epoch = 0  # Lightning asks for the first batch before it knows that it resumes
 
     def state_dict(self) -> dict[str, int]:
         return {"epoch": self.trainer.current_epoch + 1}  # checkpoints are of an epoch's end
@@ -62,7 +80,7 @@ class Data(lightning.LightningDataModule):
             drop_last=train and len(sampler) > self.batch_size,
             persistent_workers=self.workers > 0,
             multiprocessing_context="fork" if self.workers else None,
-            worker_init_fn=let_go,
+            worker_init_fn=leave_to_parent,
             pin_memory=self.trainer.strategy.root_device.type == "cuda",
         )
 
@@ -127,62 +145,68 @@ class Keep(lightning.Callback):
 
 
 def training_precision(precision: str, trainer: dict[str, Any], device: str) -> str:
-    """What `precision` is where Lightning will train."""
+    """The precision that `precision` stands for on the device on which Lightning will train."""
     accelerator = trainer.get("accelerator", "auto")
     on_gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and device != "cpu")
     return resolve_precision(precision, torch.device("cuda" if on_gpu and torch.cuda.is_available() else "cpu"))
 
 
+def build_loggers(settings: Settings) -> list[Logger]:
+    """The loggers of a training. Raises UserError for a logger that cannot be built."""
+    resumed = len(list(settings.directory.rglob("metrics.csv"))) if settings.resume else 0
+    built = []
+    for name, arguments in settings.loggers.items():
+        arguments = dict(arguments)
+        if "save_dir" in arguments and arguments["save_dir"] is None:
+            arguments["save_dir"] = str(settings.directory)
+        if resumed and arguments["_target_"].endswith(".CSVLogger"):  # it would start its file afresh
+            arguments["version"] = f"{arguments.get('version') or 'logs'}/resumed_{resumed}"
+        try:
+            built.append(instantiate(arguments, _convert_="all"))
+        except Exception as error:  # whatever a logger makes of its arguments
+            raise UserError(f"logger={name}: {' '.join(str(error.__cause__ or error).split())}") from None
+    return built
+
+
 def fit(
     module: Training,
     data: Data,
-    trainer: dict[str, Any],
-    directory: Path,
+    settings: Settings,
     card: dict[str, Any],
     draw: Callable[[Training], Image.Image],
-    device: str,
-    precision: str,
-    patience: int | None,
-    resume: bool,
 ) -> dict[str, float]:
-    """Train; returns the last validation's figures. trainer: arguments of lightning.Trainer."""
+    """Train; returns the metrics of the last validation, and `best` of the metric by which weights are chosen.
+
+    card, draw: see Keep.
+    """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
-    checkpoints = directory / "checkpoints"
-    callbacks = [
-        TQDMProgressBar(refresh_rate=10),
-        Interrupts(),
-        LearningRateMonitor("step"),
-        Keep(directory, card, draw),
-        ModelCheckpoint(
-            checkpoints,
-            "best",
-            monitor=module.monitor,
-            mode=module.mode,
-            save_last=True,
-            enable_version_counter=False,
-        ),
-    ]
-    if patience:
-        callbacks.append(EarlyStopping(module.monitor, mode=module.mode, patience=patience, check_finite=False))
-    options = dict(trainer)
-    if options.get("accelerator", "auto") == "auto" and device != "auto":
-        kind, _, number = device.partition(":")
+    checkpoints = settings.directory / "checkpoints"
+    best = ModelCheckpoint(
+        checkpoints, "best", monitor=module.monitor, mode=module.mode, save_last=True, enable_version_counter=False
+    )
+    loggers = build_loggers(settings)
+    callbacks = [TQDMProgressBar(refresh_rate=10), Interrupts(), Keep(settings.directory, card, draw), best]
+    if loggers:
+        callbacks.append(LearningRateMonitor("step"))
+    if settings.patience:
+        stopping = EarlyStopping(module.monitor, mode=module.mode, patience=settings.patience, check_finite=False)
+        callbacks.append(stopping)
+    options = dict(settings.trainer)
+    if options.get("accelerator", "auto") == "auto" and settings.device != "auto":
+        kind, _, number = settings.device.partition(":")
         options["accelerator"] = {"cuda": "gpu"}.get(kind, kind)
         options["devices"] = [int(number)] if number else options.get("devices", 1)
     if options.get("strategy") == "ddp" and module.head_epochs:
         options["strategy"] = "ddp_find_unused_parameters_true"
-    options["precision"] = PRECISIONS[precision]
+    options["precision"] = PRECISIONS[settings.precision]
     last = checkpoints / "last.ckpt"
-    resumed = len(list(directory.rglob("metrics.csv"))) if resume else 0
-    table = CSVLogger(directory, "", f"logs/resumed_{resumed}" if resumed else "logs")  # it starts its file afresh
-    loggers = [table, TensorBoardLogger(directory, "", "logs")]
     try:
         loop = lightning.Trainer(
             **options,
             callbacks=callbacks,
             logger=loggers,
-            default_root_dir=directory,
+            default_root_dir=settings.directory,
             use_distributed_sampler=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -190,7 +214,10 @@ def fit(
     except (MisconfigurationException, ModuleNotFoundError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from None
     try:
-        loop.fit(module, data, ckpt_path=last if resume and last.exists() else None)
-    except SystemExit:  # what Lightning makes of an interrupt
+        loop.fit(module, data, ckpt_path=last if settings.resume and last.exists() else None)
+    except SystemExit:  # Lightning makes this of an interrupt
         raise KeyboardInterrupt from None
-    return {name: float(value) for name, value in loop.callback_metrics.items() if name.startswith("val/")}
+    metrics = {name: float(value) for name, value in loop.callback_metrics.items() if name.startswith("val/")}
+    if best.best_model_score is not None:
+        metrics[f"best/{module.monitor.removeprefix('val/')}"] = float(best.best_model_score)
+    return metrics

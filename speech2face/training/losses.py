@@ -1,4 +1,4 @@
-"""What training minimises."""
+"""Terms of the losses."""
 
 import torch
 import torch.nn.functional as F

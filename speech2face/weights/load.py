@@ -1,7 +1,8 @@
-"""Build a part of the pipeline on its weights, and say what they bring along."""
+"""Build a part of a pipeline on its weights, with the architecture and the front end that the weights bring."""
 
+import dataclasses
 import itertools
-from collections.abc import Callable, Collection
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,173 +10,141 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from speech2face.errors import UserError
-from speech2face.weights import hugging_face
-from speech2face.weights.layouts import LAYOUTS, TRANSFORMERS_AST
-from speech2face.weights.locate import Located
+from speech2face.weights.front_end import FrontEnd, build_front_end, leaves, settle_front_end
+from speech2face.weights.layout import Tensors
+from speech2face.weights.locate import Located, find, locate
 from speech2face.weights.ours import check_card, read_card
+from speech2face.weights.part import Part
 from speech2face.weights.read import read_tensors
+from speech2face.weights.recognise import Unfilled, Weights, check_fit, checked, recognise, shapes
 
-
-class _Unfilled(TorchFunctionMode):
-    """Modules built under it have shapes and no values: on the meta device, initialisation passed over.
-
-    (On that device even a random fill that does nothing would import torch's compiler, for over a second.)
-    """
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if function.__name__ in ("normal_", "uniform_"):
-            return args[0] if args else kwargs["tensor"]
-        return function(*args, **(kwargs or {}))
-
-    @classmethod
-    def build(cls, architecture: dict[str, Any]) -> nn.Module:
-        with torch.device("meta"), cls():
-            return instantiate(architecture)
+log = logging.getLogger(__name__)
 
 
 @dataclass
 class Loaded:
     """A part on its weights, in evaluation mode on the CPU.
 
-    architecture: _target_ and arguments that the model was built with; brought: those of them that the weights say.
-    preprocessing: the front end that the weights were trained with, where it is known.
-    untrained: random, now or when they were converted. training: what ours noted of itself, where it made them.
+    part: as it is in effect: architecture, front end, and weights that are found from anywhere.
+    preprocessing: the front end of an encoder. layout: in which the weights were found.
+    untrained: random, now or when they were converted. training: the record of a training by this project.
     """
 
-    model: nn.Module
-    architecture: dict[str, Any]
-    brought: dict[str, Any]
-    preprocessing: dict[str, Any] | None
+    part: Part
+    network: nn.Module
+    preprocessing: FrontEnd | None
+    located: Located
     layout: str
     untrained: bool
     training: dict[str, Any] | None = None
 
+    def record(self) -> dict[str, Any]:
+        """What run.json says of the part's weights."""
+        return {
+            "choice": self.part.option,
+            "weights": self.located.weights,
+            "file": str(self.located.file) if self.located.file else None,
+            "sha256": self.located.digest,
+            "layout": self.layout,
+            "untrained": self.untrained,
+        }
 
-def load(
-    part: str,
-    choice: str,
-    architecture: dict[str, Any],
-    located: Located,
-    explicit: dict[str, Any] | None = None,
-    trusted: Collection[str] = (),
-) -> Loaded:
-    """Load weights into the model that `architecture` names.
 
-    part: "encoder" or "decoder"; choice: its option's name, for messages. architecture: _target_ and arguments as
-    configured.
-    explicit: arguments that the user set and that win over those of the weights.
-    trusted: classes that the front end which the weights bring may name beside this package's preprocessing.
-    Raises UserError for weights that are damaged or of another model.
+def load(part: Part, seed: int = 0, located: Located | None = None) -> Loaded:
+    """Build a part on its weights, or on those that were located before.
+
+    What the user typed wins over what the weights bring, with a warning. Raises UserError for weights that are damaged,
+    of another network, or of another file than a repeated run had.
     """
-    path = located.file
-    if path is None:
-        model = _checked(instantiate, architecture, "random weights")
-        return Loaded(model.eval().requires_grad_(False), architecture, {}, None, "random", untrained=True)
-    tensors = read_tensors(path)
-    card = located.beside.get("card") or read_card(path)
-    if card:
-        preprocessing = check_card(card, path, part, choice, architecture["_target_"], trusted)
-        brought, layout = card["architecture"], "ours"
+    located = located or locate(part)
+    if part.sha256 and "weights" not in part.typed and located.digest != part.sha256:
+        raise UserError(f"{part.slot}.weights={part.weights}: the file has changed since the run that is repeated")
+    torch.manual_seed(seed)
+    if located.file is None:
+        weights, network, architecture = _random(part)
     else:
-        tensors, brought, preprocessing, layout = recognise(tensors, path, part, choice, architecture)
-        if layout == TRANSFORMERS_AST.name and "config" in located.beside:
-            brought = brought | hugging_face.architecture(located.beside["config"])
-        if layout == TRANSFORMERS_AST.name and "feature_extractor" in located.beside:
-            features = preprocessing["features"] | hugging_face.filter_bank(located.beside["feature_extractor"])
-            preprocessing = preprocessing | {"features": features}
-    architecture = architecture | brought | (explicit or {})
-    model = assign(architecture, tensors, path)
-    untrained = bool(card and card.get("untrained"))
-    return Loaded(model, architecture, brought, preprocessing, layout, untrained, card and card.get("training"))
-
-
-def recognise(
-    tensors: dict[str, torch.Tensor], path: Path, part: str, choice: str, architecture: dict[str, Any]
-) -> tuple[dict[str, torch.Tensor], dict[str, Any], dict[str, Any] | None, str]:
-    """Tensors under the model's names, the arguments they imply, their front end, and the name of their layout.
-
-    Raises UserError naming what was expected and what was found.
-    """
-    expected = _checked(_Unfilled.build, architecture, f"{part}={choice}").state_dict()
-    if _shapes(expected) == _shapes(tensors):
-        return tensors, {}, None, "the configured model's own state dict"
-    for layout in LAYOUTS:
-        renamed = layout.rename(tensors)
-        if renamed is None:
-            continue
-        missing = [name for name in layout.needs if name not in renamed]
-        if layout.target != architecture["_target_"]:
-            if missing:
-                continue
-            kind = layout.target.split(".")[-2]
-            raise UserError(
-                f"{part}.weights={path}: this is a {layout.name} checkpoint ({kind}), not one for {part}={choice}"
-            )
-        if missing:
-            raise UserError(f"{path}: looks like {layout.name}, but has no {', '.join(missing)}")
-        try:
-            return layout.convert(renamed), layout.architecture(renamed), layout.preprocessing, layout.name
-        except (KeyError, IndexError, ValueError) as error:
-            raise UserError(
-                f"{path}: looks like {layout.name}, but its tensors do not fit together ({error})"
-            ) from None
-    if len(expected.keys() & tensors.keys()) > len(expected) / 2:
-        difference = _difference(_shapes(expected), _shapes(tensors))
-        hint = f"if it is of another size, set that by {part}.model."
-        raise UserError(f"{path}: does not fit {part}={choice}: {difference}; {hint}")
-    raise UserError(
-        f"{path}: fits no layout that {part}={choice} can read; expected {_sample(expected)}, or a published layout "
-        f"({', '.join(layout.name for layout in LAYOUTS if layout.target == architecture['_target_']) or 'none'}); "
-        f"found {_sample(tensors)}"
+        weights = _read(part, located)
+        architecture = part.model | weights.architecture | _typed_arguments(part, weights.architecture)
+        network = assign(architecture, weights.tensors, located.file)
+    preprocessing = settle_front_end(part, weights.preprocessing)
+    settled = dataclasses.replace(
+        part, model=architecture, preprocessing=preprocessing, weights=located.absolute, init=None,
+        sha256=located.digest,
+    )  # fmt: skip
+    card = weights.card or {}
+    return Loaded(
+        part=settled,
+        network=network.eval().requires_grad_(False),
+        preprocessing=build_front_end(settled, network) if preprocessing else None,
+        located=located,
+        layout=weights.layout,
+        untrained=located.file is None or bool(card.get("untrained")),
+        training=card.get("training"),
     )
 
 
-def assign(architecture: dict[str, Any], tensors: dict[str, torch.Tensor], path: Path) -> nn.Module:
-    """The model with `tensors` as its own, neither initialised nor copied; fp16 and bf16 become fp32.
+def _typed_arguments(part: Part, brought: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of the network that win over those of the weights: the typed ones, or all of a run that is repeated."""
+    if not part.from_weights:
+        return {key: value for key, value in part.model.items() if key != "_target_"}
+    typed = {key.removeprefix("model.").partition(".")[0] for key in part.typed if key.startswith("model.")}
+    if "model" in part.typed:
+        typed = part.model.keys() - {"_target_"}
+    own = {key: part.model[key] for key in typed}
+    for key, value in own.items():
+        if key in brought and brought[key] != value:
+            log.warning("%s.model.%s=%s wins over %s, which the weights bring", part.slot, key, value, brought[key])
+    return own
+
+
+def _random(part: Part) -> tuple[Weights, nn.Module, dict[str, Any]]:
+    """A network with random weights, or with those of `init` in all layers but the head."""
+    if not part.init:
+        network = checked(instantiate, part.model, "random weights")
+        return Weights({}, {}, None, "random"), network, part.model
+    located = find(part.init, f"{part.slot}.init", part)
+    weights = _read(part, located)
+    architecture = part.model | weights.architecture | _typed_arguments(part, weights.architecture)
+    network = checked(instantiate, architecture, str(located.file))
+    head = getattr(network, "head_name", None)
+    if head is None:
+        raise UserError(f"{part.slot}.init: {architecture['_target_']} does not state its head (EncoderNetwork)")
+    body = {
+        name: tensor for name, tensor in weights.tensors.items() if not name.startswith((f"{head}.", "classifier."))
+    }
+    expected = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(f"{head}.")}
+    check_fit(shapes(expected), body, architecture, located.file)
+    network.load_state_dict(body, strict=False)
+    log.info("%s starts from %s (%s), but for its head %s", part.slot, part.init, weights.layout, head)
+    return dataclasses.replace(weights, tensors={}, card=None), network, architecture
+
+
+def _read(part: Part, located: Located) -> Weights:
+    """The tensors of a file, recognised."""
+    tensors = read_tensors(located.file)
+    card = located.beside.get("card") or read_card(located.file)
+    if card:
+        trusted = {value for key, value in leaves(part.preprocessing or {}).items() if key.endswith("_target_")}
+        preprocessing = check_card(card, located.file, part, trusted)
+        return Weights(tensors, card["architecture"], preprocessing, "ours", card)
+    return recognise(tensors, part, located)
+
+
+def assign(architecture: dict[str, Any], tensors: Tensors, path: Path) -> nn.Module:
+    """The network with `tensors` as its own, neither initialised nor copied; fp16 and bf16 become fp32.
 
     Raises UserError where names or shapes differ.
     """
-    model = _checked(_Unfilled.build, architecture, str(path))
-    for name, tensor in tensors.items():
-        if tensor.layout != torch.strided or tensor.is_meta or not (tensor.is_floating_point() or tensor.ndim == 0):
-            raise UserError(
-                f"{path}: {name} is {tensor.dtype}, {tensor.layout}: only plain floating-point weights are read"
-            )
-    expected, found = _shapes(model.state_dict()), _shapes(tensors)
-    counters = [name for name in expected.keys() - found.keys() if name.endswith(".num_batches_tracked")]
+    network = checked(Unfilled.build, architecture, str(path))
+    expected = shapes(network.state_dict())
+    counters = [name for name in expected.keys() - tensors.keys() if name.endswith(".num_batches_tracked")]
     # Weights may be older than these counters, which only training uses.
     tensors = tensors | {name: torch.tensor(0) for name in counters}
-    found |= dict.fromkeys(counters, ())
-    if expected != found:
-        raise UserError(f"{path}: does not fit {architecture['_target_']}: {_difference(expected, found)}")
-    model.load_state_dict(tensors, assign=True)
-    if any(tensor.is_meta for tensor in itertools.chain(model.parameters(), model.buffers())):
-        model = instantiate(architecture)  # buffers outside the state dict need their real values
-        model.load_state_dict(tensors, assign=True)
-    return model.float().eval().requires_grad_(False)
-
-
-def _checked(build: Callable[[dict[str, Any]], nn.Module], architecture: dict[str, Any], name: str) -> nn.Module:
-    try:
-        return build(architecture)
-    except Exception as error:  # whatever a class makes of arguments that it was not made for
-        reason = " ".join(str(error.__cause__ or error).split())[:300]
-        raise UserError(f"{name}: {architecture['_target_']} cannot be built so: {reason}") from None
-
-
-def _difference(expected: dict[str, Any], found: dict[str, Any]) -> str:
-    wrong = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
-    first = [f"{name}: expected {expected.get(name, 'none')}, found {found.get(name, 'none')}" for name in wrong[:3]]
-    return "; ".join(first) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else "")
-
-
-def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-
-
-def _sample(tensors: dict[str, torch.Tensor]) -> str:
-    shapes = [f"{name} {shape}" for name, shape in _shapes(tensors).items()]
-    return ", ".join(shapes[:4]) + (f", ... ({len(shapes)} tensors)" if len(shapes) > 4 else "")
+    check_fit(expected, tensors, architecture, path)
+    network.load_state_dict(tensors, assign=True)
+    if any(tensor.is_meta for tensor in itertools.chain(network.parameters(), network.buffers())):
+        network = instantiate(architecture)  # buffers outside the state dict need their real values
+        network.load_state_dict(tensors, assign=True)
+    return network.float()

@@ -3,14 +3,17 @@
 import json
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from speech2face.errors import UserError, exists
+from speech2face.files import sha256
+from speech2face.weights.part import Part
 
 OUR_TENSORS, OUR_CARD = "model.safetensors", "speech2face.json"
 BUNDLED = Path(__file__).parent / "bundled"
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"([\w.-]+/[\w.-]+?)(?:@([\w./-]+))?")
 JSON_FILES = {"card": OUR_CARD, "config": "config.json", "feature_extractor": "preprocessor_config.json"}
 TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
 SUFFIXES = (".safetensors", *TORCH_SUFFIXES, ".h5")
@@ -27,33 +30,46 @@ class Located:
     file: Path | None = None
     beside: dict[str, Any] = field(default_factory=dict)
 
+    @cached_property
+    def digest(self) -> str | None:
+        """SHA-256 of the file."""
+        return sha256(self.file) if self.file else None
 
-def locate(part: str, choice: str, weights: str | None) -> Located:
-    """Find the weights of a part ("encoder" or "decoder"; choice: its option's name, for messages).
+    @property
+    def absolute(self) -> str:
+        """The name by which the weights are found from any working directory."""
+        path = Path(self.weights).expanduser()
+        return str(path.absolute()) if self.file and self.weights != "bundled" and exists(path) else self.weights
 
-    Raises UserError when there is nothing to read.
-    """
-    option = f"{part}.weights"
-    if weights is None:
+
+def locate(part: Part) -> Located:
+    """Find the weights of a part. Raises UserError where there is nothing to read."""
+    if part.weights is None:
         raise UserError(
-            f"{part}={choice} has no weights: give {option}= a checkpoint or a hub id, or random to try things out"
+            f"{part.slot}={part.option} has no weights: give {part.slot}.weights= a checkpoint or a hub id, "
+            "or random to try things out"
         )
-    weights = str(weights)
-    if weights == "random":
-        return Located(weights)
+    if part.weights == "random":
+        return Located("random")
+    return find(part.weights, f"{part.slot}.weights", part)
+
+
+def find(weights: str, option: str, part: Part) -> Located:
+    """The file that `option`=weights names. Raises UserError where there is nothing to read."""
     path = Path(weights).expanduser()
+    hub_id = HUB_ID.fullmatch(weights)
     if weights == "bundled":
-        path = BUNDLED / choice
+        path = BUNDLED / part.option
         if not path.is_dir():
-            kind = "decoder" if part == "decoder" else "encoder"
             cards = sorted(BUNDLED.glob(f"*/{OUR_CARD}"))
-            with_weights = ", ".join(card.parent.name for card in cards if json.loads(card.read_text())["part"] == kind)
+            kinds = {card.parent.name: json.loads(card.read_text())["part"] for card in cards}
+            bundled = ", ".join(name for name, kind in kinds.items() if kind == part.kind)
             raise UserError(
-                f"{option}=bundled: none are bundled for {part}={choice}, only for {with_weights}; "
+                f"{option}=bundled: none are bundled for {part.slot}={part.option}, only for {bundled}; "
                 "give a checkpoint, a hub id or random"
             )
-    elif not exists(path) and HUB_ID.fullmatch(weights) and path.suffix not in SUFFIXES:
-        path = fetch(weights, option)
+    elif not exists(path) and hub_id and path.suffix not in SUFFIXES:
+        path = fetch(*hub_id.groups(), option)
     if not exists(path):
         raise UserError(f"{option}={weights}: no such file or directory, nor the id (owner/name) of a hub repository")
     if path.is_dir():
@@ -76,13 +92,14 @@ def locate(part: str, choice: str, weights: str | None) -> Located:
     return located
 
 
-def fetch(repository: str, option: str) -> Path:
+def fetch(repository: str, revision: str | None, option: str) -> Path:
     """The weights of a hub repository and their JSON, from the local cache or downloaded into it."""
     from huggingface_hub import snapshot_download
 
     patterns = [OUR_TENSORS, "pytorch_model.bin", "*.json"]
     try:
-        return Path(snapshot_download(repository, allow_patterns=patterns))
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
     except Exception as error:  # huggingface_hub raises its own, requests' and the operating system's
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{option}={repository}: no such file, and not to be had from the hub ({reason})") from None
+        name = f"{repository}@{revision}" if revision else repository
+        raise UserError(f"{option}={name}: no such file, and not available from the hub ({reason})") from None

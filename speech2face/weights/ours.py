@@ -1,6 +1,6 @@
 """Our own format: safetensors, and a JSON ("card") that carries the architecture and the front end.
 
-The card is written beside the tensors, for people, and into them, so that it cannot get lost.
+The card is written beside the tensors, for people, and into the file of tensors, so that it cannot get lost.
 """
 
 import importlib
@@ -15,19 +15,20 @@ import torch
 
 from speech2face.errors import UserError
 from speech2face.files import atomic
-from speech2face.training.card import model_card
+from speech2face.weights.card import model_card
 from speech2face.weights.locate import OUR_CARD, OUR_TENSORS
+from speech2face.weights.part import Part
 
 FORMAT = 1
 PREPROCESSING = "speech2face.preprocessing"
 RUN_SETTINGS = ("offset", "max_seconds", "silence_dbfs", "max_pixels")
-MOST_WINDOWS = 16  # that weights may ask for
+MOST_WINDOWS = 16  # number of windows that weights may ask for, at most
 
 
 def save(directory: Path, tensors: dict[str, torch.Tensor], card: dict[str, Any]) -> None:
     """Write model.safetensors and speech2face.json into an existing directory, each whole or not at all.
 
-    Weights that were trained here get a README.md, too.
+    Weights with a record of their training get a README.md, too.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -59,12 +60,11 @@ def read_card(path: Path) -> dict[str, Any] | None:
         raise UserError(f"{path}: the description in it is damaged") from None
 
 
-def check_card(
-    card: Any, path: Path, part: str, choice: str, target: str, trusted: Collection[str]
-) -> dict[str, Any] | None:
+def check_card(card: Any, path: Path, part: Part, trusted: Collection[str]) -> dict[str, Any] | None:
     """The front end that a card brings, None for none.
 
-    Refuses a card that is not of the class `target`, or names code beside this package's preprocessing and `trusted`.
+    Refuses a card of another class than the part's, and one that names code beside this package's preprocessing and
+    the classes in `trusted`.
     """
     where = f"description of {path}"
     try:
@@ -74,8 +74,8 @@ def check_card(
         raise UserError(f"{where}: not one of ours") from None
     if known != FORMAT:
         raise UserError(f"{where}: format {known} is not known here, only {FORMAT}")
-    if found != target:
-        raise UserError(f"{part}.weights={path}: weights of {found}, not of {part}={choice}")
+    if found != part.model["_target_"]:
+        raise UserError(f"{part.slot}.weights={path}: weights of {found}, not of {part.slot}={part.option}")
     del arguments["_target_"]
     check_harmless(arguments, where, ())
     if preprocessing is None:
@@ -90,9 +90,9 @@ def check_card(
 
 
 def without_run_settings(preprocessing: dict[str, Any]) -> dict[str, Any]:
-    """A front end less what a run decides and not what a network was trained with, and less the bounds on files.
+    """A front end without the settings of a run: the part of a recording that is used, the bounds on files.
 
-    A network of short windows may ask for several of a clip; one is what a run has anyway.
+    A network of short windows may ask for several windows of a clip; one window is the default of every run.
     """
     kept = {key: value for key, value in preprocessing.items() if key not in RUN_SETTINGS}
     if kept.get("windows") not in range(2, MOST_WINDOWS + 1):

@@ -61,26 +61,33 @@ def png(image: Image.Image | np.ndarray, text: PngInfo) -> bytes:
 
 
 def mark_untrained(face: np.ndarray) -> np.ndarray:
-    """Band across the bottom of a (224, 224, 3) face whose networks were never trained."""
+    """A band across the bottom of a (height, width, 3) face whose networks were never trained."""
     image = Image.fromarray(face)
     draw = ImageDraw.Draw(image)
-    draw.rectangle((0, FACE - 20, FACE, FACE), WARNING)
-    draw.text((FACE / 2, FACE - 10), "UNTRAINED: random weights", "white", _font(13), anchor="mm")
+    width, height = image.size
+    band = max(height * 20 // FACE, 8)
+    draw.rectangle((0, height - band, width, height), WARNING)
+    font = _font(max(band * 13 // 20, 6))
+    draw.text((width / 2, height - band / 2), "UNTRAINED: random weights", "white", font, anchor="mm")
     return np.asarray(image)
 
 
 def enlarged(face: np.ndarray) -> Image.Image:
-    """A (224, 224, 3) face, twice as large."""
-    return Image.fromarray(face).resize((2 * FACE, 2 * FACE), Image.Resampling.BICUBIC)
+    """A (height, width, 3) face in a square of 448 pixels; one of 224 is exactly doubled."""
+    return ImageOps.pad(Image.fromarray(face), (2 * FACE, 2 * FACE), Image.Resampling.BICUBIC, PAPER)
 
 
-def draw_landmarks(face: Image.Image, landmarks: np.ndarray, parts: dict[str, int]) -> Image.Image:
+def draw_landmarks(face: np.ndarray, landmarks: np.ndarray, parts: dict[str, int]) -> Image.Image:
     """An enlarged face with its (72, 2) landmarks, in pixels of the face as it was, coloured by part."""
-    image = face.copy()
+    image = enlarged(face)
     draw = ImageDraw.Draw(image)
+    height, width, _ = face.shape
+    scale = 2 * FACE / max(height, width)
+    shift = (np.array([2 * FACE, 2 * FACE]) - scale * np.array([width, height])) / 2
+    landmarks = np.clip(landmarks * scale + shift, -2 * FACE, 4 * FACE)
     start = 0
     for (part, count), colour in zip(parts.items(), PART_COLOURS, strict=True):
-        points = [(2 * x, 2 * y) for x, y in np.clip(landmarks[start : start + count], -FACE, 2 * FACE).tolist()]
+        points = [tuple(point) for point in landmarks[start : start + count].tolist()]
         draw.line(points + points[:1] * (part.endswith(("eye", "lip"))), colour, 2)
         for x, y in points:
             draw.ellipse((x - 3, y - 3, x + 3, y + 3), colour)
@@ -118,12 +125,12 @@ def panel(
     name: str,
     preview: dict[str, Any],
     face: np.ndarray,
-    landmarks: np.ndarray,
+    landmarks: np.ndarray | None,
     parts: dict[str, int],
     caption: str,
     untrained: bool,
 ) -> Image.Image:
-    """What went in beside what came out: voice or photo, the face, the face with its landmarks.
+    """The input beside the result: voice or photo, the face, the face with its landmarks.
 
     preview: of speech2face.preprocessing.Prepared. caption: which encoder and decoder.
     """
@@ -154,9 +161,10 @@ def panel(
             x = gap + i * (half + 16)
             image.paste(picture, (x, top + 26))
             _text(draw, (x, top), label, 14, FAINT)
-    large = enlarged(face)
-    faces = large, draw_landmarks(large, landmarks, parts)
-    for i, (picture, label) in enumerate(zip(faces, ("reconstructed face", "with landmarks"), strict=True)):
+    faces = [(enlarged(face), "reconstructed face")]
+    if landmarks is not None:
+        faces.append((draw_landmarks(face, landmarks, parts), "with landmarks"))
+    for i, (picture, label) in enumerate(faces):
         x = left + (2 + i) * gap + i * side
         image.paste(picture, (x, top))
         _text(draw, (x, 40), label, 14, FAINT)

@@ -2,21 +2,28 @@
 
 import csv
 import io
+import logging
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL.PngImagePlugin import PngInfo
 
-from speech2face import __version__, pictures
-from speech2face.files import atomic
+from speech2face import __version__
+from speech2face.decoders.landmarks import LANDMARK_PARTS
+from speech2face.files import atomic, csv_line
+from speech2face.inference import pictures
+from speech2face.run.process import is_first
 
 if TYPE_CHECKING:
-    from speech2face.reconstructor import Reconstruction
+    from speech2face.inference.decoder import Face
+    from speech2face.inference.reconstructor import Reconstruction
 
+log = logging.getLogger(__name__)
 COLUMNS = ("input", "sha256", "status", "error", "seconds", "output")
+FILES = ("face.png", "embedding.npy", "panel.png")  # what a run writes for every input
+MAYBE = ("landmarks.csv", "sample_01.png")  # and for some decoders
 SHEET_FACES = 200  # a contact sheet shows no more
 
 
@@ -27,13 +34,6 @@ def read_results(directory: Path) -> list[dict[str, str]]:
         return []
     with open(file, newline="", encoding="utf-8", errors="surrogateescape") as stream:
         return list(csv.DictReader(stream))
-
-
-def csv_line(values: Iterable[Any]) -> bytes:
-    """One line of a CSV file. File names may hold anything: line ends of either kind are quoted, bytes kept."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerow(values)  # the writer quotes what its own line end is made of
-    return (text.getvalue()[:-2] + "\n").encode(errors="surrogateescape")
 
 
 class Results:
@@ -62,12 +62,10 @@ class Results:
 def write_files(
     folder: Path, name: str, digest: str | None, result: "Reconstruction", weights: dict[str, dict[str, Any]]
 ) -> None:
-    """face.png, embedding.npy, landmarks.csv and panel.png of one input, each whole or not at all.
+    """face.png, embedding.npy, landmarks.csv, sample_NN.png and panel.png of one input, each whole or not at all.
 
     name, digest: of the input, its SHA-256. weights: what run.json says of the two parts.
     """
-    from speech2face.decoders.normalized import LANDMARK_PARTS
-
     folder.mkdir(parents=True, exist_ok=True)
     untrained = any(one["untrained"] for one in weights.values())
     made_with = {
@@ -85,24 +83,44 @@ def write_files(
         "Decoder": made_with["decoder"],
     }.items():
         text.add_itxt(key, value)
-    face = pictures.mark_untrained(result.face) if untrained else result.face
-    with atomic(folder / "face.png") as partial:
-        partial.write_bytes(pictures.png(face, text))
+
+    def marked(face: "Face") -> np.ndarray:
+        return pictures.mark_untrained(face.image) if untrained else face.image
+
+    faces = {"face": result.faces.typical} | {
+        f"sample_{number:02}": face for number, face in enumerate(result.faces.samples, 1)
+    }
+    for stem, face in faces.items():
+        with atomic(folder / f"{stem}.png") as partial:
+            partial.write_bytes(pictures.png(marked(face), text))
     with atomic(folder / "embedding.npy") as partial, open(partial, "wb") as file:
         np.save(file, result.embedding)
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(("part", "x", "y"))
-    names = [part for part, count in LANDMARK_PARTS.items() for _ in range(count)]
-    writer.writerows(
-        (part, f"{x:.4f}", f"{y:.4f}") for part, (x, y) in zip(names, result.landmarks.tolist(), strict=True)
-    )
-    with atomic(folder / "landmarks.csv") as partial:
-        partial.write_text(table.getvalue())
+    if result.landmarks is not None:
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(("part", "x", "y"))
+        names = [part for part, count in LANDMARK_PARTS.items() for _ in range(count)]
+        writer.writerows(
+            (part, f"{x:.4f}", f"{y:.4f}") for part, (x, y) in zip(names, result.landmarks.tolist(), strict=True)
+        )
+        with atomic(folder / "landmarks.csv") as partial:
+            partial.write_text(table.getvalue())
     caption = "   ".join(f"{part} {one['choice']}: {Path(one['weights']).name}" for part, one in weights.items())
-    picture = pictures.panel(name, result.prepared.preview, face, result.landmarks, LANDMARK_PARTS, caption, untrained)
+    image = marked(result.faces.typical)
+    picture = pictures.panel(name, result.prepared.preview, image, result.landmarks, LANDMARK_PARTS, caption, untrained)
     with atomic(folder / "panel.png") as partial:
         partial.write_bytes(pictures.png(picture, text))
+
+
+def write_failures(directory: Path, root: Path, errors: dict[str, str]) -> None:
+    """results.csv with a row for each file below `root` that failed: by path, the reason."""
+    if not is_first():
+        return
+    results = Results(directory, (), [])
+    for path, error in errors.items():
+        results.add({"input": str(root / path), "status": "failed", "error": error})
+        log.error("failed: %s: %s", root / path, error)
+    results.close()
 
 
 def write_contact_sheet(directory: Path, total: int) -> None:

@@ -1,4 +1,4 @@
-"""Datasets in the project's one layout: who is in them, and which files each person has."""
+"""Datasets in the project's layout: the people and the files of each person."""
 
 import csv
 import os

@@ -1,4 +1,4 @@
-"""Which files a run is about, and what each is called in its results."""
+"""The inputs of a run, and the name of each in the results."""
 
 import glob
 import mimetypes
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speech2face.errors import UserError, exists
-from speech2face.files import FILES
+from speech2face.run.results import FILES
 
 MEDIA = {"speech": ("audio", "video"), "face": ("image",)}
 NOT_MEDIA = ("application/json", "application/pdf")
@@ -19,7 +19,7 @@ RESERVED = {"", ".", "..", ".hydra", "run.log", "run.json", "results.csv", "cont
 
 @dataclass
 class Input:
-    """A file, its name in the results, and why a search passes it over (None: it does not)."""
+    """A file, its name in the results, and the reason why a search passes it over (None: it is an input)."""
 
     path: Path
     name: str
@@ -29,7 +29,7 @@ class Input:
 def find_inputs(sources: Sequence[object], modality: str, option: str) -> list[Input]:
     """Expand files, directories (searched recursively, hidden files left out) and globs, in sorted order.
 
-    A search passes over what by its name is text or media of another kind; a file that is named is always an input.
+    A search passes over files whose name says text or another kind of media; a file that is named is always an input.
     Raises UserError for a source that matches nothing.
     """
     found: dict[str, tuple[Path, str | None]] = {}  # by real path: each file once

@@ -1,4 +1,4 @@
-"""After a sweep: what its jobs made of the same inputs, side by side."""
+"""After a sweep: the results of its jobs on the same inputs, side by side."""
 
 import json
 import logging
@@ -12,9 +12,10 @@ import numpy as np
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from speech2face import pictures
-from speech2face.files import atomic
-from speech2face.results import SHEET_FACES, csv_line, read_results
+from speech2face.config.names import short
+from speech2face.files import atomic, csv_line
+from speech2face.inference import pictures
+from speech2face.run.results import SHEET_FACES, read_results
 
 log = logging.getLogger(__name__)
 
@@ -61,15 +62,15 @@ def _record(job: Path) -> dict[str, Any]:
 
 
 def job_labels(overrides: list[list[str]]) -> list[str]:
-    """What tells each job from the others: those of its overrides that not all share."""
+    """The overrides of each job that not all jobs share, as people type them."""
     common = set.intersection(*map(set, overrides)) if overrides else set()
-    return [", ".join(one for one in job if one not in common) or "all the same" for job in overrides]
+    return [", ".join(short(one) for one in job if one not in common) or "all the same" for job in overrides]
 
 
 def compare(directory: Path, jobs: list[Path], labels: list[str], records: list[dict[str, Any]]) -> None:
     """Write comparison.csv and comparison.png: inputs down, jobs across.
 
-    The table gives for every job its status or error, and the cosine of its face feature to that of the first job that
+    The table gives for every job its status or error, and the cosine of its embedding to that of the first job that
     has one for this input.
     """
     results = [{row["input"]: row for row in read_results(job)} for job in jobs]
@@ -112,16 +113,16 @@ def compare(directory: Path, jobs: list[Path], labels: list[str], records: list[
 
 
 def compare_metrics(directory: Path, jobs: list[Path], labels: list[str]) -> None:
-    """Write comparison.csv and comparison.png of evaluations: figures down, jobs across; a failed job's are empty."""
+    """Write comparison.csv and comparison.png of evaluations: metrics down, jobs across; a failed job has none."""
     from speech2face.evaluation.report import plot_comparison
 
     files = [job / "metrics.json" for job in jobs]
-    tables = [json.loads(file.read_text())["figures"] if file.exists() else {} for file in files]
+    tables = [json.loads(file.read_text())["metrics"] if file.exists() else {} for file in files]
     names = list(dict.fromkeys(name for table in tables for name in table))
     parts = ("value", "low", "high", "chance", "ideal")
     with atomic(directory / "comparison.csv") as partial, open(partial, "wb") as file:
         columns = [label + ("" if part == "value" else f" {part}") for label in labels for part in parts]
-        file.write(csv_line(["figure", *columns]))
+        file.write(csv_line(["metric", *columns]))
         for name in names:
             numbers = [table.get(name, {}).get(part) for table in tables for part in parts]
             file.write(csv_line([name, *(None if number is None else f"{number:.6g}" for number in numbers)]))

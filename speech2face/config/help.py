@@ -1,0 +1,114 @@
+"""`--help`, generated: pipelines and their options from the dataclasses, the other groups from the files in conf/."""
+
+import dataclasses
+import textwrap
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from speech2face.config.compose import CONF
+from speech2face.config.options import SCHEMAS, Options
+from speech2face.config.read import ADDED, describe, unwrap
+from speech2face.weights.part import Part
+
+WIDTH = 112
+HEAD = """Speech2Face: reconstruct a face from a voice or from a photo, and compare the encoders that do it.
+
+  python run.py pipeline=speech encoder=ast audio=clip.wav
+  python run.py pipeline=face encoder=vgg_face image=photos/ encoder.weights=vgg.pt decoder.weights=decoder.pt
+  python run.py -m pipeline=speech encoder=paper,ast audio=clips/
+  python run.py pipeline=evaluate data.root=DIR encoder=ast
+
+An option is name=value. With -m a value may be a list, and every combination runs: encoder=paper,ast.
+python run.py pipeline=NAME --help shows the options of a pipeline.
+"""
+GROUPS = {
+    "encoder": "what hears or sees; in another slot of a pipeline: encoder@face=resnet",
+    "preprocessing": "the front end of the encoder; weights bring the one that they were trained with",
+    "decoder": "what draws",
+    "data": "datasets: <person>/audios/**, <person>/images/**, people.csv, prepared/ below data.root=",
+    "trainer": "where a training runs",
+    "logger": "where a training's metrics go; several: logger=[csv,tensorboard]",
+    "experiment": "recipes: every option of a run under a name",
+}
+TAIL = """Weights (encoder.weights=, decoder.weights=, face.weights=)
+  bundled (default of ast, paper, resnet, normalized), a file in our or in any published layout (README.md), a directory
+  of ours or of Hugging Face's, a hub id (owner/name or owner/name@revision), or random: untrained, to try things out
+  encoder.init=WEIGHTS starts a training from all layers of these weights but the head
+
+Inputs (audio=, image=)
+  a file, a directory, a glob, or a list of these: "audio=[a.wav,clips/]"
+
+Runs
+  hydra.run.dir=DIR              where the results go (default outputs/<pipeline>/<date>/<time>)
+  resume=DIR                     go on with the run in that directory: the same command, and this
+  -cd DIR/.hydra -cn effective   repeat the run in DIR, nothing else needed
+  --cfg job                      show the whole configuration
+  HYDRA_FULL_ERROR=1             show tracebacks"""
+
+
+def help_text(arguments: list[str]) -> str:
+    """The help page; with pipeline=NAME among the arguments, the options of that pipeline."""
+    named = [one.partition("=")[2] for one in arguments if one.startswith("pipeline=")]
+    if named and named[0] in SCHEMAS:
+        return _pipeline_help(named[0], SCHEMAS[named[0]])
+    parts = [HEAD, _group("pipeline", "what to run", {name: one.__doc__ or "" for name, one in SCHEMAS.items()})]
+    parts += [_group(name, about, _files(name)) for name, about in GROUPS.items()]
+    parts += ["Options of every pipeline", *_options(Options), "", TAIL]
+    return "\n".join(parts)
+
+
+def _files(group: str) -> dict[str, str]:
+    """The options of a group, with the first line of each file."""
+    files = sorted((CONF / group).glob("[!_]*.yaml"))
+    return {file.stem: _first_comment(file) for file in files}
+
+
+def _first_comment(file: Path) -> str:
+    lines = [line[1:].strip() for line in file.read_text().splitlines() if line.startswith("#")]
+    return next((line for line in lines if not line.startswith("@package")), "")
+
+
+def _group(name: str, about: str, options: dict[str, str]) -> str:
+    lines = [f"({name}=) {about}"]
+    lines += [line for option, text in options.items() for line in _entry(option, text)]
+    return "\n".join([*lines, ""])
+
+
+def _entry(name: str, text: str, column: int = 26) -> list[str]:
+    lines = textwrap.wrap(text, WIDTH - column) or [""]
+    first = f"  {name:<{column - 3}} " if len(name) < column - 2 else f"  {name}\n{'':{column}}"
+    return [first + lines[0], *(" " * column + line for line in lines[1:])]
+
+
+def _pipeline_help(name: str, schema: type) -> str:
+    return "\n".join(
+        [f"pipeline={name}: {schema.__doc__}", "", *_options(schema), "", "python run.py --help shows the groups."]
+    )
+
+
+def _options(schema: type, prefix: str = "") -> list[str]:
+    """A line for each option: its name, default, range and meaning."""
+    lines = []
+    hints = get_type_hints(schema, include_extras=True)
+    for one in dataclasses.fields(schema):
+        if one.name in ("pipeline", "choices", *ADDED[:3]) or (schema is Part and one.name in ADDED):
+            continue
+        inner, meta = unwrap(hints[one.name])
+        if dataclasses.is_dataclass(inner):
+            lines += _options(inner, f"{prefix}{one.name}.")
+            continue
+        default = _default(one)
+        text = f"{meta.description if meta else ''} ({describe(hints[one.name])}{default})"
+        lines += _entry(f"{prefix}{one.name}=", text, 30)
+    return lines
+
+
+def _default(one: dataclasses.Field) -> str:
+    value: Any = one.default
+    if one.default_factory is not dataclasses.MISSING:
+        value = one.default_factory()
+    if value is dataclasses.MISSING:
+        return ""
+    if isinstance(value, bool) or value is None:
+        value = {True: "true", False: "false", None: "null"}[value]
+    return f"; {value}"

@@ -1,0 +1,207 @@
+"""Composed configuration -> options with checked values, and back, to be repeated."""
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
+from omegaconf import DictConfig, OmegaConf
+
+from speech2face.config.names import nearest
+from speech2face.config.options import SCHEMAS, Options
+from speech2face.errors import UserError
+from speech2face.weights.part import Part
+
+Schema = TypeVar("Schema", bound=Options)
+ADDED = ("slot", "option", "typed", "from_weights")  # fields of Part that are no options
+KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", dict: "a mapping"}
+
+
+def read(config: DictConfig, choices: dict[str, str], overrides: list[str]) -> Options:
+    """The options of config.pipeline as values.
+
+    choices: the option chosen in each group, unless the configuration is that of an earlier run and knows them.
+    overrides: as the user typed them, in Hydra's spelling. Raises UserError for what the options do not allow.
+    """
+    config = config.copy()
+    OmegaConf.set_struct(config, False)
+    if "preprocessing" in config and config.get("encoder"):  # a run of version 0.1
+        config.encoder.preprocessing = config.pop("preprocessing")
+    if config.get("face") and "effective" in config.face:
+        raise UserError(
+            "this run was configured by version 0.1, which named the parts otherwise: type its command anew"
+        )
+    config.choices = config.get("choices") or choices
+    values = OmegaConf.to_container(config, resolve=True)
+    if values.get("resume") == "???":
+        values["resume"] = None
+    name = (values.get("pipeline") or {}).get("name")
+    if name not in SCHEMAS:
+        raise UserError(f"pipeline={name}: must be one of {', '.join(SCHEMAS)}")
+    schema = SCHEMAS[name]
+    _check_names(schema, values)
+    values = {key: value for key, value in values.items() if key in _hints(schema)}
+    try:
+        options = msgspec.convert(values, schema)
+    except msgspec.ValidationError as error:
+        raise UserError(_explain(str(error), schema, values)) from None
+    for slot, part in parts(options).items():
+        part.slot, part.option = slot, _choice(options.choices, slot)
+        part.typed = tuple(_typed(slot, overrides))
+        part.from_weights = options.from_weights
+        if slot not in ("decoder", "encoder") and part.modality is None:
+            raise UserError(f"{slot}: needs an encoder: encoder@{slot}=")
+    return options
+
+
+def parts(options: Options) -> dict[str, Part]:
+    """The parts of a pipeline by slot: encoder, face, decoder, voices.NAME."""
+    found: dict[str, Part] = {}
+    for one in dataclasses.fields(options):
+        value = getattr(options, one.name)
+        if isinstance(value, Part):
+            found[one.name] = value
+        elif one.name == "voices":
+            found |= {f"voices.{name}": part for name, part in value.items()}
+    return found
+
+
+def freeze(options: Options) -> str:
+    """The options as YAML that repeats them exactly, whatever the weights bring: .hydra/effective.yaml.
+
+    `python run.py -cd DIRECTORY/.hydra -cn effective` runs it.
+    """
+    values = msgspec.to_builtins(options)
+    for slot in parts(options):
+        node = values
+        for key in slot.split("."):
+            node = node[key]
+        for key in ADDED:
+            del node[key]
+    values = _escaped(values) | {"from_weights": False, "resume": "???"}
+    return "defaults:\n- settings\n- _self_\n" + OmegaConf.to_yaml(OmegaConf.create(values))
+
+
+def _escaped(value: Any) -> Any:
+    """Text with ${ kept from being read as an interpolation."""
+    if isinstance(value, dict):
+        return {key: _escaped(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_escaped(item) for item in value]
+    if isinstance(value, Path):
+        value = str(value)
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
+
+
+def _choice(choices: dict[str, str], slot: str) -> str:
+    return choices.get(slot) or choices.get(f"encoder@{slot}") or slot
+
+
+def _typed(slot: str, overrides: list[str]) -> Iterator[str]:
+    """What the user typed below a slot: keys, and "preprocessing" for a front end that was chosen."""
+    for override in overrides:
+        key = override.lstrip("+").partition("=")[0]
+        if key == f"preprocessing@{slot}.preprocessing":
+            yield "preprocessing"
+        elif key.startswith(f"{slot}."):
+            yield key.removeprefix(f"{slot}.")
+
+
+def _hints(schema: type) -> dict[str, Any]:
+    return get_type_hints(schema, include_extras=True)
+
+
+def _check_names(schema: type, values: dict[str, Any], prefix: str = "") -> None:
+    """Raise UserError for a name that is no option of `schema`, or of a dataclass in it."""
+    hints = _hints(schema)
+    for key, value in values.items():
+        if key not in hints:
+            if not prefix and key in ("encoder", "decoder", "data", "hydra"):
+                continue  # composed for every pipeline, used by some
+            known = [f"{prefix}{name}" for name in hints if name not in ADDED]
+            raise UserError(f"{prefix}{key}: there is no such option{nearest(prefix + key, known)}")
+        inner, _ = unwrap(hints[key])
+        if dataclasses.is_dataclass(inner) and isinstance(value, dict):
+            _check_names(inner, value, f"{prefix}{key}.")
+        elif key == "losses" and isinstance(value, dict):
+            default = next(one for one in dataclasses.fields(schema) if one.name == key).default_factory
+            for name in value.keys() - default().keys():
+                known = [f"{prefix}{key}.{one}" for one in default()]
+                raise UserError(f"{prefix}{key}.{name}: there is no such loss{nearest(f'{prefix}{key}.{name}', known)}")
+
+
+def unwrap(hint: Any) -> tuple[Any, msgspec.Meta | None]:
+    """A type without Annotated, and what Annotated says."""
+    if get_origin(hint) is Annotated:
+        inner, *notes = get_args(hint)
+        deeper, note = unwrap(inner)
+        return deeper, notes[0] if notes else note
+    return hint, None
+
+
+def describe(hint: Any) -> str:
+    """A type and its bounds in words: "a whole number, at least 1"."""
+    inner, meta = unwrap(hint)
+    options = [one for one in get_args(inner) if one is not type(None)] if _is_union(inner) else [inner]
+    words = []
+    for one in options:
+        one, own = unwrap(one)
+        meta = own or meta
+        if get_origin(one) is Literal:
+            words.append(f"one of {', '.join(map(str, get_args(one)))}")
+        elif get_origin(one) is list or one is list:
+            words.append("a list, as in [a,b]")
+        elif get_origin(one) is dict or dataclasses.is_dataclass(one):
+            words.append(KINDS[dict])
+        else:
+            words.append(KINDS.get(one, str(one)))
+    text = " or ".join(words) + (" or null" if type(None) in get_args(inner) else "")
+    bounds = {"ge": "at least {:g}", "gt": "more than {:g}", "le": "at most {:g}", "lt": "less than {:g}"}
+    return text + "".join(
+        f", {form.format(getattr(meta, name))}"
+        for name, form in bounds.items()
+        if meta and getattr(meta, name) is not None and abs(getattr(meta, name)) < 2**62
+    )
+
+
+def _is_union(hint: Any) -> bool:
+    return type(None) in get_args(hint) or "Union" in type(hint).__name__
+
+
+def _explain(message: str, schema: type, values: dict[str, Any]) -> str:
+    """msgspec's message as a line that names the option, its value and what it must be."""
+    where = re.search(r"`\$(.*)`", message)
+    path = re.findall(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]", where[1]) if where else []
+    missing = re.search(r"missing required field `(\w+)`", message)
+    value: Any = values
+    hint: Any = schema
+    dotted = []
+    for name, index in path:
+        inner, _ = unwrap(hint)
+        if _is_union(inner):
+            inner = next(one for one in get_args(inner) if one is not type(None))
+            inner, _ = unwrap(inner)
+        if name and dataclasses.is_dataclass(inner):
+            hint, value = _hints(inner)[name], value[name]
+            dotted.append(name)
+        elif index and get_args(inner):
+            hint = get_args(inner)[-1]
+            if not isinstance(value, dict):
+                break
+            key, value = next(((k, v) for k, v in value.items() if not _fits(v, hint)), (None, None))
+            dotted.append(str(key))
+    option = ".".join(dotted)
+    if missing:
+        option = ".".join([*dotted, missing[1]])
+        return f"{option}: must be given"
+    return f"{option}={'null' if value is None else value}: must be {describe(hint)}"
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    try:
+        msgspec.convert(value, hint)
+    except msgspec.ValidationError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Datasets in the project's layout: people, their files, traits and splits."""

@@ -1,0 +1,64 @@
+"""Embeddings of a dataset's photos: as pipeline=prepare left them, or computed."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from speech2face.data.dataset import Dataset
+from speech2face.inference.cache import WIDTH, Embeddings, embed, identity
+from speech2face.inference.encoder import Encoder
+
+
+@dataclass
+class PhotoEmbeddings:
+    """Embeddings of the photos of some people.
+
+    embeddings (n, 4096). starts (people + 1,): person i has the rows from starts[i] to starts[i + 1]. paths (n,) of the
+    photos. errors: by path, the reason why a photo could not be read.
+    """
+
+    embeddings: Embeddings
+    starts: np.ndarray
+    paths: list[str]
+    errors: dict[str, str]
+
+
+class Mapped:
+    """Embeddings (n, 4096) of prepared/faces.parquet, mapped into memory in chunks of one size."""
+
+    def __init__(self, column: Any) -> None:
+        values = [chunk.values for chunk in column.chunks]  # with nulls, which to_numpy would copy
+        buffers = [np.frombuffer(one.buffers()[1], np.float32, len(one), 4 * one.offset) for one in values]
+        self.chunks = [one.reshape(-1, WIDTH) for one in buffers]
+        self.shape = (len(column), WIDTH)
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        size = len(self.chunks[0])
+        if np.ndim(rows) == 0:
+            return self.chunks[rows // size][rows % size]
+        return np.stack([self.chunks[row // size][row % size] for row in rows])
+
+
+def embed_photos(
+    dataset: Dataset, people: Sequence[str], encoder: Encoder, directory: Path, workers: int, name: str
+) -> PhotoEmbeddings:
+    """Embeddings of all photos of some people.
+
+    They are those of prepared/faces.parquet where the same encoder made them, else as `embed` computes them.
+    """
+    files = dataset.files["face"]
+    rows = [row for person in people for row in files.of(person)]
+    paths = [files.path(row) for row in rows]
+    ends = np.cumsum([0, *(len(files.of(person)) for person in people)])
+    by = json.dumps(identity(encoder), sort_keys=True)
+    if files.table is not None and (files.table.schema.metadata or {}).get(b"encoder") == by.encode():
+        return PhotoEmbeddings(Embeddings(Mapped(files.table["embedding"]), files.rows[rows]), ends, paths, {})
+    found = embed(dataset.root, paths, encoder, directory, workers, name)
+    good = [path in found.digests for path in paths]
+    starts = np.cumsum([0, *good])[ends]
+    paths = [path for path in paths if path in found.digests]
+    return PhotoEmbeddings(found.of(paths), starts, paths, found.errors)

@@ -1,0 +1,190 @@
+"""Embeddings of many files, computed once: kept by the content of the file and by the encoder."""
+
+import fcntl
+import hashlib
+import inspect
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from speech2face.errors import UserError, defect, reason
+from speech2face.files import sha256
+from speech2face.inference.encoder import Encoder
+from speech2face.inference.threads import ahead
+
+WIDTH, LINE = 4096, 65
+
+
+class Embeddings:
+    """Rows of a memory-mapped array, read when they are indexed: (n, 4096) float32."""
+
+    ndim = 2
+
+    def __init__(self, array: np.ndarray, rows: Sequence[int]) -> None:
+        self.array, self.rows = array, np.asarray(rows, np.int64)
+        self.shape = (len(self.rows), array.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return self.array[self.rows[index]]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+
+class Cache:
+    """Embeddings on disk: one file of rows, one of their SHA-256, both only ever appended to, by one process at a time.
+
+    directory: of the caches of all encoders. what: everything that an embedding depends on besides the file, as plain
+    data.
+    """
+
+    def __init__(self, directory: Path, what: dict[str, Any]) -> None:
+        text = json.dumps(what, sort_keys=True, default=str)
+        self.folder = directory / hashlib.sha256(text.encode()).hexdigest()[:24]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "what.json").write_text(text + "\n")
+        for name in ("embeddings.f32", "sha256.txt"):
+            open(self.folder / name, "a").close()
+        self._read()
+
+    def _read(self) -> None:
+        """Rows that are there whole: a killed process may have left a part of the last ones."""
+        text = (self.folder / "sha256.txt").read_bytes()
+        self.size = len(text)
+        lines = [text[i : i + LINE] for i in range(0, len(text), LINE)]
+        whole = (i for i, line in enumerate(lines) if not re.fullmatch(rb"[0-9a-f]{64}\n", line))
+        self.count = min(next(whole, len(lines)), (self.folder / "embeddings.f32").stat().st_size // (4 * WIDTH))
+        self.rows = {line[:-1].decode(): row for row, line in enumerate(lines[: self.count])}
+
+    def add(self, digests: Sequence[str], embeddings: np.ndarray) -> None:
+        """Keep (n, 4096) float32 embeddings of files by their SHA-256."""
+        with open(self.folder / "sha256.txt", "r+") as index, open(self.folder / "embeddings.f32", "r+b") as data:
+            fcntl.flock(index, fcntl.LOCK_EX)
+            if os.fstat(index.fileno()).st_size != self.size:  # another process has added to it
+                self._read()
+            index.truncate(LINE * self.count)
+            data.truncate(4 * WIDTH * self.count)
+            data.seek(0, os.SEEK_END)
+            data.write(np.ascontiguousarray(embeddings, np.float32))
+            data.flush()
+            index.seek(0, os.SEEK_END)
+            index.write("".join(f"{digest}\n" for digest in digests))
+            self.rows |= {digest: self.count + i for i, digest in enumerate(digests)}
+            self.count += len(digests)
+            self.size = LINE * self.count
+
+    def __getitem__(self, digests: Sequence[str]) -> Embeddings:
+        shape = (self.count, WIDTH)
+        array = (
+            np.memmap(self.folder / "embeddings.f32", np.float32, "r", shape=shape) if self.count else np.zeros(shape)
+        )
+        return Embeddings(array, [self.rows[digest] for digest in digests])
+
+
+@dataclass
+class Embedded:
+    """Files that have embeddings, by path their SHA-256; and files that could not be read, by path the reason."""
+
+    cache: Cache
+    digests: dict[str, str]
+    errors: dict[str, str]
+
+    def of(self, paths: Sequence[str]) -> Embeddings:
+        """Embeddings (n, 4096) of some of the files."""
+        return self.cache[[self.digests[path] for path in paths]]
+
+
+def embed(root: Path, paths: Sequence[str], encoder: Encoder, directory: Path, workers: int, name: str) -> Embedded:
+    """Embeddings of files below `root`; those that the cache in `directory` lacks are computed and added to it.
+
+    workers: threads that read files meanwhile. name: of the files, for the progress bar.
+    """
+    cache = Cache(directory, identity(encoder))
+    errors: dict[str, str] = {}
+    paths = list(dict.fromkeys(paths))
+
+    def digest(path: str) -> str | None:
+        try:
+            return sha256(root / path)
+        except OSError as error:
+            errors[path] = reason(error, root / path)
+            return None
+
+    def prepare(path: str) -> torch.Tensor | None:
+        try:
+            return encoder.prepare(root / path).features
+        except UserError as error:
+            errors[path] = reason(error, root / path)
+        except Exception as error:  # one file must not stop the others, whatever a codec raises
+            errors[path] = f"could not be prepared ({defect(error)})"
+        return None
+
+    with ThreadPoolExecutor(workers) as executor:
+        found = tqdm(executor.map(digest, paths), f"reading {name}", len(paths), unit="file", delay=2)
+        digests = {path: one for path, one in zip(paths, found, strict=True) if one}
+        missing = {one: path for path, one in digests.items() if one not in cache.rows}
+        prepared = ahead(executor, lambda item: (item[0], prepare(item[1])), missing.items(), 4 * workers)
+        good = (
+            (one, features)
+            for one, features in tqdm(prepared, f"encoding {name}", len(missing), unit="file")
+            if features is not None
+        )
+        for batch in batches(good, max(16, encoder.batch_size)):
+            found = encoder.encode_each([features for _, features in batch])
+            encoded = {one: embedding for (one, _), embedding in zip(batch, found, strict=True)}
+            failed = {one: error for one, error in encoded.items() if isinstance(error, str)}
+            errors |= {missing[one]: error for one, error in failed.items()}
+            if kept := {one: embedding for one, embedding in encoded.items() if one not in failed}:
+                cache.add(list(kept), np.stack(list(kept.values())))
+    for path, one in digests.items():
+        if one not in cache.rows and path not in errors:  # of two files with the same content, one was tried
+            errors[path] = errors[missing[one]]
+    return Embedded(cache, {path: one for path, one in digests.items() if one in cache.rows}, errors)
+
+
+def batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Lists of `size` items; the last one is shorter."""
+    batch = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def identity(encoder: Encoder) -> dict[str, Any]:
+    """Everything that an embedding depends on besides the file: plain data.
+
+    The front end counts by its description and its versions, the network by its code, its description and its weights.
+    """
+    return {
+        "encoder": encoder.description,
+        "front_end": encoder.preprocessing.versions,
+        "code": hashlib.sha256(Path(inspect.getfile(type(encoder.network))).read_bytes()).hexdigest(),
+        "weights": weights_digest(encoder.network),
+        "precision": encoder.precision,
+        "device": encoder.device.type,
+    }
+
+
+def weights_digest(network: torch.nn.Module) -> str:
+    """SHA-256 of a network's tensors, by name."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

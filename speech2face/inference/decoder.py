@@ -1,0 +1,110 @@
+"""4096-D embeddings -> faces."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from speech2face.errors import UserError
+from speech2face.inference.device import OnDevice
+from speech2face.inference.encoder import NOT_FINITE
+
+
+@dataclass
+class Face:
+    """A drawn face.
+
+    image: (height, width, 3) uint8 RGB, truncated from [0, 1] * 255 as the published implementation does.
+    landmarks: (72, 2) float32, x and y in pixels of the image, or None. score: how likely, where the decoder says so.
+    """
+
+    image: np.ndarray
+    landmarks: np.ndarray | None = None
+    score: float | None = None
+
+
+@dataclass
+class Faces:
+    """Faces of one embedding: the most typical one, and further samples that it may belong to."""
+
+    typical: Face
+    samples: list[Face]
+
+    @property
+    def image(self) -> np.ndarray:
+        """The most typical face, (height, width, 3) uint8 RGB."""
+        return self.typical.image
+
+    @property
+    def landmarks(self) -> np.ndarray | None:
+        """Landmarks (72, 2) of the most typical face, or None."""
+        return self.typical.landmarks
+
+
+def to_pixels(texture: torch.Tensor) -> torch.Tensor:
+    """(..., 3, height, width) in [0, 1] -> (..., height, width, 3) uint8, truncated as published."""
+    return (texture.clamp(0, 1) * 255).to(torch.uint8).movedim(-3, -1)
+
+
+class Decoder(OnDevice):
+    """Network, device and precision -> faces.
+
+    network: see speech2face.decoders.base.DecoderNetwork. samples: number of further faces of each embedding.
+    seed: of the samples; each embedding has a generator of its own, so that its samples depend on no other input.
+    """
+
+    def __init__(
+        self, network: nn.Module, device: str = "auto", precision: str = "auto", samples: int = 0, seed: int = 0
+    ) -> None:
+        if samples and not getattr(network, "draws_samples", False):
+            raise UserError(f"samples={samples}: {type(network).__name__} draws one face only; leave samples= out")
+        super().__init__(network, device, precision)
+        self.samples, self.seed = samples, seed
+
+    @torch.inference_mode()
+    def decode(self, embeddings: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """(batch, 4096) -> landmarks (batch, 72, 2) in pixels or None, images (batch, 3, height, width) in [0, 1]."""
+        with self.autocast():
+            landmarks, images = self.network(embeddings.to(self.device))
+        return None if landmarks is None else landmarks.float(), images.float()
+
+    def __call__(self, embeddings: torch.Tensor | np.ndarray, keys: Sequence[bytes] | None = None) -> list[Faces]:
+        """(batch, 4096) -> the faces of each embedding.
+
+        keys: what tells inputs apart, for the samples' generators (None: the embedding itself). Raises ValueError where
+        an embedding or a face is not finite.
+        """
+        embeddings = torch.as_tensor(embeddings)
+        landmarks, images = self.decode(embeddings)
+        if not all(bool(one.isfinite().all()) for one in (embeddings, landmarks, images) if one is not None):
+            raise ValueError(NOT_FINITE)
+        points = [None] * len(images) if landmarks is None else landmarks.cpu().numpy()
+        typical = [Face(*one) for one in zip(to_pixels(images).cpu().numpy(), points, strict=True)]
+        samples = self._sample(embeddings, keys) if self.samples else [[] for _ in typical]
+        return [Faces(*one) for one in zip(typical, samples, strict=True)]
+
+    @torch.inference_mode()
+    def _sample(self, embeddings: torch.Tensor, keys: Sequence[bytes] | None) -> list[list[Face]]:
+        keys = keys or [one.tobytes() for one in embeddings.float().cpu().numpy()]
+        generators = [torch.Generator(self.device).manual_seed(self._seed(key)) for key in keys]
+        with self.autocast():
+            landmarks, images, scores = self.network.sample(embeddings.to(self.device), self.samples, generators)
+        pixels = to_pixels(images.float()).cpu().numpy()
+        return [
+            [
+                Face(
+                    pixels[i, k],
+                    None if landmarks is None else landmarks[i, k].float().cpu().numpy(),
+                    None if scores is None else float(scores[i, k]),
+                )
+                for k in range(self.samples)
+            ]
+            for i in range(len(pixels))
+        ]
+
+    def _seed(self, key: bytes) -> int:
+        digest = hashlib.sha256(str(self.seed).encode() + b" " + key).digest()
+        return int.from_bytes(digest[:8], "big") >> 1

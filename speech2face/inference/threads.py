@@ -1,0 +1,31 @@
+"""Work on threads beside the networks."""
+
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def ahead(
+    executor: Executor, function: Callable[[Item], Result], items: Iterable[Item], depth: int
+) -> Iterator[Result]:
+    """function(item) for every item, in order, computed on the executor at most `depth` items ahead."""
+    pending: deque[Future] = deque()
+    for item in items:
+        pending.append(executor.submit(function, item))
+        while pending and (len(pending) > depth or pending[0].done()):
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+def after_the_networks() -> None:
+    """Lower the priority of this thread below that of the networks' threads, of which a late one delays all."""
+    if sys.platform == "linux":  # elsewhere a thread has no priority of its own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)

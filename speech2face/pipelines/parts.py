@@ -1,0 +1,73 @@
+"""Parts of a pipeline, built: checked and located first, loaded once torch is imported."""
+
+from typing import TYPE_CHECKING
+
+import yaml
+
+from speech2face.config.compose import CONF
+from speech2face.config.options import Options
+from speech2face.config.read import parts
+from speech2face.errors import UserError
+from speech2face.weights.front_end import TAKES
+from speech2face.weights.locate import Located, locate
+from speech2face.weights.part import Part
+
+if TYPE_CHECKING:
+    from speech2face.inference.encoder import Encoder
+    from speech2face.weights.load import Loaded
+
+
+def check_modality(part: Part, wanted: str, giver: str) -> None:
+    """Raise UserError for an encoder of another modality, naming those that fit. giver: what feeds the encoder."""
+    if part.modality != wanted:
+        fit = [name for name, modality in _modalities().items() if modality == wanted]
+        raise UserError(
+            f"{part.slot}={part.option} takes {TAKES.get(part.modality, 'nothing known')}, but {giver} gives it "
+            f"{TAKES[wanted]}; those that fit: {', '.join(fit)}"
+        )
+
+
+def _modalities() -> dict[str, str]:
+    """The modality of each encoder in conf/encoder, its own or that of the file that it extends."""
+    files = {file.stem: yaml.safe_load(file.read_text()) for file in sorted((CONF / "encoder").glob("*.yaml"))}
+
+    def modality(name: str) -> str:
+        extended = [one for one in files[name].get("defaults", []) if isinstance(one, str) and one in files]
+        return files[name].get("modality") or modality(extended[0])
+
+    return {name: modality(name) for name in files}
+
+
+def locate_parts(options: Options) -> dict[str, Located]:
+    """Where the weights of each slot are. Raises UserError, before anything heavy is imported, where there are none."""
+    return {slot: locate(part) for slot, part in parts(options).items()}
+
+
+def load_parts(options: Options, located: dict[str, Located]) -> dict[str, "Loaded"]:
+    """Every part on its weights; `options` takes over the architectures and front ends that the weights settle."""
+    from speech2face.weights.load import load
+
+    loaded = {slot: load(part, options.seed, located[slot]) for slot, part in parts(options).items()}
+    for slot, one in loaded.items():
+        if slot.startswith("voices."):
+            options.voices[slot.removeprefix("voices.")] = one.part
+        else:
+            setattr(options, slot, one.part)
+    return loaded
+
+
+def build_encoder(loaded: "Loaded", options: Options) -> "Encoder":
+    """A loaded encoder on the device and in the precision of the options."""
+    from speech2face.inference.encoder import Encoder
+
+    description = {"model": loaded.part.model, "preprocessing": loaded.part.preprocessing}
+    how = {"device": options.device, "precision": options.precision, "batch_size": options.batch_size}
+    return Encoder(loaded.network, loaded.preprocessing, description=description, **how)
+
+
+def untrained(loaded: dict[str, "Loaded"]) -> str | None:
+    """A warning that names the parts with random weights."""
+    named = [slot for slot, one in loaded.items() if one.untrained]
+    if not named:
+        return None
+    return f"UNTRAINED: random weights in the {' and the '.join(named)}; the faces mean nothing"

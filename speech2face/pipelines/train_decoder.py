@@ -1,0 +1,94 @@
+"""`pipeline=train_decoder`: a decoder, on any dataset in the project's layout."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from speech2face.config.options import TrainDecoder
+from speech2face.data.dataset import Dataset
+from speech2face.errors import UserError
+from speech2face.pipelines.parts import build_encoder
+from speech2face.pipelines.training import Job, begin, carry_out, common, load, normalized_faces
+from speech2face.run.record import Run
+
+if TYPE_CHECKING:
+    from speech2face.inference.cache import Embeddings
+    from speech2face.weights.load import Loaded
+
+
+def train_decoder(options: TrainDecoder, run: Run) -> int:
+    """Train options.decoder to draw the normalized face of each embedding of options.encoder.
+
+    With `voices`, the embeddings of voice encoders are drawn, too. Returns 1 if a file could not be read.
+    """
+    dataset, people = begin(options, run, "face")
+    import torch
+    import torch.nn.functional as F
+
+    from speech2face.data.embeddings import embed_photos
+    from speech2face.decoders.base import TrainableDecoder
+    from speech2face.training.data import Portraits
+    from speech2face.training.decoder import DecoderTraining
+    from speech2face.training.sheets import draw_portraits
+
+    training = options.training
+    loaded = load(options, run)
+    encoder, decoder = build_encoder(loaded["encoder"], options), loaded["decoder"]
+    if not isinstance(decoder.network, TrainableDecoder):
+        raise UserError(
+            f"decoder={options.decoder.option}: its class is no TrainableDecoder (speech2face.decoders.base)"
+        )
+    cache, workers = Path(training.cache).expanduser(), max(options.workers, 1)
+    sets: dict[str, Portraits] = {}
+    errors: dict[str, str] = {}
+    with run.stage("read"):
+        for split in people:
+            owners = [person for person in people[split] if person in dataset.normalized]
+            if not owners:
+                raise UserError(
+                    f"data.root={dataset.root}: no normalized face of split {split} (prepared/normalized.parquet)"
+                )
+            photos = embed_photos(dataset, owners, encoder, cache, workers, f"{split} photos")
+            errors |= photos.errors
+            pictures, landmarks = normalized_faces(options, dataset, owners, split)
+            embeddings, which = [photos.embeddings], [np.repeat(np.arange(len(owners)), np.diff(photos.starts))]
+            for slot, voice in loaded.items() if split == "train" else ():
+                if slot.startswith("voices."):
+                    of_voices, speakers, failed = embed_voices(options, dataset, owners, voice)
+                    errors |= failed
+                    embeddings.append(of_voices)
+                    which.append(speakers)
+            sets[split] = Portraits(embeddings, pictures, landmarks, which)
+    front_end = encoder.preprocessing
+    if decoder.untrained:
+        decoder.network.start_from_mean(torch.from_numpy(sets["train"].landmarks.mean(0)))
+
+    def normalize(pictures: torch.Tensor) -> torch.Tensor:
+        return front_end.normalize(F.interpolate(pictures, (front_end.size,) * 2, mode="bilinear", antialias=True))
+
+    module = DecoderTraining(decoder.network, normalize=normalize, frozen={"face": encoder.network}, **common(options))
+    draw = partial(draw_portraits, rows=sets["val"])
+    return carry_out(options, run, Job("decoder", decoder, module, sets["train"], sets["val"], draw, errors))
+
+
+def embed_voices(
+    options: TrainDecoder, dataset: Dataset, people: list[str], voice: "Loaded"
+) -> tuple["Embeddings", np.ndarray, dict[str, str]]:
+    """Embeddings of the first recording of each person who has the traits `training.voices_of`.
+
+    Returns embeddings (n, 4096); (n,) the persons, as numbers of `people`; and by path why a recording failed.
+    """
+    from speech2face.inference.cache import embed
+
+    traits, recordings = options.training.voices_of or {}, dataset.files["speech"]
+    wanted = [(i, one) for i, one in enumerate(people) if traits.items() <= dataset.traits.get(one, {}).items()]
+    rows = [(i, row) for i, person in wanted if person in recordings for row in recordings.of(person)[:1]]
+    if not rows:
+        raise UserError(f"training.voices_of={traits}: nobody in people.csv has a recording and these traits")
+    speakers = {recordings.path(row): i for i, row in rows}
+    encoder = build_encoder(voice, options)
+    cache = Path(options.training.cache).expanduser()
+    found = embed(dataset.root, list(speakers), encoder, cache, max(options.workers, 1), "recordings")
+    return found.of(list(found.digests)), np.array([speakers[path] for path in found.digests], np.int64), found.errors

@@ -1,0 +1,67 @@
+"""`pipeline=train_face`: a face encoder, on any dataset in the project's layout."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from speech2face.config.options import TrainFace
+from speech2face.errors import UserError
+from speech2face.pipelines.training import Job, begin, carry_out, common, load, normalized_faces
+from speech2face.run.record import Run
+
+
+def train_face(options: TrainFace, run: Run) -> int:
+    """Train options.encoder to tell people apart by their photos. Returns 1 if a file could not be read."""
+    dataset, people = begin(options, run, "face")
+    from speech2face.training.crops import crops, thumbnails
+    from speech2face.training.data import Photos
+    from speech2face.training.face import FaceTraining
+    from speech2face.training.sheets import draw_neighbours
+    from speech2face.training.traits import encode_traits, learnt_traits
+
+    training = options.training
+    options.encoder.model["classes"] = len(people["train"])
+    encoder = load(options, run)["encoder"]
+    if not getattr(encoder.network, "classifies", False):
+        raise UserError(
+            f"encoder={encoder.part.option}: its class has no classification layer (EncoderNetwork.classify)"
+        )
+    if encoder.part.model["classes"] != len(people["train"]):
+        raise UserError(f"encoder.weights={encoder.part.weights}: trained on other people; give random")
+    front_end = encoder.preprocessing
+    front_end = front_end.with_crop(training.crop) if training.crop else front_end
+    heads = learnt_traits(dataset, people["train"], training.traits)
+    sets: dict[str, Photos] = {}
+    errors: dict[str, str] = {}
+    with run.stage("read"):
+        for split in people:
+            owners = {path: person for person in people[split] for path in dataset.files["face"][person]}
+            cache = Path(training.crops).expanduser()
+            pixels, failed = crops(
+                dataset.root, list(owners), front_end, cache, max(options.workers, 1), f"{split} photos"
+            )
+            errors |= failed
+            good = [row for row, path in enumerate(owners) if path not in failed]
+            number = {person: i for i, person in enumerate(people[split])}
+            persons = [person for path, person in owners.items() if path not in failed]
+            portraits = None
+            if training.losses.get("portrait") and all(person in dataset.normalized for person in people[split]):
+                pictures, landmarks = normalized_faces(options, dataset, people[split], split)
+                portraits = thumbnails(pictures), landmarks
+            sets[split] = Photos(
+                pixels if len(good) == len(owners) else pixels[good],
+                np.array([number[person] for person in persons]),
+                encode_traits(dataset, persons, heads),
+                portraits,
+            )
+    module = FaceTraining(
+        encoder.network,
+        classes={trait: head.classes for trait, head in heads.items()},
+        margin=training.margin,
+        normalize=front_end.normalize,
+        portrait=sets["train"].portraits and tuple(one.mean(0) for one in sets["train"].portraits),
+        **common(options),
+    )
+    draw = partial(draw_neighbours, rows=sets["val"])
+    return carry_out(options, run, Job("encoder", encoder, module, sets["train"], sets["val"], draw, errors))

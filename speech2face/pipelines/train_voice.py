@@ -1,0 +1,88 @@
+"""`pipeline=train_voice`: a voice encoder, on any dataset in the project's layout."""
+
+import logging
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from speech2face.config.options import TrainVoice
+from speech2face.errors import UserError
+from speech2face.pipelines.parts import build_encoder
+from speech2face.pipelines.training import Job, begin, carry_out, common, load
+from speech2face.run.record import Run
+
+log = logging.getLogger(__name__)
+
+
+def train_voice(options: TrainVoice, run: Run) -> int:
+    """Train options.encoder to predict the embedding of options.face of the speaker. Returns 1 if a file failed."""
+    dataset, people = begin(options, run, "speech")
+    from speech2face.data.embeddings import embed_photos
+    from speech2face.decoders.base import TrainableDecoder
+    from speech2face.encoders.base import EncoderNetwork
+    from speech2face.inference.decoder import Decoder
+    from speech2face.training.data import Clips
+    from speech2face.training.sheets import draw_voices
+    from speech2face.training.traits import encode_traits, learnt_traits
+    from speech2face.training.voice import VoiceTraining
+
+    training = options.training
+    loaded = load(options, run)
+    encoder, decoder = loaded["encoder"], loaded["decoder"]
+    if not isinstance(encoder.network, EncoderNetwork):
+        raise UserError(f"encoder={options.encoder.option}: its class is no EncoderNetwork (speech2face.encoders.base)")
+    face = build_encoder(loaded["face"], options)
+    if training.losses["distillation"] and not getattr(face.network, "classifies", False):
+        log.warning("distillation is off: face.weights=%s have no classification layer", options.face.weights)
+        training.losses["distillation"] = 0.0
+    if training.losses["layer"] and not isinstance(decoder.network, TrainableDecoder):
+        raise UserError("training.losses.layer: the decoder's class is no TrainableDecoder (speech2face.decoders.base)")
+    audio = encoder.preprocessing
+    window = audio.window_seconds or 6.0
+    recordings = dataset.files["speech"]
+    heads = learnt_traits(dataset, people["train"], training.traits if training.losses["traits"] else [])
+    training.losses["traits"] = training.losses["traits"] if heads else 0.0
+    if not any(training.losses.values()):
+        raise UserError("training.losses: all are switched off")
+    sets: dict[str, Clips] = {}
+    errors: dict[str, str] = {}
+    with run.stage("read"):
+        for split in people:
+            speakers = [person for person in people[split] if person in recordings]
+            cache, workers = Path(training.cache).expanduser(), max(options.workers, 1)
+            photos = embed_photos(dataset, speakers, face, cache, workers, f"{split} photos")
+            errors |= photos.errors
+            with_photo = np.diff(photos.starts) > 0
+            speakers = [speakers[i] for i in np.flatnonzero(with_photo)]
+            starts = photos.starts[np.append(with_photo, True)]
+            if not speakers:
+                raise UserError(f"data.root={dataset.root}: nobody of split {split} has a recording and a photo")
+            if split == "val":
+                first_photos = [dataset.root / photos.paths[start] for start in starts[:-1]]
+            sets[split] = Clips(
+                dataset.root,
+                recordings,
+                speakers,
+                starts,
+                photos.embeddings,
+                audio,
+                pairing=training.pairing if split == "train" else "all_to_one",
+                seconds=(training.seconds or window) if split == "train" else window,
+                augment=training.augment if split == "train" else 0.0,
+                seed=options.seed,
+                traits=encode_traits(dataset, speakers, heads),
+            )
+    frozen = {"layer": decoder.network.first_layer} if training.losses["layer"] else {}
+    module = VoiceTraining(
+        encoder.network,
+        classes={trait: head.classes for trait, head in heads.items()},
+        frozen=frozen | {"face": face.network},
+        head_epochs=training.head_epochs,
+        head=encoder.network.head_name,
+        later_lr=training.later_lr,
+        **common(options),
+    )
+    drawing = Decoder(decoder.network, options.device, options.precision)
+    draw = partial(draw_voices, rows=sets["val"], photos=first_photos, decoder=drawing)
+    return carry_out(options, run, Job("encoder", encoder, module, sets["train"], sets["val"], draw, errors))

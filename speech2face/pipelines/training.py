@@ -1,0 +1,186 @@
+"""Steps that the three trainings share: begin, settle the parts, carry out."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from speech2face.config.options import Train
+from speech2face.config.read import parts
+from speech2face.data.dataset import Dataset, read_dataset
+from speech2face.errors import UserError
+from speech2face.pipelines.parts import check_modality, load_parts, locate_parts
+from speech2face.pipelines.talkers import provide
+from speech2face.run.process import quick_imports
+from speech2face.run.record import Run
+from speech2face.run.results import write_failures
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch.utils.data import Dataset as Rows
+
+    from speech2face.training.modules import Training
+    from speech2face.weights.load import Loaded
+
+log = logging.getLogger(__name__)
+VAL_SHARE = 10  # one person in so many, where the dataset has no split of its own
+
+
+@dataclass
+class Job:
+    """A training: the slot that is trained, its module, rows and pictures.
+
+    draw: the sheet of an epoch. errors: by path, why a file could not be read.
+    """
+
+    slot: str
+    loaded: "Loaded"
+    module: "Training"
+    train: "Rows"
+    val: "Rows"
+    draw: "Callable[[Training], Image.Image]"
+    errors: dict[str, str]
+
+
+def begin(options: Train, run: Run, modality: str) -> tuple[Dataset, dict[str, list[str]]]:
+    """The dataset, made first if it is of talkers and incomplete, and its people by split: train and val."""
+    try:
+        with quick_imports():
+            import lightning  # noqa: F401
+    except ImportError:
+        raise UserError("training needs the extra `train`: pip install 'speech2face[train]'") from None
+    run.imported()
+    check_modality(options.encoder, modality, f"pipeline={options.pipeline.name}")
+    for slot, part in parts(options).items():
+        if slot != "encoder" and part.modality:
+            check_modality(
+                part, "speech" if slot.startswith("voices.") else "face", f"pipeline={options.pipeline.name}"
+            )
+    if not any(options.training.losses.values()):
+        raise UserError("training.losses: all are switched off")
+    if run.earlier is not None:
+        run.begin()
+    provide(options, run)
+    if options.data.root is None:
+        raise UserError(f"pipeline={options.pipeline.name} needs data.root= a dataset, or data=talkers")
+    with run.stage("find"):
+        dataset = read_dataset(options.data.root)
+    options.data.root = str(options.data.path)
+    people = {split: dataset.split(split) for split in ("train", "val")}
+    if not people["train"] or not people["val"]:
+        everybody = people["train"] or dataset.split("all")
+        people = {"train": [one for i, one in enumerate(everybody) if i % VAL_SHARE], "val": everybody[::VAL_SHARE]}
+        log.warning("people.csv has no splits train and val: one person in %d is for validation", VAL_SHARE)
+    if len(people["train"]) < 2 or not people["val"]:
+        raise UserError(f"data.root={options.data.root}: too few people with photos to train and to validate on")
+    return dataset, people
+
+
+def load(options: Train, run: Run) -> dict[str, "Loaded"]:
+    """Every part on the weights that the training starts from, noted in the record."""
+    located = locate_parts(options)
+    with run.stage("load"):
+        loaded = load_parts(options, located)
+    run.record["weights"] = {slot: one.record() for slot, one in loaded.items()}
+    for slot, part in parts(options).items():
+        part.sha256 = run.record["weights"][slot]["sha256"]
+    return loaded
+
+
+def normalized_faces(options: Train, dataset: Dataset, people: list[str], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Normalized faces of some people, (n, 224, 224, 3) uint8, and their landmarks (n, 72, 2)."""
+    from speech2face.preprocessing.image import Image
+    from speech2face.training.crops import crops
+
+    paths = [dataset.normalized[person] for person in people]
+    cache = Path(options.training.crops).expanduser()
+    pictures, failed = crops(
+        dataset.root, paths, Image(crop="none"), cache, max(options.workers, 1), f"{name} normalized faces"
+    )
+    if failed:
+        path, error = next(iter(failed.items()))
+        raise UserError(f"{dataset.root / path}: {error}")
+    return pictures, np.stack([dataset.landmarks[path] for path in paths]).astype(np.float32)
+
+
+def common(options: Train) -> dict[str, Any]:
+    """Arguments that every training module takes."""
+    from hydra.utils import instantiate
+
+    training = options.training
+    return {
+        "loss_weights": training.losses,
+        "optimizer": instantiate(training.optimizer),
+        "lr": training.lr,
+        "warmup": training.warmup,
+        "seed": options.seed,
+    }
+
+
+def carry_out(options: Train, run: Run, job: Job) -> int:
+    """Train, and say where the weights are. Returns 1 if a file could not be read."""
+    import torch
+
+    from speech2face.training.loop import Data, Settings, fit, training_precision
+
+    options.precision = training_precision(options.precision, options.trainer, options.device)
+    run.save_options(options)
+    run.save(device=options.device, precision=options.precision, seed=options.seed)
+    root = Path(options.data.root)
+    write_failures(run.directory, root, job.errors)
+    if not len(job.train) or not len(job.val):
+        raise UserError(f"data.root={root}: no file to train on could be read; results.csv has the reasons")
+    torch.manual_seed(options.seed)
+    balanced = getattr(options.training, "balanced", False)
+    data = Data(job.train, job.val, options.batch_size, options.workers, options.seed, balanced)
+    settings = Settings(
+        directory=run.directory,
+        trainer=options.trainer,
+        loggers=options.logger,
+        device=options.device,
+        precision=options.precision,
+        patience=options.training.patience,
+        resume=run.earlier is not None,
+    )
+    log.info("%d rows to train on, %d to validate", len(job.train), len(job.val))
+    with run.stage("train"):
+        metrics = fit(job.module, data, settings, card(options, run, job), job.draw)
+    run.record["metrics"] = metrics
+    run.own_metric = next((name for name in metrics if name.startswith("best/")), None)
+    log.info("%s", ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
+    log.info("use them with %s.weights=%s", job.slot, run.directory / "weights" / "best")
+    return int(bool(job.errors))
+
+
+def card(options: Train, run: Run, job: Job) -> dict[str, Any]:
+    """What the trained weights say of themselves: see speech2face.weights.card."""
+    import msgspec
+
+    from speech2face.weights.ours import without_run_settings
+
+    recipe = {"batch_size": options.batch_size, "precision": options.precision, "seed": options.seed}
+    training = msgspec.to_builtins(options.training)
+    recipe |= {key: value for key, value in training.items() if key not in ("cache", "crops")}
+    root = Path(options.data.root)
+    part = job.loaded.part
+    return {
+        "part": part.kind,
+        "architecture": part.model,
+        "preprocessing": part.preprocessing and without_run_settings(part.preprocessing),
+        "untrained": False,
+        "training": {
+            "command": run.record["command"],
+            "data": {
+                "root": root.name,
+                "people": len(set(job.train.people.tolist())) if part.kind == "encoder" else len(job.train.pictures),
+                "rows": len(job.train),
+                "simulated": (root / "talkers.json").exists(),
+            },
+            "recipe": recipe,
+            "git": run.record["git"],
+            "versions": run.record["versions"],
+        },
+    }

@@ -1,0 +1,143 @@
+"""The record of a run: run.json, the configuration in effect, and the time of each stage."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from speech2face.config.read import freeze
+from speech2face.errors import UserError
+from speech2face.files import atomic
+from speech2face.run.process import STARTED, is_first
+
+if TYPE_CHECKING:
+    from speech2face.config.options import Options
+
+PACKAGES = ("torch", "torchaudio", "torchvision", "numpy", "av", "pillow", "dlib-bin", "hydra-core", "safetensors")
+
+
+class Run:
+    """What a pipeline knows of the run that it is part of.
+
+    directory: where it writes. overrides: what the user typed.
+    record: the content of run.json; earlier: that of the run that this one resumes (None: it resumes none).
+    stages: wall time of each stage in s; `preprocess` and `write` are on other threads and overlap the rest.
+    metric: name of the metric that a sweeper optimises.
+    """
+
+    way_on = "the same command with resume={directory}"  # after an interruption; a pipeline may know a better one
+    own_metric: str | None = None  # of the pipeline, a key of record["metrics"]
+    count = 0  # of runs in this process: a sweep has several, and the time of the first one includes the imports
+
+    def __init__(
+        self, directory: Path, overrides: list[str], earlier: dict[str, Any] | None = None, metric: str | None = None
+    ) -> None:
+        self.directory = directory
+        self.earlier = earlier
+        self.metric = metric
+        self.begun = False
+        self.started = STARTED if not Run.count else time.perf_counter()
+        Run.count += 1
+        self.overrides = overrides
+        self.stages: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self.record: dict[str, Any] = {
+            "status": "running",
+            "command": [os.path.basename(sys.argv[0]), *sys.argv[1:]],
+            "working_directory": os.getcwd(),
+            "overrides": overrides,
+            "started": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+            "git": git_state(),
+            "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
+            "platform": platform.platform(),
+        }
+        if earlier is None:
+            self.begin()
+        else:
+            self.record["resumes"] = {
+                key: value for key, value in earlier.items() if key not in ("versions", "weights")
+            }
+
+    def begin(self) -> None:
+        """From here on run.json is written. A run that resumes another begins once it has found that it may."""
+        self.begun = is_first()
+        self.save()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time that the block takes to a stage."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.stages[name] = self.stages.get(name, 0.0) + time.perf_counter() - began
+
+    def imported(self) -> None:
+        """Note the time until now as that of the imports."""
+        self.stages["import"] = time.perf_counter() - self.started
+
+    def optimised(self) -> float | None:
+        """The metric that a sweeper optimises: the one that the option `metric` names, else the pipeline's own.
+
+        Raises UserError for a name that the pipeline does not measure.
+        """
+        metrics = self.record.get("metrics") or {}
+        name = self.metric or self.own_metric
+        if name and name not in metrics:
+            raise UserError(f"metric={name}: not measured; there are {', '.join(metrics) or 'none'}")
+        return metrics.get(name)
+
+    def save(self, **changes: Any) -> None:
+        """Write run.json as it stands, whole."""
+        if not self.begun:
+            return
+        self.record.update(changes)
+        self.record["seconds"] = {name: round(value, 3) for name, value in self.stages.items()} | {
+            "total": round(time.perf_counter() - self.started, 3)
+        }
+        with atomic(self.directory / "run.json") as partial:
+            partial.write_text(json.dumps(self.record, indent=2, default=str) + "\n")
+
+    def save_options(self, options: "Options") -> None:
+        """Write the options in effect, the weights' front end and architecture settled, to .hydra/effective.yaml."""
+        if not is_first():
+            return
+        file = self.directory / ".hydra" / "effective.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(file) as partial:
+            partial.write_text(freeze(options))
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit of the project's checkout and whether tracked files differ from it; None outside a checkout."""
+    project = Path(__file__).parents[2]
+    if not (project / ".git").exists():
+        return None
+    try:
+        commit, status = (
+            subprocess.run(["git", "-C", project, *args], capture_output=True, text=True, check=True, timeout=10).stdout
+            for args in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit.strip(), "modified": bool(status.strip())}
+
+
+def read_record(directory: Path) -> dict[str, Any]:
+    """run.json of an earlier run. Raises UserError where there is none."""
+    try:
+        return json.loads((directory / "run.json").read_text())
+    except FileNotFoundError:
+        raise UserError(f"resume={directory}: no run there to go on with (no run.json)") from None
+    except ValueError:
+        return {}  # it ended before it began

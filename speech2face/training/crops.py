@@ -1,0 +1,59 @@
+"""Photos as a front end crops them, read once and kept in one file."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from speech2face.errors import UserError, defect, reason
+from speech2face.files import atomic
+from speech2face.preprocessing.image import Image
+
+THUMBNAIL = 28  # pixels of a normalized face in small
+
+
+def crops(
+    root: Path, paths: Sequence[str], preprocessing: Image, directory: Path, workers: int, name: str
+) -> tuple[np.ndarray, dict[str, str]]:
+    """Photos below `root` as the front end crops them, (n, size, size, 3) uint8, and by path why one cannot be read.
+
+    They are kept in `directory`, in one file that is mapped into memory; a photo that cannot be read is black.
+    """
+    about = {"root": str(root.absolute()), "crop": preprocessing.crop, "margin": preprocessing.margin}
+    about |= {"versions": preprocessing.versions}
+    about |= {"files": [(path, os.stat(root / path).st_size, os.stat(root / path).st_mtime_ns) for path in paths]}
+    shape = (len(paths), preprocessing.size, preprocessing.size, 3)
+    file = directory / f"{hashlib.sha256(json.dumps([about, shape]).encode()).hexdigest()[:20]}.u8"
+    errors_file = file.with_suffix(".json")
+    if not errors_file.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        errors: dict[str, str] = {}
+
+        def crop(path: str) -> np.ndarray:
+            try:
+                return preprocessing(root / path).preview["crop"]
+            except UserError as error:
+                errors[path] = reason(error, root / path)
+            except Exception as error:  # one file must not end a training, whatever a codec raises
+                errors[path] = f"could not be prepared ({defect(error)})"
+            return np.zeros(shape[1:], np.uint8)
+
+        with ThreadPoolExecutor(workers) as executor, atomic(file) as partial, open(partial, "wb") as stream:
+            for start in tqdm(range(0, len(paths), 256), f"reading {name}", unit="256 photos"):
+                for pixels in executor.map(crop, paths[start : start + 256]):
+                    stream.write(np.ascontiguousarray(pixels).data)
+        with atomic(errors_file) as partial:
+            partial.write_text(json.dumps(errors))
+    return np.memmap(file, np.uint8, "r", shape=shape), json.loads(errors_file.read_text())
+
+
+def thumbnails(pictures: np.ndarray) -> np.ndarray:
+    """(n, 224, 224, 3) uint8 -> (n, THUMBNAIL, THUMBNAIL, 3) float32 in [0, 1], averaged."""
+    step = pictures.shape[1] // THUMBNAIL
+    shape = (THUMBNAIL, step, THUMBNAIL, step, 3)
+    return np.stack([picture.reshape(shape).mean((1, 3), dtype=np.float32) / 255 for picture in pictures])

@@ -1,0 +1,54 @@
+"""Training of a decoder."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from speech2face.preprocessing.image import to_batch
+from speech2face.training import augmentation
+from speech2face.training.modules import Batch, Terms, Training
+
+
+class DecoderTraining(Training):
+    """Landmarks by squared distance, texture by absolute difference, identity through the face encoder.
+
+    Cole et al., CVPR 2017, section 3.3. The texture is compared both before and after the warp. A voice's embedding
+    does not keep an identity, so the identity term leaves it out; the absolute difference then draws the median of the
+    faces that the voice may belong to, where a squared one would blur them all. Voices of people outside the training
+    set lie between those inside; mixed embeddings are drawn as the nearer one (augmentation.mix_voices).
+    frozen: "face", the face encoder. normalize: pictures (batch, 3, 224, 224) in [0, 1] -> the face encoder's input.
+    """
+
+    def __init__(self, *args: Any, normalize: Callable[[torch.Tensor], torch.Tensor], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.normalize = normalize
+
+    def terms(self, batch: Batch, generator: torch.Generator | None) -> Terms:
+        embedding = batch["embedding"] if generator is None else augmentation.mix_voices(batch, generator)
+        landmarks, texture = self.network.aligned(embedding)
+        picture = to_batch(batch["picture"])
+        terms = {"landmarks": (landmarks.float() - batch["landmarks"]).square().sum(2).mean()}
+        if "texture" in self.loss_weights:
+            aligned = self.network.onto(batch["landmarks"], picture, back=True)
+            terms["texture"] = F.l1_loss(texture.float(), aligned)
+        if self.loss_weights.keys() & {"picture", "identity"}:
+            drawn = self.network.onto(landmarks, texture).float()
+            terms["picture"] = F.l1_loss(drawn, picture)
+        if "identity" in self.loss_weights:
+            again = self.use("face")(self.normalize(drawn)).float()
+            lost = 1 - F.cosine_similarity(again, batch["embedding"])
+            terms["identity"] = (lost * batch["from_photo"]).sum() / batch["from_photo"].sum().clamp(min=1)
+        return {name: term for name, term in terms.items() if name in self.loss_weights}
+
+    def outputs(self, batch: Batch) -> dict[str, torch.Tensor]:
+        landmarks, drawn = self.network(batch["embedding"])
+        picture = to_batch(batch["picture"])
+        error = (drawn.float().clamp(0, 1) - picture).square().mean((1, 2, 3))
+        away = (landmarks.float() - batch["landmarks"]).norm(dim=2).mean(1)
+        return {"psnr_db": -10 * error.clamp(min=1e-10).log10(), "landmark_error_px": away}
+
+    def metrics(self, outputs: dict[str, np.ndarray]) -> dict[str, float]:
+        return {name: float(outputs[name].mean()) for name in ("psnr_db", "landmark_error_px")}

@@ -1,0 +1,67 @@
+"""Training of a voice encoder."""
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from speech2face.evaluation.retrieval import ranks
+from speech2face.training import losses
+from speech2face.training.modules import Batch, Terms, Training
+
+
+class VoiceTraining(Training):
+    """The face embedding of the speaker (Oh et al., CVPR 2019, section 3.2), a contrastive loss, and traits.
+
+    A linear layer each predicts the traits from the input of the network's head: faces tell little of a voice, and a
+    network with random weights finds pitch and formants sooner with them.
+    network: an EncoderNetwork. classes: number of classes of each trait (1: a number). frozen: "layer", the decoder's
+    first layer; "face", the face encoder, whose `classify` is the classification layer.
+    """
+
+    temperature = 0.1
+
+    def __init__(self, *args: Any, classes: dict[str, int], **options: Any) -> None:
+        super().__init__(*args, **options)
+        if "traits" in self.loss_weights:
+            head = self.network.head_layer
+            self.heads = nn.ModuleDict({trait: nn.Linear(head.in_features, n) for trait, n in classes.items()})
+            head.register_forward_pre_hook(self._keep)
+
+    def _keep(self, _: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        self.before_head = inputs[0]
+
+    def terms(self, batch: Batch, generator: torch.Generator | None) -> Terms:
+        predicted, true = self.network(batch["features"]).float(), batch["face"]
+        terms = {}
+        if "traits" in self.loss_weights:
+            read = {trait: head(self.before_head).float() for trait, head in self.heads.items()}
+            terms["traits"] = torch.stack([losses.trait_loss(read[trait], batch[trait]) for trait in read]).mean()
+        if "normalized" in self.loss_weights:
+            terms["normalized"] = losses.normalized_distance(predicted, true)
+        if "length" in self.loss_weights:
+            terms["length"] = losses.length(predicted, true)
+        if "layer" in self.loss_weights:
+            layer = self.use("layer")
+            terms["layer"] = losses.layer_distance(layer(predicted).float(), layer(true).float())
+        if "distillation" in self.loss_weights:
+            classify = self.use("face").classify
+            terms["distillation"] = losses.distillation(classify(predicted).float(), classify(true).float())
+        if "contrastive" in self.loss_weights:
+            terms["contrastive"] = losses.contrastive(predicted, true, batch["person"], self.temperature)
+        return terms
+
+    def outputs(self, batch: Batch) -> dict[str, torch.Tensor]:
+        return {"predicted": self.network(batch["features"]), "face": batch["face"], "person": batch["person"]}
+
+    def metrics(self, outputs: dict[str, np.ndarray]) -> dict[str, float]:
+        _, first, truth = np.unique(outputs["person"], return_index=True, return_inverse=True)
+        found = ranks(outputs["predicted"], outputs["face"][first], truth)
+        same = F.cosine_similarity(torch.from_numpy(outputs["predicted"]), torch.from_numpy(outputs["face"]))
+        return {
+            "R@10": float((found <= 10).mean()),
+            "median_rank": float(np.median(found)),
+            "cosine": float(same.mean()),
+        }
