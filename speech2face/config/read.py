@@ -27,12 +27,8 @@ def read(config: DictConfig, choices: dict[str, str], overrides: list[str]) -> O
     """
     config = config.copy()
     OmegaConf.set_struct(config, False)
-    if "preprocessing" in config and config.get("encoder"):  # a run of version 0.1
-        config.encoder.preprocessing = config.pop("preprocessing")
-    if config.get("face") and "effective" in config.face:
-        raise UserError(
-            "this run was configured by version 0.1, which named the parts otherwise: type its command anew"
-        )
+    if "preprocessing" in config:
+        config = _of_version_0_1(config)
     config.choices = config.get("choices") or choices
     values = OmegaConf.to_container(config, resolve=True)
     if values.get("resume") == "???":
@@ -54,6 +50,20 @@ def read(config: DictConfig, choices: dict[str, str], overrides: list[str]) -> O
         if slot not in ("decoder", "encoder") and part.modality is None:
             raise UserError(f"{slot}: needs an encoder: encoder@{slot}=")
     return options
+
+
+def _of_version_0_1(config: DictConfig) -> DictConfig:
+    """The configuration of an earlier run, whose front end stood beside the encoder, in today's form.
+
+    Raises UserError for the pipelines whose options had other names.
+    """
+    name = config.pipeline.name
+    if name not in ("speech", "face"):
+        raise UserError(f"this run of pipeline={name} was configured by version 0.1: type its command anew")
+    config.encoder.preprocessing = config.preprocessing
+    config.pipeline = {key: config.pipeline[key] for key in ("_target_", "name")}
+    known = _hints(SCHEMAS[name])
+    return OmegaConf.create({key: config[key] for key in config if key in known and key != "resume"})
 
 
 def parts(options: Options) -> dict[str, Part]:

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 class EncoderNetwork(nn.Module):
     """Base class of encoders: features (batch, ...) -> embeddings (batch, 4096).
 
-    head_name: of the last linear layer, whose output is the embedding. `encoder.init` leaves it out, and
-        `training.head_epochs` trains it alone; its name is that of its tensors, such as "head" or "network.fc".
+    head_name: of the last linear layer, whose output is the embedding, such as "head" or "network.fc".
+        `training.head_epochs` trains it alone, and `encoder.init` leaves it out.
+    classifier_name: of the layer of `classify`, which `encoder.init` leaves out, too; None where there is none.
     time_axis: axis of an item's features that is time, and the other one of the last two is frequency; None where the
         features are a waveform or a photo, and are not masked in training.
     least_frames: least length along the time axis (samples, for a waveform).
@@ -21,6 +22,7 @@ class EncoderNetwork(nn.Module):
     """
 
     head_name: ClassVar[str] = "head"
+    classifier_name: ClassVar[str | None] = None
     time_axis: ClassVar[int | None] = None
     least_frames: ClassVar[int] = 1
     layouts: ClassVar[tuple["Layout", ...]] = ()
@@ -33,7 +35,7 @@ class EncoderNetwork(nn.Module):
     @property
     def classifies(self) -> bool:
         """Whether there is a classification layer for `classify`."""
-        return False
+        return getattr(self, self.classifier_name or "", None) is not None
 
     def classify(self, embedding: torch.Tensor) -> torch.Tensor:
         """(batch, 4096) -> logits (batch, classes)."""

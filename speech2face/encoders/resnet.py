@@ -18,7 +18,7 @@ class ResNet(EncoderNetwork):
     that `classify` applies, 0 for none.
     """
 
-    head_name = "network.fc"
+    head_name, classifier_name = "network.fc", "classifier"
 
     def __init__(
         self, depth: int = 18, width: float = 1.0, embedding: int = 4096, relu: bool = True, classes: int = 0
@@ -41,10 +41,6 @@ class ResNet(EncoderNetwork):
         """(batch, 3, height, width) -> (batch, 4096)."""
         x = self.network(x.contiguous(memory_format=torch.channels_last))
         return F.relu(x) if self.relu else x
-
-    @property
-    def classifies(self) -> bool:
-        return self.classifier is not None
 
     def classify(self, embedding: torch.Tensor) -> torch.Tensor:
         """(batch, 4096) -> logits (batch, classes): cosines, scaled (Wang et al., "CosFace", CVPR 2018)."""

@@ -22,7 +22,7 @@ class VGGFace(EncoderNetwork):
     (channel, row, column: PyTorch's) or channels_last (row, column, channel: Keras's).
     """
 
-    head_name, classifies = "fc7", True
+    head_name, classifier_name = "fc7", "fc8"
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import logging
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from hydra.utils import instantiate
 from torch import nn
 
+from speech2face.encoders.base import EncoderNetwork
 from speech2face.errors import UserError
 from speech2face.weights.front_end import FrontEnd, build_front_end, leaves, settle_front_end
 from speech2face.weights.layout import Tensors
@@ -21,6 +23,7 @@ from speech2face.weights.read import read_tensors
 from speech2face.weights.recognise import Unfilled, Weights, check_fit, checked, recognise, shapes
 
 log = logging.getLogger(__name__)
+SEEDED = threading.Lock()  # torch has one generator for all threads
 
 
 @dataclass
@@ -61,9 +64,10 @@ def load(part: Part, seed: int = 0, located: Located | None = None) -> Loaded:
     located = located or locate(part)
     if part.sha256 and "weights" not in part.typed and located.digest != part.sha256:
         raise UserError(f"{part.slot}.weights={part.weights}: the file has changed since the run that is repeated")
-    torch.manual_seed(seed)
+    if part.init and located.file:
+        raise UserError(f"{part.slot}.init={part.init}: starts a training from {part.slot}.weights=random only")
     if located.file is None:
-        weights, network, architecture = _random(part)
+        weights, network, architecture = _random(part, seed)
     else:
         weights = _read(part, located)
         architecture = part.model | weights.architecture | _typed_arguments(part, weights.architecture)
@@ -99,26 +103,31 @@ def _typed_arguments(part: Part, brought: dict[str, Any]) -> dict[str, Any]:
     return own
 
 
-def _random(part: Part) -> tuple[Weights, nn.Module, dict[str, Any]]:
+def _random(part: Part, seed: int) -> tuple[Weights, nn.Module, dict[str, Any]]:
     """A network with random weights, or with those of `init` in all layers but the head."""
     if not part.init:
-        network = checked(instantiate, part.model, "random weights")
+        network = _filled(part.model, seed, "random weights")
         return Weights({}, {}, None, "random"), network, part.model
     located = find(part.init, f"{part.slot}.init", part)
     weights = _read(part, located)
     architecture = part.model | weights.architecture | _typed_arguments(part, weights.architecture)
-    network = checked(instantiate, architecture, str(located.file))
-    head = getattr(network, "head_name", None)
-    if head is None:
+    network = _filled(architecture, seed, str(located.file))
+    if not isinstance(network, EncoderNetwork):
         raise UserError(f"{part.slot}.init: {architecture['_target_']} does not state its head (EncoderNetwork)")
-    body = {
-        name: tensor for name, tensor in weights.tensors.items() if not name.startswith((f"{head}.", "classifier."))
-    }
-    expected = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(f"{head}.")}
+    fresh = tuple(f"{name}." for name in (network.head_name, network.classifier_name) if name)
+    body = {name: tensor for name, tensor in weights.tensors.items() if not name.startswith(fresh)}
+    expected = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(fresh)}
     check_fit(shapes(expected), body, architecture, located.file)
     network.load_state_dict(body, strict=False)
-    log.info("%s starts from %s (%s), but for its head %s", part.slot, part.init, weights.layout, head)
+    log.info("%s starts from %s (%s), but for %s", part.slot, part.init, weights.layout, network.head_name)
     return dataclasses.replace(weights, tensors={}, card=None), network, architecture
+
+
+def _filled(architecture: dict[str, Any], seed: int, name: str) -> nn.Module:
+    """A network with random weights that follow from the seed, whatever other threads draw."""
+    with SEEDED:
+        torch.manual_seed(seed)
+        return checked(instantiate, architecture, name)
 
 
 def _read(part: Part, located: Located) -> Weights:
