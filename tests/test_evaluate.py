@@ -20,7 +20,8 @@ from conftest import EXAMPLES, ROOT, TINY
 from people import fit
 from PIL import Image
 
-from speech2face.data.dataset import Dataset, read_people
+from speech2face.data.dataset import Dataset
+from speech2face.data.people import read_people
 from speech2face.errors import UserError
 from speech2face.evaluation.evaluation import Material
 

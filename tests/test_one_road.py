@@ -77,8 +77,8 @@ def captured(monkeypatch, tmp_path: Path, module, pipeline: str, *overrides: str
     """The job that a training pipeline would carry out."""
     jobs: list[Job] = []
     monkeypatch.setattr(module, "carry_out", lambda options, run, job: jobs.append(job) or 0)
-    options = options_of(f"pipeline={pipeline}", f"data.root={tmp_path}/people", "workers=1", *overrides)
-    options.training.crops, options.training.cache = str(tmp_path / "crops"), str(tmp_path / "embeddings")
+    caches = [f"training.crops={tmp_path}/crops", f"training.cache={tmp_path}/embeddings"]
+    options = options_of(f"pipeline={pipeline}", f"data.root={tmp_path}/people", "workers=1", *caches, *overrides)
     (tmp_path / "out").mkdir()
     getattr(module, pipeline)(options, Run(tmp_path / "out", []))
     return jobs[0]
@@ -102,7 +102,7 @@ def test_training_sees_what_inference_sees(monkeypatch, photos: Path, name: str)
     job.module.embed({"photo": item["photo"][None]}, None)
     expected = front_end(name, "preprocessing.size=96")(PHOTO).features
     torch.testing.assert_close(job.module.network.input, expected, rtol=0, atol=0)
-    assert job.loaded.part.preprocessing["channel_order"] == ("bgr" if name == "image_bgr" else "rgb")
+    assert job.loaded["encoder"].part.preprocessing["channel_order"] == ("bgr" if name == "image_bgr" else "rgb")
 
 
 @pytest.mark.parametrize("name", PHOTOS)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from speech2face.config.compose import CONF
+from speech2face.config.describe import describe, unwrap
 from speech2face.config.options import SCHEMAS, Options
-from speech2face.config.read import ADDED, describe, unwrap
+from speech2face.config.read import ADDED
 from speech2face.weights.part import Part
 
 WIDTH = 112

@@ -4,19 +4,18 @@ import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 from omegaconf import DictConfig, OmegaConf
 
+from speech2face.config.describe import describe, is_union, unwrap
 from speech2face.config.names import nearest
 from speech2face.config.options import SCHEMAS, Options
 from speech2face.errors import UserError
 from speech2face.weights.part import Part
 
-Schema = TypeVar("Schema", bound=Options)
 ADDED = ("slot", "option", "typed", "from_weights")  # fields of Part that are no options
-KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", dict: "a mapping"}
 
 
 def read(config: DictConfig, choices: dict[str, str], overrides: list[str]) -> Options:
@@ -43,13 +42,16 @@ def read(config: DictConfig, choices: dict[str, str], overrides: list[str]) -> O
         options = msgspec.convert(values, schema)
     except msgspec.ValidationError as error:
         raise UserError(_explain(str(error), schema, values)) from None
+    described = {}
     for slot, part in parts(options).items():
-        part.slot, part.option = slot, _choice(options.choices, slot)
-        part.typed = tuple(_typed(slot, overrides))
-        part.from_weights = options.from_weights
-        if slot not in ("decoder", "encoder") and part.modality is None:
-            raise UserError(f"{slot}: needs an encoder: encoder@{slot}=")
-    return options
+        described[slot] = dataclasses.replace(
+            part,
+            slot=slot,
+            option=_choice(options.choices, slot),
+            typed=tuple(_typed(slot, overrides)),
+            from_weights=options.from_weights,
+        )
+    return with_parts(options, described)
 
 
 def _of_version_0_1(config: DictConfig) -> DictConfig:
@@ -76,6 +78,15 @@ def parts(options: Options) -> dict[str, Part]:
         elif one.name == "voices":
             found |= {f"voices.{name}": part for name, part in value.items()}
     return found
+
+
+def with_parts(options: Options, described: dict[str, Part], **changes: Any) -> Options:
+    """The options with other parts, by slot, and other changes."""
+    voices = {slot.removeprefix("voices."): part for slot, part in described.items() if slot.startswith("voices.")}
+    changes |= {slot: part for slot, part in described.items() if "." not in slot} | (
+        {"voices": voices} if voices else {}
+    )
+    return dataclasses.replace(options, **changes)
 
 
 def freeze(options: Options) -> str:
@@ -142,44 +153,6 @@ def _check_names(schema: type, values: dict[str, Any], prefix: str = "") -> None
                 raise UserError(f"{prefix}{key}.{name}: there is no such loss{nearest(f'{prefix}{key}.{name}', known)}")
 
 
-def unwrap(hint: Any) -> tuple[Any, msgspec.Meta | None]:
-    """A type without Annotated, and what Annotated says."""
-    if get_origin(hint) is Annotated:
-        inner, *notes = get_args(hint)
-        deeper, note = unwrap(inner)
-        return deeper, notes[0] if notes else note
-    return hint, None
-
-
-def describe(hint: Any) -> str:
-    """A type and its bounds in words: "a whole number, at least 1"."""
-    inner, meta = unwrap(hint)
-    options = [one for one in get_args(inner) if one is not type(None)] if _is_union(inner) else [inner]
-    words = []
-    for one in options:
-        one, own = unwrap(one)
-        meta = own or meta
-        if get_origin(one) is Literal:
-            words.append(f"one of {', '.join(map(str, get_args(one)))}")
-        elif get_origin(one) is list or one is list:
-            words.append("a list, as in [a,b]")
-        elif get_origin(one) is dict or dataclasses.is_dataclass(one):
-            words.append(KINDS[dict])
-        else:
-            words.append(KINDS.get(one, str(one)))
-    text = " or ".join(words) + (" or null" if type(None) in get_args(inner) else "")
-    bounds = {"ge": "at least {:g}", "gt": "more than {:g}", "le": "at most {:g}", "lt": "less than {:g}"}
-    return text + "".join(
-        f", {form.format(getattr(meta, name))}"
-        for name, form in bounds.items()
-        if meta and getattr(meta, name) is not None and abs(getattr(meta, name)) < 2**62
-    )
-
-
-def _is_union(hint: Any) -> bool:
-    return type(None) in get_args(hint) or "Union" in type(hint).__name__
-
-
 def _explain(message: str, schema: type, values: dict[str, Any]) -> str:
     """msgspec's message as a line that names the option, its value and what it must be."""
     where = re.search(r"`\$(.*)`", message)
@@ -190,7 +163,7 @@ def _explain(message: str, schema: type, values: dict[str, Any]) -> str:
     dotted = []
     for name, index in path:
         inner, _ = unwrap(hint)
-        if _is_union(inner):
+        if is_union(inner):
             inner = next(one for one in get_args(inner) if one is not type(None))
             inner, _ = unwrap(inner)
         if name and dataclasses.is_dataclass(inner):

@@ -1,6 +1,5 @@
 """Datasets in the project's layout: the people and the files of each person."""
 
-import csv
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from speech2face.data.people import read_people
 from speech2face.errors import UserError
 from speech2face.files import atomic
 
@@ -187,26 +187,6 @@ def open_table(parquet: Path) -> Any:
         return pa.ipc.open_file(pa.memory_map(str(mapped))).read_all()
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{parquet}: not a table that can be read ({' '.join(str(error).split())})") from None
-
-
-def read_people(table: Path) -> dict[str, dict[str, str]]:
-    """Rows of a people.csv by person. Raises UserError, with the line, for what is not such a table."""
-    people: dict[str, dict[str, str]] = {}
-    with open(table, newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
-        reader = csv.DictReader(stream)
-        try:
-            if "person" not in (reader.fieldnames or ()):
-                raise UserError(f"{table}: needs a column `person`")
-            for row in reader:
-                where = f"{table}, line {reader.line_num}"
-                if None in row or None in row.values():
-                    raise UserError(f"{where}: not {len(reader.fieldnames)} values, as the first line has names")
-                if row["person"] in people:
-                    raise UserError(f"{where}: {row['person']} again; a person has one line")
-                people[row["person"]] = row | {"split": row.get("split", "").strip().lower()}
-        except csv.Error as error:
-            raise UserError(f"{table}, line {reader.line_num + 1}: not CSV ({error})") from None
-    return people
 
 
 def folders(base: Path) -> list[str]:

@@ -28,14 +28,13 @@ def convert(options: Convert, run: Run) -> int:
     first = loaded[0]
     if any(one.part.model != first.part.model for one in loaded):
         raise UserError(f"average={options.average}: weights of other networks than {part.slot}.weights={part.weights}")
-    setattr(options, options.part, first.part)
     tensors = mean([one.network.state_dict() for one in loaded])
     architecture = dict(first.part.model)
     if options.slim:
         tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
         if architecture.get("classes") and tensors.pop("classifier.weight", None) is not None:
             architecture["classes"] = 0
-    run.save_options(options)
+    run.save_options(dataclasses.replace(options, **{options.part: first.part}))
     sources = [{"weights": one.located.weights, "layout": one.layout, "sha256": one.located.digest} for one in loaded]
     with run.stage("write"):
         card = {

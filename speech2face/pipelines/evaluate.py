@@ -1,5 +1,6 @@
 """`pipeline=evaluate`: an encoder's embeddings against the true faces, on any dataset in the project's layout."""
 
+import dataclasses
 import logging
 import random
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 from speech2face.config.options import Evaluate
 from speech2face.data.dataset import FOLDERS, Dataset, read_dataset
 from speech2face.errors import UserError
-from speech2face.pipelines.parts import build_encoder, check_modality, load_parts, locate_parts, untrained
+from speech2face.pipelines.parts import build_encoder, check_modality, load_parts, locate_parts, settled, untrained
 from speech2face.run.process import quick_imports
 from speech2face.run.record import Run
 from speech2face.run.results import write_failures
@@ -50,11 +51,10 @@ def evaluate(options: Evaluate, run: Run) -> int:
         decoder = Decoder(loaded["decoder"].network, options.device, options.precision)
     if warning := untrained(loaded):
         log.warning(warning)
-    options.data.root = str(options.data.path)
-    options.precision = encoder.precision
     run.record["weights"] = {slot: one.record() for slot, one in loaded.items()}
-    run.save_options(options)
-    run.save(device=str(encoder.device), precision=options.precision, seed=options.seed)
+    data = dataclasses.replace(options.data, root=str(options.data.path))
+    run.save_options(settled(options, loaded, data=data, precision=encoder.precision))
+    run.save(device=str(encoder.device), precision=encoder.precision, seed=options.seed)
     with run.stage("encode"):
         cache = Path(options.cache).expanduser()
         of_photos = [*chosen["gallery"], *chosen["train"]]

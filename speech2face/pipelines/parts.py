@@ -1,12 +1,12 @@
 """Parts of a pipeline, built: checked and located first, loaded once torch is imported."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from speech2face.config.compose import CONF
 from speech2face.config.options import Options
-from speech2face.config.read import parts
+from speech2face.config.read import parts, with_parts
 from speech2face.errors import UserError
 from speech2face.weights.front_end import TAKES
 from speech2face.weights.locate import Located, locate
@@ -44,16 +44,15 @@ def locate_parts(options: Options) -> dict[str, Located]:
 
 
 def load_parts(options: Options, located: dict[str, Located]) -> dict[str, "Loaded"]:
-    """Every part on its weights; `options` takes over the architectures and front ends that the weights settle."""
+    """Every part on its weights, by slot."""
     from speech2face.weights.load import load
 
-    loaded = {slot: load(part, options.seed, located[slot]) for slot, part in parts(options).items()}
-    for slot, one in loaded.items():
-        if slot.startswith("voices."):
-            options.voices[slot.removeprefix("voices.")] = one.part
-        else:
-            setattr(options, slot, one.part)
-    return loaded
+    return {slot: load(part, options.seed, located[slot]) for slot, part in parts(options).items()}
+
+
+def settled(options: Options, loaded: dict[str, "Loaded"], **changes: Any) -> Options:
+    """The options in effect, which repeat the run: with the architectures and front ends that the weights settled."""
+    return with_parts(options, {slot: one.part for slot, one in loaded.items()}, **changes)
 
 
 def build_encoder(loaded: "Loaded", options: Options) -> "Encoder":

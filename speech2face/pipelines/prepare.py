@@ -1,5 +1,6 @@
 """`pipeline=prepare`: a manifest of a folder of recordings and photos, which training and evaluation read."""
 
+import dataclasses
 import json
 import logging
 import multiprocessing
@@ -16,10 +17,11 @@ from typing import Any
 from tqdm import tqdm
 
 from speech2face.config.options import Data, Prepare
-from speech2face.data.dataset import FOLDERS, TABLES, folders, is_manifest, read_people
+from speech2face.data.dataset import FOLDERS, TABLES, folders, is_manifest
+from speech2face.data.people import read_people
 from speech2face.errors import UserError
 from speech2face.files import lock
-from speech2face.pipelines.parts import build_encoder, check_modality, load_parts, locate_parts
+from speech2face.pipelines.parts import build_encoder, check_modality, load_parts, locate_parts, settled
 from speech2face.pipelines.talkers import single_thread
 from speech2face.preparation.sources import File, find, read_names, shard_of
 from speech2face.run.process import quick_imports
@@ -38,8 +40,8 @@ def prepare(options: Prepare, run: Run) -> int:
     if run.earlier is not None:
         raise UserError("pipeline=prepare needs no resume: the same command goes on from what is done")
     run.way_on = "the same command"
-    if options.workers == 0:
-        options.workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    workers = options.workers or cores
     check_modality(options.face, "face", "pipeline=prepare")
     if options.shard is not None and options.shard >= options.shards:
         raise UserError(f"shard={options.shard}: must be a whole number from 0 to {options.shards - 1} (shards - 1)")
@@ -74,8 +76,7 @@ def prepare(options: Prepare, run: Run) -> int:
         notes = {"clips": {"code": MEASURED}, "faces": {"code": MEASURED, "landmarks": str(options.landmarks)}}
         notes["faces"]["encoder"] = json.dumps(identity(face), sort_keys=True)
     run.record["weights"] = {slot: one.record() for slot, one in loaded.items()}
-    options.data.root = str(root)
-    run.save_options(options)
+    run.save_options(settled(options, loaded, data=dataclasses.replace(options.data, root=str(root))))
     (prepared / "parts").mkdir(parents=True, exist_ok=True)
     (prepared / "crops").mkdir(exist_ok=True)
     lock(prepared, shared=options.shard is not None)
@@ -93,7 +94,7 @@ def prepare(options: Prepare, run: Run) -> int:
     counts = {kind: len(files) for kind, files in todo.items()}
     with run.stage("measure"):
         if any(todo.values()):
-            measure_all(root, todo, parts, reader, options.workers if options.shard is None else 0)
+            measure_all(root, todo, parts, reader, workers if options.shard is None else 0)
     run.save(counts=counts)
     log.info("measured %s", ", ".join(f"{count} {kind}" for kind, count in counts.items()))
     if options.shard is None:

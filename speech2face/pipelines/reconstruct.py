@@ -1,7 +1,6 @@
 """`pipeline=speech` and `pipeline=face`: a face, a row and a folder for every input."""
 
 import logging
-import os
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -10,27 +9,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from speech2face.config.options import Reconstruct
-from speech2face.config.read import freeze
 from speech2face.errors import UserError, defect
 from speech2face.files import sha256
 from speech2face.inference.threads import after_the_networks, ahead
-from speech2face.pipelines.parts import build_encoder, check_modality, load_parts, locate_parts, untrained
+from speech2face.pipelines.parts import build_encoder, check_modality, load_parts, locate_parts, settled, untrained
+from speech2face.pipelines.resume import rows_to_keep
 from speech2face.run.inputs import Input, find_inputs
 from speech2face.run.process import quick_imports
 from speech2face.run.record import Run
-from speech2face.run.results import FILES, Results, read_results, write_contact_sheet, write_files
+from speech2face.run.results import Results, write_contact_sheet, write_files
 
 if TYPE_CHECKING:
     from speech2face.inference.reconstructor import Reconstruction, Reconstructor
     from speech2face.preprocessing import Prepared
 
 log = logging.getLogger(__name__)
-SETTLED = ("pipeline", "encoder", "decoder", "precision", "seed", "samples")  # what a resumed run must share
 
 
 @dataclass
@@ -63,24 +60,22 @@ def reconstruct(options: Reconstruct, run: Run) -> int:
                 import torch  # noqa: F401
             run.imported()
             with run.stage("load"):
+                for one in hashed:
+                    one.result()
                 loaded = load_parts(options, located)
                 reconstructor = build(options, loaded, run)
-            for one in hashed:
-                one.result()
             weights = {slot: one.record() for slot, one in loaded.items()}
-            setattr(options, option, [str(Path(str(source)).expanduser().absolute()) for source in sources])
-            options.encoder.sha256, options.decoder.sha256 = (
-                weights[slot]["sha256"] for slot in ("encoder", "decoder")
-            )
-            options.precision = reconstructor.encoder.precision
-            kept = rows_to_keep(options, run, inputs, executor)
+            precision = reconstructor.encoder.precision
+            absolute = [str(Path(str(source)).expanduser().absolute()) for source in sources]
+            effective = settled(options, loaded, precision=precision, **{option: absolute})
+            kept = rows_to_keep(effective, run, inputs, executor)
             run.record["weights"] = weights
             run.begin()
-            run.save_options(options)
-            run.save(device=str(reconstructor.encoder.device), precision=options.precision, seed=options.seed)
+            run.save_options(effective)
+            run.save(device=str(reconstructor.encoder.device), precision=precision, seed=options.seed)
             for slot, one in weights.items():
                 log.info("%s %s: %s (%s)", slot, one["choice"], one["weights"], one["layout"])
-            log.info("front end: %s", options.encoder.preprocessing)
+            log.info("front end: %s", effective.encoder.preprocessing)
             return process(run, inputs, kept, reconstructor, executor, options.workers)
         except BaseException:
             executor.shutdown(wait=False, cancel_futures=True)
@@ -99,48 +94,6 @@ def build(options: Reconstruct, loaded: dict[str, Any], run: Run | None = None) 
     encoder.lower()
     decoder.lower()
     return Reconstructor(encoder, decoder, *([run.stage] if run else []))
-
-
-def rows_to_keep(options: Reconstruct, run: Run, inputs: list[Input], executor: Executor) -> list[dict[str, str]]:
-    """Rows of the earlier run in this directory that are done: of an unchanged input, or of none of the inputs now.
-
-    Raises UserError where that run was configured otherwise.
-    """
-    before = run.directory / ".hydra" / "effective.yaml"
-    rows = [row for row in read_results(run.directory) if row["status"] == "done"]
-    if not run.earlier or "weights" not in run.earlier or not before.exists() or not rows:
-        return []  # it is not known what was done there: start over
-    earlier, now = OmegaConf.load(before), OmegaConf.create(freeze(options))
-    for key in SETTLED:
-        if earlier.get(key) != now[key]:
-            what = _difference(key, earlier, now)
-            raise UserError(
-                f"resume={run.directory}: that run has another {what}; resume it with the same, or start anew"
-            )
-    wanted = {os.path.realpath(one.path): one for one in inputs}
-    names = {one.name for one in inputs}
-
-    def keep(row: dict[str, str]) -> bool:
-        if not all((run.directory / row["output"] / name).exists() for name in FILES):
-            return False
-        one = wanted.get(os.path.realpath(row["input"]))
-        if one is None:
-            return row["output"] not in names
-        return one.name == row["output"] and sha256(one.path) == row["sha256"]
-
-    keeping = tqdm(executor.map(keep, rows), "checking what is done", len(rows))
-    return [row for row, kept in zip(rows, keeping, strict=True) if kept]
-
-
-def _difference(key: str, earlier: Any, now: Any) -> str:
-    """The name of what differs: a part, its front end, or its file of weights."""
-    old, new = earlier.get(key), now[key]
-    if key in ("encoder", "decoder") and old:
-        if old.get("model") == new.model and old.get("preprocessing") != new.preprocessing:
-            return "preprocessing"
-        if old.get("model") == new.model and old.get("sha256") != new.sha256:
-            return f"file of {key}.weights"
-    return key
 
 
 def process(

@@ -1,5 +1,6 @@
 """`pipeline=talkers`: a dataset of simulated people, in the layout that training and evaluation read."""
 
+import dataclasses
 import json
 import logging
 import multiprocessing
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from speech2face.config.options import Options, Talkers
+from speech2face.config.options import Talkers, Train
 from speech2face.errors import UserError
 from speech2face.files import atomic, csv_line, lock, unlock
 from speech2face.inference import pictures
@@ -37,26 +38,31 @@ def talkers(options: Talkers, run: Run) -> int:
     return ensure(options, run)
 
 
-def provide(options: Options, run: Run) -> None:
-    """With data=talkers, make the dataset that `data` describes, unless it is complete; data.root may be left out."""
+def provide(options: Train, run: Run) -> Train:
+    """With data=talkers, make the dataset that `data` describes, unless it is complete; data.root may be left out.
+
+    Returns the options with the root in them.
+    """
     data = options.data
     if not data.simulated:
-        return
+        return options
     if data.root is None:
-        data.root = f"outputs/talkers/seed_{options.seed}_{data.clips}_{data.photos}_{data.seconds}_{data.people}"
+        root = f"outputs/talkers/seed_{options.seed}_{data.clips}_{data.photos}_{data.seconds}_{data.people}"
+        data = dataclasses.replace(data, root=root)
+        options = dataclasses.replace(options, data=data)
     table = data.path / "people.csv"
     if not table.exists() or len(table.read_bytes().splitlines()) <= data.people:
         log.info("data=talkers: %d simulated people are made first: %s", data.people, data.path)
         ensure(options, run)
+    return options
 
 
-def ensure(options: Options, run: Run) -> int:
+def ensure(options: Talkers | Train, run: Run) -> int:
     """Write the people of `data` who are missing. Returns 0."""
-    data = options.data
+    data = dataclasses.replace(options.data, root=str(options.data.path))
     root = data.path
     root.mkdir(parents=True, exist_ok=True)
-    data.root = str(root)
-    run.save_options(options)
+    run.save_options(dataclasses.replace(options, data=data))
     made_of = {"generator": GENERATOR, "seed": options.seed}
     made_of |= {"clips": data.clips, "photos": data.photos, "seconds": data.seconds}
     descriptor = lock(root)

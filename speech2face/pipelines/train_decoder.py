@@ -23,7 +23,7 @@ def train_decoder(options: TrainDecoder, run: Run) -> int:
 
     With `voices`, the embeddings of voice encoders are drawn, too. Returns 1 if a file could not be read.
     """
-    dataset, people = begin(options, run, "face")
+    options, dataset, people = begin(options, run, "face")
     import torch
     import torch.nn.functional as F
 
@@ -70,7 +70,7 @@ def train_decoder(options: TrainDecoder, run: Run) -> int:
 
     module = DecoderTraining(decoder.network, normalize=normalize, frozen={"face": encoder.network}, **common(options))
     draw = partial(draw_portraits, rows=sets["val"])
-    return carry_out(options, run, Job("decoder", decoder, module, sets["train"], sets["val"], draw, errors))
+    return carry_out(options, run, Job("decoder", loaded, module, sets["train"], sets["val"], draw, errors))
 
 
 def embed_voices(

@@ -1,5 +1,6 @@
 """`pipeline=train_face`: a face encoder, on any dataset in the project's layout."""
 
+import dataclasses
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from speech2face.run.record import Run
 
 def train_face(options: TrainFace, run: Run) -> int:
     """Train options.encoder to tell people apart by their photos. Returns 1 if a file could not be read."""
-    dataset, people = begin(options, run, "face")
+    options, dataset, people = begin(options, run, "face")
     from speech2face.training.crops import crops, thumbnails
     from speech2face.training.data import Photos
     from speech2face.training.face import FaceTraining
@@ -21,8 +22,10 @@ def train_face(options: TrainFace, run: Run) -> int:
     from speech2face.training.traits import encode_traits, learnt_traits
 
     training = options.training
-    options.encoder.model["classes"] = len(people["train"])
-    encoder = load(options, run)["encoder"]
+    model = options.encoder.model | {"classes": len(people["train"])}
+    options = dataclasses.replace(options, encoder=dataclasses.replace(options.encoder, model=model))
+    loaded = load(options, run)
+    encoder = loaded["encoder"]
     if not getattr(encoder.network, "classifies", False):
         raise UserError(
             f"encoder={encoder.part.option}: its class has no classification layer (EncoderNetwork.classify)"
@@ -64,4 +67,4 @@ def train_face(options: TrainFace, run: Run) -> int:
         **common(options),
     )
     draw = partial(draw_neighbours, rows=sets["val"])
-    return carry_out(options, run, Job("encoder", encoder, module, sets["train"], sets["val"], draw, errors))
+    return carry_out(options, run, Job("encoder", loaded, module, sets["train"], sets["val"], draw, errors))

@@ -1,5 +1,6 @@
 """`pipeline=train_voice`: a voice encoder, on any dataset in the project's layout."""
 
+import dataclasses
 import logging
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ log = logging.getLogger(__name__)
 
 def train_voice(options: TrainVoice, run: Run) -> int:
     """Train options.encoder to predict the embedding of options.face of the speaker. Returns 1 if a file failed."""
-    dataset, people = begin(options, run, "speech")
+    options, dataset, people = begin(options, run, "speech")
     from speech2face.data.embeddings import embed_photos
     from speech2face.decoders.base import TrainableDecoder
     from speech2face.encoders.base import EncoderNetwork
@@ -33,18 +34,21 @@ def train_voice(options: TrainVoice, run: Run) -> int:
     if not isinstance(encoder.network, EncoderNetwork):
         raise UserError(f"encoder={options.encoder.option}: its class is no EncoderNetwork (speech2face.encoders.base)")
     face = build_encoder(loaded["face"], options)
-    if training.losses["distillation"] and not getattr(face.network, "classifies", False):
+    losses = dict(training.losses)
+    if losses["distillation"] and not getattr(face.network, "classifies", False):
         log.warning("distillation is off: face.weights=%s have no classification layer", options.face.weights)
-        training.losses["distillation"] = 0.0
-    if training.losses["layer"] and not isinstance(decoder.network, TrainableDecoder):
+        losses["distillation"] = 0.0
+    if losses["layer"] and not isinstance(decoder.network, TrainableDecoder):
         raise UserError("training.losses.layer: the decoder's class is no TrainableDecoder (speech2face.decoders.base)")
     audio = encoder.preprocessing
     window = audio.window_seconds or 6.0
     recordings = dataset.files["speech"]
-    heads = learnt_traits(dataset, people["train"], training.traits if training.losses["traits"] else [])
-    training.losses["traits"] = training.losses["traits"] if heads else 0.0
-    if not any(training.losses.values()):
+    heads = learnt_traits(dataset, people["train"], training.traits if losses["traits"] else [])
+    losses["traits"] = losses["traits"] if heads else 0.0
+    if not any(losses.values()):
         raise UserError("training.losses: all are switched off")
+    training = dataclasses.replace(training, losses=losses)
+    options = dataclasses.replace(options, training=training)
     sets: dict[str, Clips] = {}
     errors: dict[str, str] = {}
     with run.stage("read"):
@@ -73,7 +77,7 @@ def train_voice(options: TrainVoice, run: Run) -> int:
                 seed=options.seed,
                 traits=encode_traits(dataset, speakers, heads),
             )
-    frozen = {"layer": decoder.network.first_layer} if training.losses["layer"] else {}
+    frozen = {"layer": decoder.network.first_layer} if losses["layer"] else {}
     module = VoiceTraining(
         encoder.network,
         classes={trait: head.classes for trait, head in heads.items()},
@@ -85,4 +89,4 @@ def train_voice(options: TrainVoice, run: Run) -> int:
     )
     drawing = Decoder(decoder.network, options.device, options.precision)
     draw = partial(draw_voices, rows=sets["val"], photos=first_photos, decoder=drawing)
-    return carry_out(options, run, Job("encoder", encoder, module, sets["train"], sets["val"], draw, errors))
+    return carry_out(options, run, Job("encoder", loaded, module, sets["train"], sets["val"], draw, errors))

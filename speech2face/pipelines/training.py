@@ -1,5 +1,6 @@
 """Steps that the three trainings share: begin, settle the parts, carry out."""
 
+import dataclasses
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from speech2face.config.options import Train
 from speech2face.config.read import parts
 from speech2face.data.dataset import Dataset, read_dataset
 from speech2face.errors import UserError
-from speech2face.pipelines.parts import check_modality, load_parts, locate_parts
+from speech2face.pipelines.parts import check_modality, load_parts, locate_parts, settled
 from speech2face.pipelines.talkers import provide
 from speech2face.run.process import quick_imports
 from speech2face.run.record import Run
@@ -31,13 +32,13 @@ VAL_SHARE = 10  # one person in so many, where the dataset has no split of its o
 
 @dataclass
 class Job:
-    """A training: the slot that is trained, its module, rows and pictures.
+    """A training: the slot that is trained, all parts, module, rows and pictures.
 
     draw: the sheet of an epoch. errors: by path, why a file could not be read.
     """
 
     slot: str
-    loaded: "Loaded"
+    loaded: "dict[str, Loaded]"
     module: "Training"
     train: "Rows"
     val: "Rows"
@@ -45,8 +46,11 @@ class Job:
     errors: dict[str, str]
 
 
-def begin(options: Train, run: Run, modality: str) -> tuple[Dataset, dict[str, list[str]]]:
-    """The dataset, made first if it is of talkers and incomplete, and its people by split: train and val."""
+def begin(options: Train, run: Run, modality: str) -> tuple[Train, Dataset, dict[str, list[str]]]:
+    """The dataset, made first if it is of talkers and incomplete, and its people by split: train and val.
+
+    Returns the options with the root of the dataset in them, the dataset, and the people.
+    """
     try:
         with quick_imports():
             import lightning  # noqa: F401
@@ -63,12 +67,12 @@ def begin(options: Train, run: Run, modality: str) -> tuple[Dataset, dict[str, l
         raise UserError("training.losses: all are switched off")
     if run.earlier is not None:
         run.begin()
-    provide(options, run)
+    options = provide(options, run)
     if options.data.root is None:
         raise UserError(f"pipeline={options.pipeline.name} needs data.root= a dataset, or data=talkers")
     with run.stage("find"):
         dataset = read_dataset(options.data.root)
-    options.data.root = str(options.data.path)
+    options = dataclasses.replace(options, data=dataclasses.replace(options.data, root=str(options.data.path)))
     people = {split: dataset.split(split) for split in ("train", "val")}
     if not people["train"] or not people["val"]:
         everybody = people["train"] or dataset.split("all")
@@ -76,7 +80,7 @@ def begin(options: Train, run: Run, modality: str) -> tuple[Dataset, dict[str, l
         log.warning("people.csv has no splits train and val: one person in %d is for validation", VAL_SHARE)
     if len(people["train"]) < 2 or not people["val"]:
         raise UserError(f"data.root={options.data.root}: too few people with photos to train and to validate on")
-    return dataset, people
+    return options, dataset, people
 
 
 def load(options: Train, run: Run) -> dict[str, "Loaded"]:
@@ -85,8 +89,6 @@ def load(options: Train, run: Run) -> dict[str, "Loaded"]:
     with run.stage("load"):
         loaded = load_parts(options, located)
     run.record["weights"] = {slot: one.record() for slot, one in loaded.items()}
-    for slot, part in parts(options).items():
-        part.sha256 = run.record["weights"][slot]["sha256"]
     return loaded
 
 
@@ -126,7 +128,8 @@ def carry_out(options: Train, run: Run, job: Job) -> int:
 
     from speech2face.training.loop import Data, Settings, fit, training_precision
 
-    options.precision = training_precision(options.precision, options.trainer, options.device)
+    precision = training_precision(options.precision, options.trainer, options.device)
+    options = settled(options, job.loaded, precision=precision)
     run.save_options(options)
     run.save(device=options.device, precision=options.precision, seed=options.seed)
     root = Path(options.data.root)
@@ -165,7 +168,7 @@ def card(options: Train, run: Run, job: Job) -> dict[str, Any]:
     training = msgspec.to_builtins(options.training)
     recipe |= {key: value for key, value in training.items() if key not in ("cache", "crops")}
     root = Path(options.data.root)
-    part = job.loaded.part
+    part = job.loaded[job.slot].part
     return {
         "part": part.kind,
         "architecture": part.model,

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from speech2face.data.dataset import read_people
+from speech2face.data.people import read_people
 from speech2face.files import atomic, csv_line
 from speech2face.preparation import manifest
 from speech2face.preparation.measure import CROP_SIZE

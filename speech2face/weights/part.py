@@ -1,12 +1,12 @@
 """A part of a pipeline as the configuration describes it: a network, its weights and its front end."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, frozen=True)
 class Part:
     """An encoder or a decoder in a named slot of a pipeline (`encoder`, `face`, `decoder`, `voices.NAME`)."""
 
@@ -22,7 +22,7 @@ class Part:
     # What the reader of the configuration adds: see speech2face.config.read.
     slot: str = "encoder"
     option: str = ""  # the option chosen in the group, such as ast
-    typed: tuple[str, ...] = field(default=())  # keys below the slot that the user typed: they win over the weights'
+    typed: tuple[str, ...] = ()  # keys below the slot that the user typed: they win over the weights'
     from_weights: bool = True  # False: exactly as described, whatever the weights bring
 
     @property

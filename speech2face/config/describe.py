@@ -1,0 +1,55 @@
+"""Types and bounds of options: how they are written, and how they are said in words."""
+
+import dataclasses
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from msgspec import Meta
+
+Natural = Annotated[int, Meta(ge=0)]
+Whole = Annotated[int, Meta(ge=1)]
+Positive = Annotated[float, Meta(gt=0)]
+KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", dict: "a mapping"}
+
+
+def says(description: str, **bounds: float) -> Meta:
+    """Description and bounds (ge, gt, le, lt, min_length) of an option."""
+    return Meta(description=description, **bounds)
+
+
+def unwrap(hint: Any) -> tuple[Any, Meta | None]:
+    """A type without Annotated, and what Annotated says."""
+    if get_origin(hint) is Annotated:
+        inner, *notes = get_args(hint)
+        deeper, note = unwrap(inner)
+        return deeper, notes[0] if notes else note
+    return hint, None
+
+
+def describe(hint: Any) -> str:
+    """A type and its bounds in words: "a whole number, at least 1"."""
+    inner, meta = unwrap(hint)
+    options = [one for one in get_args(inner) if one is not type(None)] if is_union(inner) else [inner]
+    words = []
+    for one in options:
+        one, own = unwrap(one)
+        meta = own or meta
+        if get_origin(one) is Literal:
+            words.append(f"one of {', '.join(map(str, get_args(one)))}")
+        elif get_origin(one) is list or one is list:
+            words.append("a list, as in [a,b]")
+        elif get_origin(one) is dict or dataclasses.is_dataclass(one):
+            words.append(KINDS[dict])
+        else:
+            words.append(KINDS.get(one, str(one)))
+    text = " or ".join(words) + (" or null" if type(None) in get_args(inner) else "")
+    bounds = {"ge": "at least {:g}", "gt": "more than {:g}", "le": "at most {:g}", "lt": "less than {:g}"}
+    return text + "".join(
+        f", {form.format(getattr(meta, name))}"
+        for name, form in bounds.items()
+        if meta and getattr(meta, name) is not None and abs(getattr(meta, name)) < 2**62
+    )
+
+
+def is_union(hint: Any) -> bool:
+    """Whether a type is a union, such as one with None."""
+    return type(None) in get_args(hint) or "Union" in type(hint).__name__
