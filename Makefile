@@ -11,7 +11,7 @@ demo: .venv/installed
 
 test: lint
 	@echo "== tests"
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed-dev
 	@echo "== lint"

@@ -1,14 +1,17 @@
 """Shared by all tests: the command line as typed, media files made on the spot, published-layout checkpoints."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from zygote import RUN, run_forked, stop
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -19,21 +22,45 @@ PHOTO = EXAMPLES / "astronaut.png"
 TINY = ["encoder.weights=random", "decoder.weights=random", "decoder.model.width=0.02"]
 TINY_AST = ["encoder=ast_tiny", "encoder.model.depth=1", *TINY]
 TINY_PAPER = ["encoder=paper", "encoder.model.channels=[4,4,4,4,4,4,4,4,4]", "encoder.model.hidden=16", *TINY]
+# The files that take longest, as they are dealt out (--dist loadfile --no-loadscope-reorder): the first two at once,
+# then one to who has few tests left. Full-size checkpoints are made once where goldens come third.
+LONGEST = ["test_readme", "test_evaluate", "test_goldens", "test_training", "test_command_line", "test_prepare"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that the short ones fill what is left at the end."""
+    items.sort(key=lambda item: [*LONGEST, item.path.stem].index(item.path.stem))
+
+
+def pytest_configure() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and what they start
+
+
+def pytest_unconfigure() -> None:
+    stop()
+
+
+def run_py(
+    *arguments: object, cwd: Path, status: int = 0, env: dict[str, str] | None = None, real: bool = False
+) -> subprocess.CompletedProcess:
+    """`python run.py ARGUMENTS`, its output as text; fails if the status is not `status`.
+
+    real: in a process of its own from the start, and not forked from one that has imported the libraries.
+    """
+    words, environment = [str(argument) for argument in arguments], os.environ | (env or {})
+    if real or sys.platform != "linux":
+        command = [sys.executable, str(RUN), *words]
+        result = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+    else:
+        result = run_forked(words, cwd, environment, timeout=300)
+    assert result.returncode == status, result.stdout + result.stderr
+    return result
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
-    """`python run.py ARGUMENTS` in an empty directory, its output as text; fails if the status is not `status`."""
-
-    def call(*arguments: object, status: int = 0, cwd: Path = tmp_path, env: dict | None = None):
-        command = [sys.executable, str(ROOT / "run.py"), *map(str, arguments)]
-        result = subprocess.run(
-            command, cwd=cwd, env=os.environ | (env or {}), capture_output=True, text=True, timeout=300
-        )
-        assert result.returncode == status, result.stdout + result.stderr
-        return result
-
-    return call
+    """`run_py` in an empty directory."""
+    return partial(run_py, cwd=tmp_path)
 
 
 def tone(seconds: float, rate: int, hertz: float = 440.0, level: float = 0.1) -> np.ndarray:

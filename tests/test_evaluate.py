@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import EXAMPLES, ROOT, TINY
+from conftest import EXAMPLES, ROOT, TINY, run_py
 from people import fit
 from PIL import Image
 
@@ -49,7 +49,7 @@ WHOLE = "face.preprocessing.crop=none"
 def population(tmp_path_factory) -> Path:
     """A dataset of simulated people, half of them for testing."""
     folder = tmp_path_factory.mktemp("population")
-    subprocess.run([sys.executable, ROOT / "run.py", *TALKERS, "data.root=people"], cwd=folder, check=True)
+    run_py(*TALKERS, "data.root=people", cwd=folder)
     rows = read(folder / "people" / "people.csv")
     for i, row in enumerate(rows):
         row["split"] = "train" if i % 2 else "test"
@@ -176,9 +176,8 @@ def test_mistakes_are_one_line(run, tmp_path, arguments, words):
 @pytest.fixture(scope="module")
 def metrics(home) -> dict[str, dict]:
     """Of a voice encoder with random weights, beside a face encoder and a decoder that know something."""
-    command = [sys.executable, ROOT / "run.py", "-cd", "conf", "pipeline=evaluate", "data.root=people"]
-    command += [*RANDOM, *KNOWING, WHOLE, "hydra.run.dir=out"]
-    subprocess.run(command, cwd=home, env=os.environ | {"PYTHONPATH": str(ROOT / "tests")}, check=True)
+    command = ["-cd", "conf", "pipeline=evaluate", "data.root=people", *RANDOM, *KNOWING, WHOLE, "hydra.run.dir=out"]
+    run_py(*command, cwd=home, env={"PYTHONPATH": str(ROOT / "tests")})
     return json.loads((home / "out" / "metrics.json").read_text())["metrics"]
 
 
@@ -186,7 +185,7 @@ def test_random_weights_are_at_chance(run, population, tmp_path):
     """All three networks. But for consistency: clips of one person sound alike to any network, trained or not."""
     faces = ["face.weights=random", WHOLE, "face.preprocessing.size=64", "face.model.width=0.125"]
     faces += ["decoder.model.width=0.02", "pipeline.train_people=40"]
-    run("pipeline=evaluate", f"data.root={population}", *UNTRAINED, *faces, "hydra.run.dir=out")
+    run("pipeline=evaluate", f"data.root={population}", *UNTRAINED, *faces, "hydra.run.dir=out", real=True)
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())["metrics"]
     assert metrics.pop("consistency/equal_error_rate")["value"] < 0.5
     metrics = {name: row for name, row in metrics.items() if not name.startswith("photo/") and row["value"] is not None}
@@ -271,7 +270,8 @@ def test_bad_files_are_rows_and_the_others_are_evaluated(evaluate, home, tmp_pat
     (named[0] / "audios" / "00.flac").write_bytes(b"no sound")
     (named[1] / "images" / "00.png").write_bytes(b"")
     shutil.rmtree(named[2] / "images")
-    result = evaluate(*RANDOM, f"data.root={people}", f"hydra.run.dir={tmp_path}/out", status=1)
+    quick = ["pipeline.samples=20", "pipeline.pictures=10"]
+    result = evaluate(*RANDOM, *quick, f"data.root={people}", f"hydra.run.dir={tmp_path}/out", status=1)
     failed = {row["input"]: row["error"] for row in read(tmp_path / "out" / "results.csv")}
     assert failed.keys() == {str(named[0] / "audios" / "00.flac"), str(named[1] / "images" / "00.png")}
     assert "empty" in failed[str(named[1] / "images" / "00.png")]

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT, write_audio
+from deadly import Deadly
 from PIL import Image
 from test_training import rows, train
 
@@ -45,8 +46,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def prepare(home: Path, root: str, *more: str, status: int = 0) -> str:
-    return train(home, "pipeline=prepare", f"data.root={root}", "workers=2", *more, status=status).stderr
+def prepare(home: Path, root: str, *more: str, workers: int = 1, **options: object) -> str:
+    return train(home, "pipeline=prepare", f"data.root={root}", f"workers={workers}", *more, **options).stderr
 
 
 def manifest(root: Path, name: str) -> dict[str, dict]:
@@ -105,7 +106,7 @@ def degraded(home: Path) -> tuple[Path, dict[str, tuple[str, str]]]:
         names[f]: ("", "no recording"),
         names[g]: ("", "no photo"),
     }
-    prepare(home, "degraded")
+    prepare(home, "degraded", workers=2)
     return root, planted
 
 
@@ -229,12 +230,12 @@ def test_launchers_agree_and_a_killed_run_is_completed(home):
     one = next(part for part in parts.iterdir() if part.stat().st_size)
     with open(one, "ab") as file:  # as if it had died within a write
         file.write(one.read_bytes()[:1000])
-    train(home, *command[2:], "hydra.sweep.dir=sweep")
+    train(home, *command[2:], "hydra.sweep.dir=sweep", real=True)
     assert not (home / "many" / "prepared" / "clips.parquet").exists()
-    prepare(home, "many")
+    prepare(home, "many", workers=2)
     for file in held_back:
         (home / f"{file.parts[-3]}.flac").rename(file)
-    assert "measured 5 clips, 0 faces" in prepare(home, "many")
+    assert "measured 5 clips, 0 faces" in prepare(home, "many", workers=2)
     for name in MANIFESTS:
         a, b = (home / root / "prepared" / name for root in ("one", "many"))
         if name in ("clips.parquet", "faces.parquet"):  # times of copies differ
@@ -290,15 +291,6 @@ def test_splits_keep_the_shares_in_every_stratum_and_are_kept():
     assert all(grown[person] == splits[person] for person in people)
     told = assign_splits(people, traits | {"p7": {"split": "val"}}, splits, 0)
     assert told["p7"] == "val"
-
-
-class Deadly:
-    """Reads photos, and dies of one."""
-
-    def __call__(self, files: list[File]) -> list[dict]:
-        if any("deadly" in file.path for file in files):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return [{"width": 7} for _ in files]
 
 
 def test_a_file_that_kills_its_reader_is_a_row_and_stops_nothing(tmp_path):
