@@ -1,4 +1,4 @@
-"""Draw docs/pipelines.png, the picture at the top of the README: `python docs/pipelines.py`."""
+"""Draw docs/pipelines.png, the picture of docs/extending.md: `python docs/pipelines.py`."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.patches import FancyBboxPatch
 
-from speech2face.pictures import PART_COLOURS, draw_spectrogram, draw_waveform
+from speech2face.inference.pictures import PART_COLOURS, draw_spectrogram, draw_waveform
 from speech2face.preprocessing.decode import decode_audio
 from speech2face.preprocessing.image import Image
 
@@ -66,7 +66,7 @@ def main() -> None:
     box(figure, 0.205, 0.12, 0.13, "preprocessing", "image", FACE)
     box(figure, 0.365, 0.12, 0.13, "encoder", "vgg_face, resnet", FACE)
     feature = np.abs(np.random.default_rng(0).normal(size=(64, 64))) * np.random.default_rng(1).integers(0, 2, (64, 64))
-    picture(figure, (0.53, 0.3, 0.13, 0.36), "face feature, 4096-D").imshow(feature, cmap="Purples")
+    picture(figure, (0.53, 0.3, 0.13, 0.36), "embedding, 4096-D").imshow(feature, cmap="Purples")
     box(figure, 0.69, 0.37, 0.13, "decoder", "normalized", BOTH)
     face = picture(figure, (0.845, 0.2, 0.15, 0.56), "face: landmarks, texture")
     face.add_patch(mpl.patches.Ellipse((0.5, 0.56), 0.86, 1.06, fc="#dde3ea", ec="none"))

@@ -190,6 +190,13 @@ def test_every_experiment_composes_and_starts_from_another_ones_weights(file: Pa
             assert part.weights.partition("/weights/")[0] in made
 
 
+def test_a_recipe_wins_over_the_weights_front_end_as_typed_options_do() -> None:
+    """The bundled face encoder brings crop=face; the recipes of talkers set crop=none."""
+    options = options_of("experiment=bundled_voice_ast_3", "face.weights=bundled")
+    assert load(options.face).preprocessing.crop == "none"
+    assert load(options_of("pipeline=train_voice").face).preprocessing.crop == "face"
+
+
 def test_build_works_in_threads_and_within_another_hydra_application(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as executor:
         built = list(executor.map(lambda seed: speech2face.build(*TINY_AST, f"seed={seed}"), (0, 1, 0, 1)))

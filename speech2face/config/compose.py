@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from speech2face.config.names import canonical, nearest, short
 from speech2face.config.options import SCHEMAS, Options
 from speech2face.config.read import read
+from speech2face.config.recipes import set_by_recipe
 from speech2face.errors import UserError
 from speech2face.weights.front_end import leaves
 
@@ -75,7 +76,8 @@ def options_of(*overrides: str) -> Options:
     """The options that `python run.py OVERRIDES` would run with. Raises UserError where it would end with an error."""
     typed = [canonical(one) for one in overrides]
     try:
-        return read(*compose(typed), typed)
+        config, choices = compose(typed)
+        return read(config, choices, [*set_by_recipe(choices.get("experiment"), [CONF]), *typed])
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error, typed)) from None
 

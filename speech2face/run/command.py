@@ -22,6 +22,7 @@ from speech2face.config.compose import CONF, chosen, explain, store_defaults
 from speech2face.config.help import help_text
 from speech2face.config.names import canonical
 from speech2face.config.read import read
+from speech2face.config.recipes import set_by_recipe
 from speech2face.errors import UserError, defect
 from speech2face.files import lock
 from speech2face.run.record import Run, read_record
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Run what the command line says. A mistake on it is one line on stderr and exit status 1."""
+    """Run the command line. A mistake on it ends with one line on stderr and exit status 1."""
     arguments = sys.argv[1:]
     if "--version" in arguments:
         print(f"speech2face {__version__}")
@@ -46,9 +47,10 @@ def main() -> None:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn a mistake on the command line, ours or one that Hydra found, into one line on stderr and exit status 1.
+    """Report a mistake on the command line as one line on stderr, and exit with status 1.
 
-    Any other exception is a defect of this project and keeps its traceback. HYDRA_FULL_ERROR=1 shows every traceback.
+    Mistakes are UserError and the exceptions of Hydra and OmegaConf. Any other exception is a defect of this project
+    and keeps its traceback. HYDRA_FULL_ERROR=1 shows every traceback.
     """
     if os.environ.setdefault("HYDRA_FULL_ERROR", "0") == "1":
         yield
@@ -65,10 +67,10 @@ def one_line_errors() -> Iterator[None]:
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def execute(config: DictConfig) -> float | None:
-    """Run config.pipeline in Hydra's output directory; write run.json; end with status 1 if anything failed.
+    """Run config.pipeline in Hydra's output directory, write run.json, and exit with status 1 if anything failed.
 
     In a sweep a failed job is logged and recorded, the others go on, and the sweep ends with status 1. Returns the
-    metric that a sweeper optimises, where the pipeline has one.
+    metric that a sweeper optimises, if the pipeline has one.
     """
     process.keep_freed_memory()
     settings = HydraConfig.get()
@@ -85,7 +87,9 @@ def execute(config: DictConfig) -> float | None:
     run = Run(directory, overrides, earlier, config.get("metric"))
     status = 1
     try:
-        options = read(config, chosen(settings.runtime.choices), overrides)
+        choices = chosen(settings.runtime.choices)
+        folders = [Path(source.path) for source in settings.runtime.config_sources if source.schema == "file"]
+        options = read(config, choices, [*set_by_recipe(choices.get("experiment"), folders), *overrides])
         status = get_method(options.pipeline._target_)(options, run)
         run.save(status="failed" if status else "finished")
     except UserError as error:
@@ -98,7 +102,7 @@ def execute(config: DictConfig) -> float | None:
         log.error("interrupted" if sweeping else f"interrupted; to go on: {run.way_on.format(directory=directory)}")
         run.save(status="interrupted")
         sys.exit(130)
-    except OSError as error:  # a full disk, an output directory that cannot be written
+    except OSError as error:  # such as a full disk
         way_on = run.way_on.format(directory=directory)
         log.error("error: %s; what was written is whole; to go on: %s", error, way_on)
         run.save(status="failed", error=str(error))

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Comparison(Callback):
-    """Hydra callback: writes comparison.png and comparison.csv, and ends a sweep with status 1 if a job failed."""
+    """Hydra callback that writes comparison.png and comparison.csv, and exits with status 1 if a job failed."""
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         directory = Path(config.hydra.sweep.dir)
@@ -34,7 +34,7 @@ class Comparison(Callback):
                 compare_metrics(directory, jobs, labels)
             else:
                 compare(directory, jobs, labels, records)
-        except Exception:  # Hydra would log it in its own way and end with status 0
+        except Exception:  # Hydra would log it and exit with status 0
             log.exception("defect: no comparison")
             failed += 1
         log.info("%d jobs, %d with failures: %s", len(jobs), failed, directory)
@@ -43,7 +43,7 @@ class Comparison(Callback):
 
 
 def _jobs(directory: Path) -> Iterator[Path]:
-    """Output directories of the runs below a sweep's, wherever hydra.sweep.subdir put them."""
+    """Output directories of a sweep's jobs, at any depth, because hydra.sweep.subdir sets it."""
     for folder, subfolders, _ in os.walk(directory):
         if ".hydra" in subfolders:
             subfolders.clear()
@@ -62,20 +62,20 @@ def _record(job: Path) -> dict[str, Any]:
 
 
 def job_labels(overrides: list[list[str]]) -> list[str]:
-    """The overrides of each job that not all jobs share, as people type them."""
+    """A label for each job: its overrides in their short form, without those that all jobs share."""
     common = set.intersection(*map(set, overrides)) if overrides else set()
     return [", ".join(short(one) for one in job if one not in common) or "all the same" for job in overrides]
 
 
 def compare(directory: Path, jobs: list[Path], labels: list[str], records: list[dict[str, Any]]) -> None:
-    """Write comparison.csv and comparison.png: inputs down, jobs across.
+    """Write comparison.csv and comparison.png of reconstructions: inputs down, jobs across.
 
-    The table gives for every job its status or error, and the cosine of its embedding to that of the first job that
-    has one for this input.
+    The table has, for every job, its status or error, and the cosine of its embedding and that of the first job that
+    has an embedding of this input.
     """
     results = [{row["input"]: row for row in read_results(job)} for job in jobs]
     if not any(results) and all(record["status"] == "finished" for record in records):
-        return  # a pipeline that makes no faces
+        return  # a pipeline without reconstructions
     inputs = list(dict.fromkeys(name for rows in results for name in rows)) or [""]
     with atomic(directory / "comparison.csv") as partial, open(partial, "wb") as file:
         file.write(csv_line(["input", *labels, *(f"cosine {label}" for label in labels)]))
@@ -113,7 +113,7 @@ def compare(directory: Path, jobs: list[Path], labels: list[str], records: list[
 
 
 def compare_metrics(directory: Path, jobs: list[Path], labels: list[str]) -> None:
-    """Write comparison.csv and comparison.png of evaluations: metrics down, jobs across; a failed job has none."""
+    """Write comparison.csv and comparison.png of evaluations: metrics down, jobs across. Failed jobs have no values."""
     from speech2face.evaluation.report import plot_comparison
 
     files = [job / "metrics.json" for job in jobs]

@@ -1,4 +1,4 @@
-"""The output directory of a run: a run never writes into that of an earlier run, but to resume it."""
+"""The output directory of a run. A run writes into the directory of an earlier run only to resume it."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from speech2face.run.process import is_first
 
 
 class KeepEarlierRuns(Callback):
-    """Hydra callback: gives each run a directory of its own before Hydra writes there, and protects earlier runs."""
+    """Hydra callback that claims the output directory before Hydra writes there, and so protects earlier runs."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         directory = Path(config.hydra.run.dir)
@@ -23,7 +23,7 @@ class KeepEarlierRuns(Callback):
             self._claim(directory, directory / "run.json", "resume")
         elif not (directory / "run.json").exists():
             self._refuse(f"resume={directory}: no run there to go on with (no run.json)")
-        else:  # what Hydra writes goes beside what it wrote of the earlier run
+        else:  # keep the configuration of the earlier run, and write the new one beside it
             with open_dict(config):
                 config.hydra.output_subdir = ".hydra/resumed"
 
@@ -42,5 +42,5 @@ class KeepEarlierRuns(Callback):
             self._refuse(f"{directory} holds a run already: give another directory{also}")
 
     def _refuse(self, message: str) -> None:
-        print(f"error: {message}", file=sys.stderr)  # an exception would only be logged by Hydra
+        print(f"error: {message}", file=sys.stderr)  # Hydra would only log an exception
         sys.exit(1)

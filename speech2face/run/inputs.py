@@ -19,7 +19,10 @@ RESERVED = {"", ".", "..", ".hydra", "run.log", "run.json", "results.csv", "cont
 
 @dataclass
 class Input:
-    """A file, its name in the results, and the reason why a search passes it over (None: it is an input)."""
+    """A file of a run.
+
+    name: in the results. skipped: the reason why a search passes it over; None: it is an input.
+    """
 
     path: Path
     name: str
@@ -27,10 +30,12 @@ class Input:
 
 
 def find_inputs(sources: Sequence[object], modality: str, option: str) -> list[Input]:
-    """Expand files, directories (searched recursively, hidden files left out) and globs, in sorted order.
+    """Expand files, directories (searched recursively, without hidden files) and globs, each in sorted order.
 
-    A search passes over files whose name says text or another kind of media; a file that is named is always an input.
-    Raises UserError for a source that matches nothing.
+    A search passes over files whose name ends as those of text or of another kind of media. A file that the user names
+    is always an input. Raises UserError for a source that matches nothing.
+
+    modality: "speech" or "face". option: the name of the option, for messages.
     """
     found: dict[str, tuple[Path, str | None]] = {}  # by real path: each file once
     for source in sources:
@@ -48,7 +53,7 @@ def find_inputs(sources: Sequence[object], modality: str, option: str) -> list[I
             continue
         else:
             raise UserError(f"{option}={source}: not a regular file")
-        matches = [match for match in matches if match.is_file()]  # pipes and devices would wait for ever
+        matches = [match for match in matches if match.is_file()]  # reading a pipe or a device could block for ever
         if not matches:
             raise UserError(f"{option}={source}: no files there")
         for match in matches:
@@ -58,7 +63,7 @@ def find_inputs(sources: Sequence[object], modality: str, option: str) -> list[I
 
 
 def _walk(directory: Path) -> Iterator[Path]:
-    """Files below a directory; hidden ones and the output directories of runs (with a .hydra in them) left out."""
+    """Files below a directory, without hidden ones and without output directories of runs (they contain .hydra)."""
     for folder, subfolders, files in os.walk(directory):
         subfolders[:] = [
             name for name in subfolders if not name.startswith(".") and not Path(folder, name, ".hydra").exists()
@@ -67,8 +72,9 @@ def _walk(directory: Path) -> Iterator[Path]:
 
 
 def _passed_over(path: Path, modality: str) -> str | None:
+    """Why a search passes over a file, judged by its name; None: it does not."""
     kind = mimetypes.guess_type(path.name)[0] or ""
-    if path.suffix.lower() == ".ts":  # video, whatever the machine's table says
+    if path.suffix.lower() == ".ts":  # some machines map it to Qt translations, which are text
         kind = "video/mp2t"
     family = kind.partition("/")[0]
     if family in MEDIA[modality] or (family not in ("text", "audio", "video", "image") and kind not in NOT_MEDIA):
@@ -77,9 +83,11 @@ def _passed_over(path: Path, modality: str) -> str | None:
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
-    """The stem of each file; its whole name where its folder has that stem twice; with folders where need be.
+    """A unique name for each file: its stem, if that is unique.
 
-    Names are compared as a file system that ignores case and Unicode composition would.
+    A stem that occurs twice in a folder becomes the whole file name. Equal names of different folders are preceded by
+    as many folders as distinguish them. Names that differ only in case or Unicode composition count as equal, because
+    some file systems do not distinguish them.
     """
     absolute = [path.absolute() for path in paths]
     folders = [_folded(str(path.parent)) for path in absolute]
@@ -92,7 +100,7 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
             continue
         twins[folder, _folded(path.name)] += 1
         number = twins[folder, _folded(path.name)]
-        labels.append(path.name if number == 1 else f"{path.name}~{number}")  # names that differ in case alone
+        labels.append(path.name if number == 1 else f"{path.name}~{number}")  # differs only in case
     names, depths = list(labels), [0] * len(paths)
     while True:
         counts = Counter(map(_folded, names))

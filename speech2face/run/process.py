@@ -1,4 +1,4 @@
-"""The process of a run: when it began, how it keeps memory, how it imports torch, and its rank among others."""
+"""The process of a run: its start time, memory allocation, imports, and rank among processes that train together."""
 
 import ctypes
 import gc
@@ -13,12 +13,15 @@ RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
 
 
 def is_first() -> bool:
-    """Whether this is the first, or only, of the processes that train together: the one that writes."""
+    """Whether this process has rank 0 or is the only one. Only this process writes files."""
     return not any(int(os.environ.get(name) or 0) for name in RANKS)
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep freed memory: returning a layer's output and faulting it in again took half of the time."""
+    """Make glibc keep freed memory.
+
+    By default it returns a layer's output to the system and faults it in again, which took half of the time.
+    """
     with suppress(OSError, AttributeError):  # another libc
         libc = ctypes.CDLL("libc.so.6")
         for parameter, value in ((-4, 0), (-1, -1), (-2, 1 << 26)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
@@ -27,9 +30,10 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def quick_imports() -> Iterator[None]:
-    """Import torch with its objects kept out of garbage collection, which would walk them in vain.
+    """Exclude the objects that the block's imports create from garbage collection.
 
-    That walk takes a quarter of a second during the import, and half a second at exit.
+    None of torch's objects can be collected. Walking them takes a quarter of a second during the import, and half a
+    second at exit.
     """
     if "torch" in sys.modules:
         yield

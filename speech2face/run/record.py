@@ -1,4 +1,4 @@
-"""The record of a run: run.json, the configuration in effect, and the time of each stage."""
+"""The record of a run: run.json, the effective configuration, and the time of each stage."""
 
 import json
 import os
@@ -26,17 +26,17 @@ PACKAGES = ("torch", "torchaudio", "torchvision", "numpy", "av", "pillow", "dlib
 
 
 class Run:
-    """What a pipeline knows of the run that it is part of.
+    """The run that a pipeline is part of: its directory, overrides, record and times.
 
-    directory: where it writes. overrides: what the user typed.
-    record: the content of run.json; earlier: that of the run that this one resumes (None: it resumes none).
-    stages: wall time of each stage in s; `preprocess` and `write` are on other threads and overlap the rest.
-    metric: name of the metric that a sweeper optimises.
+    directory: the output directory. overrides: as the user typed them.
+    record: the content of run.json. earlier: the record of the run that this one resumes, or None.
+    stages: wall time of each stage in s; `preprocess` and `write` run on other threads and overlap the rest.
+    metric: name of the metric that a sweeper optimises; None: the pipeline's own.
     """
 
-    way_on = "the same command with resume={directory}"  # after an interruption; a pipeline may know a better one
-    own_metric: str | None = None  # of the pipeline, a key of record["metrics"]
-    count = 0  # of runs in this process: a sweep has several, and the time of the first one includes the imports
+    way_on = "the same command with resume={directory}"  # after an interruption; a pipeline may set another
+    own_metric: str | None = None  # set by the pipeline: a key of record["metrics"]
+    count = 0  # of runs in this process; the time of the first run of a sweep includes the imports
 
     def __init__(
         self, directory: Path, overrides: list[str], earlier: dict[str, Any] | None = None, metric: str | None = None
@@ -68,13 +68,13 @@ class Run:
             }
 
     def begin(self) -> None:
-        """From here on run.json is written. A run that resumes another begins once it has found that it may."""
+        """Write run.json from now on. A run that resumes another calls this after it has checked that it can."""
         self.begun = is_first()
         self.save()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Add the time that the block takes to a stage."""
+        """Add the wall time of the block to a stage."""
         began = time.perf_counter()
         try:
             yield
@@ -83,13 +83,13 @@ class Run:
                 self.stages[name] = self.stages.get(name, 0.0) + time.perf_counter() - began
 
     def imported(self) -> None:
-        """Note the time until now as that of the imports."""
+        """Record the time since the start as that of the imports."""
         self.stages["import"] = time.perf_counter() - self.started
 
     def optimised(self) -> float | None:
-        """The metric that a sweeper optimises: the one that the option `metric` names, else the pipeline's own.
+        """The value of the metric that a sweeper optimises: that of the option `metric`, or the pipeline's own.
 
-        Raises UserError for a name that the pipeline does not measure.
+        Raises UserError for a metric that the pipeline does not compute.
         """
         metrics = self.record.get("metrics") or {}
         name = self.metric or self.own_metric
@@ -98,7 +98,7 @@ class Run:
         return metrics.get(name)
 
     def save(self, **changes: Any) -> None:
-        """Write run.json as it stands, whole."""
+        """Update the record and write run.json atomically, if this process writes."""
         if not self.begun:
             return
         self.record.update(changes)
@@ -109,7 +109,7 @@ class Run:
             partial.write_text(json.dumps(self.record, indent=2, default=str) + "\n")
 
     def save_options(self, options: "Options") -> None:
-        """Write the options in effect, the weights' front end and architecture settled, to .hydra/effective.yaml."""
+        """Write the effective options to .hydra/effective.yaml, with the front end and architecture of the weights."""
         if not is_first():
             return
         file = self.directory / ".hydra" / "effective.yaml"
@@ -119,7 +119,7 @@ class Run:
 
 
 def git_state() -> dict[str, Any] | None:
-    """Commit of the project's checkout and whether tracked files differ from it; None outside a checkout."""
+    """The commit of the project's checkout, and whether tracked files are modified; None outside a checkout."""
     project = Path(__file__).parents[2]
     if not (project / ".git").exists():
         return None
@@ -134,10 +134,10 @@ def git_state() -> dict[str, Any] | None:
 
 
 def read_record(directory: Path) -> dict[str, Any]:
-    """run.json of an earlier run. Raises UserError where there is none."""
+    """Read run.json of an earlier run. Raises UserError if there is none."""
     try:
         return json.loads((directory / "run.json").read_text())
     except FileNotFoundError:
         raise UserError(f"resume={directory}: no run there to go on with (no run.json)") from None
     except ValueError:
-        return {}  # it ended before it began
+        return {}  # the run ended before it wrote the record

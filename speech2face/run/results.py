@@ -1,4 +1,4 @@
-"""results.csv, the folder of each input and the contact sheet: written whole, and read again to go on."""
+"""The results of a run: results.csv, the folder of each input and the contact sheet."""
 
 import csv
 import io
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 COLUMNS = ("input", "sha256", "status", "error", "seconds", "output")
-FILES = ("face.png", "embedding.npy", "panel.png")  # what a run writes for every input
-MAYBE = ("landmarks.csv", "sample_01.png")  # and for some decoders
-SHEET_FACES = 200  # a contact sheet shows no more
+FILES = ("face.png", "embedding.npy", "panel.png")  # of every input
+MAYBE = ("landmarks.csv", "sample_01.png")  # of some decoders
+SHEET_FACES = 200  # most faces on a contact sheet
 
 
 def read_results(directory: Path) -> list[dict[str, str]]:
-    """Rows of a run's results.csv; none where there is no such file."""
+    """The rows of a run's results.csv, or none if there is no such file."""
     file = directory / "results.csv"
     if not file.exists():
         return []
@@ -37,9 +37,9 @@ def read_results(directory: Path) -> list[dict[str, str]]:
 
 
 class Results:
-    """Appends rows to results.csv, each in one write: a row is there whole or not at all.
+    """Appends rows to results.csv. Each row is one write, so an interruption leaves no incomplete row.
 
-    measurements: columns after the common ones. Rows given as `kept` come first, as they are.
+    measurements: names of columns after the common ones. kept: rows of an earlier run, written first.
     """
 
     def __init__(self, directory: Path, measurements: tuple[str, ...], kept: list[dict[str, str]]) -> None:
@@ -53,6 +53,7 @@ class Results:
         return csv_line(row.get(column) for column in self.columns)
 
     def add(self, row: dict[str, Any]) -> None:
+        """Append a row: value by column."""
         os.write(self._file, self._line(row))
 
     def close(self) -> None:
@@ -62,9 +63,9 @@ class Results:
 def write_files(
     folder: Path, name: str, digest: str | None, result: "Reconstruction", weights: dict[str, dict[str, Any]]
 ) -> None:
-    """face.png, embedding.npy, landmarks.csv, sample_NN.png and panel.png of one input, each whole or not at all.
+    """Write face.png, embedding.npy, landmarks.csv, sample_NN.png and panel.png of one input, each atomically.
 
-    name, digest: of the input, its SHA-256. weights: what run.json says of the two parts.
+    name: of the input. digest: its SHA-256. weights: record["weights"] of run.json, of encoder and decoder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     untrained = any(one["untrained"] for one in weights.values())
@@ -113,7 +114,10 @@ def write_files(
 
 
 def write_failures(directory: Path, root: Path, errors: dict[str, str]) -> None:
-    """results.csv with a row for each file below `root` that failed: by path, the reason."""
+    """Write results.csv with a row for each file that could not be read, and log them.
+
+    errors: the reason by path relative to `root`.
+    """
     if not is_first():
         return
     results = Results(directory, (), [])
@@ -124,7 +128,7 @@ def write_failures(directory: Path, root: Path, errors: dict[str, str]) -> None:
 
 
 def write_contact_sheet(directory: Path, total: int) -> None:
-    """contact_sheet.png of the faces in results.csv; none where there are none."""
+    """Write contact_sheet.png of the faces in results.csv, if there are any. total: number of faces of the run."""
     rows = [row for row in read_results(directory) if row["status"] == "done"]
     faces = [directory / row["output"] / "face.png" for row in rows[:SHEET_FACES]]
     if faces:
