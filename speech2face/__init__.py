@@ -9,13 +9,13 @@ __version__ = "0.2.0"
 
 
 def build(*overrides: str) -> "Reconstructor":
-    """Build a pipeline from the configuration, with the same overrides as on the command line.
+    """Build the pipeline speech or face from the configuration, with the same overrides as on the command line.
 
     >>> pipeline = build("pipeline=speech", "encoder=ast", "encoder.weights=ast.pt", "decoder.weights=decoder.pt")
     >>> result = pipeline("clip.wav")                     # or pipeline(samples, sample_rate=44_100)
     >>> result.face, result.landmarks, result.embedding   # (224, 224, 3) uint8, (72, 2) pixels, (4096,)
 
-    Random weights are warned of. Raises speech2face.errors.UserError where run.py would end with an error.
+    Random weights give a warning. Raises speech2face.errors.UserError where run.py would end with an error.
     """
     from speech2face.config.compose import options_of, store_defaults
     from speech2face.config.options import Reconstruct

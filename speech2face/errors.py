@@ -1,14 +1,14 @@
-"""A user's mistake is one line that names the thing and the way out, never a traceback."""
+"""Errors: a user's mistake is reported as one line that names the problem and the way out, without a traceback."""
 
 from pathlib import Path
 
 
 class UserError(Exception):
-    """A mistake that the user can mend. Its message is one line: what is wrong, with which option, the way out."""
+    """A mistake that the user can correct. Its message is one line: the option, the problem and the way out."""
 
 
 def exists(path: Path) -> bool:
-    """Whether a file or directory exists. A name that no file can have is answered with False."""
+    """Whether a file or directory exists. False for a name that no file can have."""
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -16,7 +16,7 @@ def exists(path: Path) -> bool:
 
 
 def reason(error: Exception, path: Path) -> str:
-    """What is wrong with a file, in one line and without the file's name, for a table that has a column for it."""
+    """The message of an error in one line, without the file's name, for a table that has a column for the file."""
     text = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
     return " ".join(text.removeprefix(f"{path}: ").split())
 
@@ -27,7 +27,7 @@ def defect(error: Exception) -> str:
 
 
 def why_not(path: Path, error: Exception, expected: str) -> str:
-    """Why a file cannot be read as `expected`, for a message that has named the file already."""
+    """Why a file cannot be read as `expected`, for a message that already names the file."""
     if isinstance(error, FileNotFoundError):
         return "no such file"
     if isinstance(error, PermissionError):

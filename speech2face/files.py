@@ -1,4 +1,4 @@
-"""Files: their hash, writing them whole, lines of CSV, and locks."""
+"""Files: hashes, atomic writing, lines of CSV, and locks."""
 
 import csv
 import fcntl
@@ -9,11 +9,10 @@ import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from speech2face.errors import UserError
 
-LOCKS: list[int] = []
+LOCKS: list[int] = []  # open descriptors of this process's locks
 
 
 def sha256(path: Path) -> str:
@@ -21,7 +20,7 @@ def sha256(path: Path) -> str:
     digest = hashlib.sha256()
     with open(path, "rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
-        buffer = memoryview(bytearray(min(max(size, 1 << 12), 1 << 25)))  # large: each turn waits for the interpreter
+        buffer = memoryview(bytearray(min(max(size, 1 << 12), 1 << 25)))  # large, because each read waits for the GIL
         while count := file.readinto(buffer):
             digest.update(buffer[:count])
     return digest.hexdigest()
@@ -29,7 +28,7 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to. It replaces `path` when the block ends well, and is removed otherwise."""
+    """A temporary path beside `path` to write to. It replaces `path` if the block succeeds and is removed if it fails."""
     partial = path.with_name(f".{path.name}.partial")
     try:
         yield partial
@@ -38,17 +37,17 @@ def atomic(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def csv_line(values: Iterable[Any]) -> bytes:
-    """One line of a CSV file. File names may hold anything: line ends of either kind are quoted, bytes kept."""
+def csv_line(values: Iterable[object]) -> bytes:
+    """One line of a CSV file that can hold any file name: line ends are quoted, and bytes that are not UTF-8 kept."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerow(values)  # the writer quotes what its own line end is made of
+    csv.writer(text, lineterminator="\r\n").writerow(values)  # with this terminator the writer quotes \r and \n
     return (text.getvalue()[:-2] + "\n").encode(errors="surrogateescape")
 
 
 def lock(path: Path, shared: bool = False) -> int:
-    """Lock a directory or file until the descriptor is closed, or this process ends.
+    """Lock a directory or file until `unlock`, or until this process ends. Returns the descriptor of the lock.
 
-    shared: other processes may hold the lock, too. Raises UserError where another process holds it.
+    shared: other processes may hold a shared lock at the same time. Raises UserError if another process has the lock.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -61,13 +60,13 @@ def lock(path: Path, shared: bool = False) -> int:
 
 
 def unlock(descriptor: int) -> None:
-    """Release a lock."""
+    """Release a lock. descriptor: of `lock`."""
     LOCKS.remove(descriptor)
     os.close(descriptor)
 
 
 def leave_to_parent(_: int = 0) -> None:
-    """In a forked process: leave locks and interrupts to the parent, so that the locks end with it."""
+    """Initialise a worker process: ignore interrupts, and close inherited locks, so that they end with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for descriptor in LOCKS:
         with suppress(OSError):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,16 +13,19 @@ from speech2face.data.people import read_people
 from speech2face.errors import UserError
 from speech2face.files import atomic
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 UNKNOWN = {"", "na", "n/a", "nan", "none", "null", "unknown", "?"}
 FOLDERS = {"speech": "audios", "face": "images"}
 TABLES = {"speech": "clips", "face": "faces"}
 
 
 class Files(Mapping[str, list[str]]):
-    """Files of one modality by person: paths below the root, sorted.
+    """The files of one modality by person: paths relative to the dataset's root, sorted.
 
-    people: who has any. Person i has the rows from offsets[i] to offsets[i + 1]. paths: of all rows; or table, which is
-    mapped into memory: row r is row rows[r] of it.
+    people: the people who have files. Person i has rows offsets[i] to offsets[i + 1].
+    paths: the path of each row. table, rows: instead of paths, a memory-mapped table; row r is row rows[r] of it.
     """
 
     def __init__(
@@ -30,23 +33,24 @@ class Files(Mapping[str, list[str]]):
         people: Sequence[str],
         offsets: np.ndarray,
         paths: Sequence[str] = (),
-        table: Any = None,
+        table: "pa.Table | None" = None,
         rows: np.ndarray | None = None,
     ) -> None:
         self.people, self.offsets, self.paths, self.table, self.rows = list(people), offsets, paths, table, rows
         self.number = {person: i for i, person in enumerate(self.people)}
 
     def path(self, row: int) -> str:
+        """The path of a row."""
         return self.paths[row] if self.table is None else self.table["path"][int(self.rows[row])].as_py()
 
     def measured(self, row: int) -> dict[str, float]:
-        """`seconds` and `level_dbfs` of a recording, if it has been measured."""
+        """`seconds` and `level_dbfs` of a recording that pipeline=prepare has measured; otherwise empty."""
         if self.table is None:
             return {}
         return {name: self.table[name][int(self.rows[row])].as_py() for name in ("seconds", "level_dbfs")}
 
     def of(self, person: str) -> range:
-        """Rows of a person."""
+        """The rows of a person."""
         i = self.number[person]
         return range(self.offsets[i], self.offsets[i + 1])
 
@@ -64,8 +68,9 @@ class Files(Mapping[str, list[str]]):
 class Dataset:
     """A directory of people with recordings and photos.
 
-    traits: by person, the columns of people.csv, `split` among them; of those whom it names.
-    files: by modality ("speech", "face"), by person. Those of a manifest, if prepared/ has one, or all that are there.
+    traits: the columns of people.csv, including `split`, by person. People whom the table does not name are left out.
+    files: by modality ("speech", "face"), then by person: the good files of the manifest in prepared/, or all files if
+    there is no manifest.
     """
 
     root: Path
@@ -73,31 +78,35 @@ class Dataset:
     files: dict[str, Files] = field(default_factory=dict)
 
     @cached_property
-    def _pictures(self) -> dict[str, Any]:
+    def _pictures(self) -> dict[str, tuple[dict[str, str], dict[str, np.ndarray]]]:
         tables = {name: self.root / "prepared" / f"{name}.parquet" for name in ("faces", "normalized")}
         return {name: _landmarks(table) for name, table in tables.items() if table.exists()}
 
     @property
     def normalized(self) -> dict[str, str]:
-        """By person, path of a frontal, neutral picture (prepared/normalized.parquet), what decoders are to draw."""
+        """By person, the path of the frontal, neutral picture that decoders learn (prepared/normalized.parquet)."""
         return self._pictures.get("normalized", ({}, {}))[0]
 
     @cached_property
     def landmarks(self) -> dict[str, np.ndarray]:
-        """By path of a picture, (72, 2) float32 x, y in its pixels; of those that prepared/ has."""
+        """By path of a picture in the tables of prepared/, its landmarks (72, 2) float32 as x, y in pixels."""
         return {path: points for _, landmarks in self._pictures.values() for path, points in landmarks.items()}
 
     def split(self, name: str) -> list[str]:
-        """People of a split who have a photo, sorted; "all", and "test" where no person has a split: everybody."""
+        """The people of a split who have a photo, sorted.
+
+        "all" means all people with a photo, and so does "test" if no person has a split.
+        """
         known = any(traits.get("split") for traits in self.traits.values())
-        everybody = name == "all" or (name == "test" and not known)
+        whole = name == "all" or (name == "test" and not known)
         people = sorted(self.files["face"])
-        return [person for person in people if everybody or self.traits.get(person, {}).get("split") == name]
+        return [person for person in people if whole or self.traits.get(person, {}).get("split") == name]
 
     def columns(self, names: Sequence[str], people: Sequence[str]) -> dict[str, np.ndarray]:
-        """Columns of people.csv for some people: numbers, NaN where unknown, or text, "" where unknown.
+        """Columns of people.csv as arrays with one value per person of `people`.
 
-        A column is of numbers if all its values are, and more than two of them differ. Those of nobody are left out.
+        A column is numeric if all its values are numbers and at least three of them differ; an unknown number is NaN.
+        Other columns are text; an unknown text is "". A column without a known value is left out.
         """
         found = {}
         for column in names:
@@ -112,7 +121,7 @@ class Dataset:
 
 
 def read_dataset(root: str | Path) -> Dataset:
-    """Read the layout below `root`. Raises UserError where there is no such directory or nobody in it."""
+    """Read a dataset in the project's layout. Raises UserError if there is no such directory or it has no files."""
     dataset = Dataset(Path(root).expanduser())
     if not dataset.root.is_dir():
         raise UserError(f"data.root={root}: no such directory")
@@ -130,7 +139,7 @@ def read_dataset(root: str | Path) -> Dataset:
 
 
 def is_manifest(table: Path) -> bool:
-    """Whether a table of prepared/ says which files are good, as pipeline=prepare does."""
+    """Whether a table has the column `status`, as those of pipeline=prepare do. Raises UserError if not readable."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -141,7 +150,7 @@ def is_manifest(table: Path) -> bool:
 
 
 def _listed(manifest: Path) -> Files | None:
-    """The good files of a manifest; None for a table that does not say which are good."""
+    """The good files of a manifest; None for a table without the column `status`."""
     import pyarrow.compute as pc
 
     if not is_manifest(manifest):
@@ -149,7 +158,7 @@ def _listed(manifest: Path) -> Files | None:
     table = open_table(manifest)
     rows = np.flatnonzero(pc.equal(table["status"], "ok").to_numpy())
     people = table["person"].combine_chunks().dictionary_encode()
-    codes = people.indices.to_numpy()[rows]  # in order of appearance: of a sorted column, sorted
+    codes = people.indices.to_numpy()[rows]  # ascending, because the column is sorted by person
     starts = np.flatnonzero(np.diff(codes, prepend=-1))
     names = people.dictionary.take(codes[starts]).to_pylist()
     return Files(names, np.append(starts, len(rows)), table=table, rows=rows)
@@ -166,10 +175,10 @@ def _found(root: Path, modality: str) -> Files:
     return Files(people, np.array(offsets), paths)
 
 
-def open_table(parquet: Path) -> Any:
-    """A Parquet table mapped into memory: the .arrow file beside it, which is written where there is none as new.
+def open_table(parquet: Path) -> "pa.Table":
+    """Map a Parquet table into memory, by way of the .arrow file beside it.
 
-    Raises UserError for what is not such a table.
+    The .arrow file is written if it is missing or older. Raises UserError if the table cannot be read.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -190,13 +199,13 @@ def open_table(parquet: Path) -> Any:
 
 
 def folders(base: Path) -> list[str]:
-    """Names of the folders of people."""
+    """Names of the people's folders, sorted: all folders but hidden ones and prepared/."""
     entries = (entry for entry in os.scandir(base) if entry.is_dir() and not entry.name.startswith("."))
     return sorted(entry.name for entry in entries if entry.name != "prepared")
 
 
 def files_below(base: Path, folder: str) -> Iterator[str]:
-    """Paths, from `base`, of all files below a folder; hidden ones are passed over."""
+    """Paths, relative to `base`, of all files below a folder, without hidden files and folders."""
     for directory, subfolders, files in os.walk(base / folder):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         for name in files:
@@ -205,7 +214,7 @@ def files_below(base: Path, folder: str) -> Iterator[str]:
 
 
 def _landmarks(file: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    """By person the path of the last picture, and by path the landmarks."""
+    """The path of the last picture by person, and the landmarks (72, 2) by path."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

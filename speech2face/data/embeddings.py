@@ -1,10 +1,10 @@
-"""Embeddings of a dataset's photos: as pipeline=prepare left them, or computed."""
+"""Embeddings of a dataset's photos: read from prepared/faces.parquet, or computed."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,12 +12,15 @@ from speech2face.data.dataset import Dataset
 from speech2face.inference.cache import WIDTH, Embeddings, embed, identity
 from speech2face.inference.encoder import Encoder
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 
 @dataclass
 class PhotoEmbeddings:
     """Embeddings of the photos of some people.
 
-    embeddings (n, 4096). starts (people + 1,): person i has the rows from starts[i] to starts[i + 1]. paths (n,) of the
+    embeddings: (n, 4096). starts: (people + 1,); person i has rows starts[i] to starts[i + 1]. paths: (n,), of the
     photos. errors: by path, the reason why a photo could not be read.
     """
 
@@ -28,15 +31,15 @@ class PhotoEmbeddings:
 
 
 class Mapped:
-    """Embeddings (n, 4096) of prepared/faces.parquet, mapped into memory in chunks of one size."""
+    """The memory-mapped embeddings (n, 4096) of prepared/faces.parquet. All chunks but the last are of one size."""
 
-    def __init__(self, column: Any) -> None:
-        values = [chunk.values for chunk in column.chunks]  # with nulls, which to_numpy would copy
+    def __init__(self, column: "pa.ChunkedArray") -> None:
+        values = [chunk.values for chunk in column.chunks]  # to_numpy would copy them, because of nulls
         buffers = [np.frombuffer(one.buffers()[1], np.float32, len(one), 4 * one.offset) for one in values]
         self.chunks = [one.reshape(-1, WIDTH) for one in buffers]
         self.shape = (len(column), WIDTH)
 
-    def __getitem__(self, rows: Any) -> np.ndarray:
+    def __getitem__(self, rows: int | np.ndarray) -> np.ndarray:
         size = len(self.chunks[0])
         if np.ndim(rows) == 0:
             return self.chunks[rows // size][rows % size]
@@ -48,7 +51,9 @@ def embed_photos(
 ) -> PhotoEmbeddings:
     """Embeddings of all photos of some people.
 
-    They are those of prepared/faces.parquet where the same encoder made them, else as `embed` computes them.
+    They are read from prepared/faces.parquet if the same encoder made that table. Otherwise `embed` computes them, and
+    photos that cannot be read have an entry in `errors` instead of a row.
+    directory: of the cache of embeddings. name: for the progress bar.
     """
     files = dataset.files["face"]
     rows = [row for person in people for row in files.of(person)]

@@ -7,7 +7,7 @@ from speech2face.errors import UserError
 
 
 def read_people(table: Path) -> dict[str, dict[str, str]]:
-    """Rows of a people.csv by person. Raises UserError, with the line, for what is not such a table."""
+    """Read people.csv: its rows by person. Raises UserError with the number of the first line that is wrong."""
     people: dict[str, dict[str, str]] = {}
     with open(table, newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
         reader = csv.DictReader(stream)

@@ -1,1 +1,1 @@
-"""Decoders: (batch, 4096) face feature -> landmarks and texture of a face."""
+"""Decoders: embeddings (batch, 4096) -> landmarks and images of faces."""

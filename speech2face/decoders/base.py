@@ -1,4 +1,4 @@
-"""What a decoder's class states about itself, for inference and for training."""
+"""Base classes of decoders: the interface that inference and training use."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 class DecoderNetwork(nn.Module):
     """Base class of decoders: embeddings (batch, 4096) -> landmarks, images.
 
-    `forward` gives the most typical face: landmarks (batch, 72, 2) as x, y in pixels, or None; images (batch, 3,
-    height, width), RGB in [0, 1], of any size.
-    draws_samples: whether `sample` is there. layouts: published layouts of its weights.
+    `forward` returns the most typical face of each embedding: landmarks (batch, 72, 2) as x, y in pixels, or None; and
+    images (batch, 3, height, width), RGB in [0, 1], of any size.
+    draws_samples: whether the class implements `sample`. layouts: published layouts of its weights.
     """
 
     draws_samples: ClassVar[bool] = False
@@ -24,9 +24,9 @@ class DecoderNetwork(nn.Module):
     def sample(
         self, embeddings: torch.Tensor, count: int, generators: Sequence[torch.Generator]
     ) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor | None]:
-        """`count` faces that each embedding (batch, 4096) may belong to.
+        """Draw `count` faces that each embedding (batch, 4096) may belong to.
 
-        generators: one per embedding, the only source of randomness, so that a face depends on no other input.
+        generators: one per embedding. They are the only source of randomness, so a face depends on no other input.
         Returns landmarks (batch, count, 72, 2) or None, images (batch, count, 3, height, width) in [0, 1], and scores
         (batch, count) or None.
         """
@@ -34,7 +34,10 @@ class DecoderNetwork(nn.Module):
 
 
 class TrainableDecoder(DecoderNetwork):
-    """A decoder that train_decoder trains, and whose first layer train_voice compares (Oh et al. 2019, section 3.2)."""
+    """Base class of decoders that pipeline=train_decoder can train.
+
+    The loss term `layer` of pipeline=train_voice compares activations of its first layer (Oh et al. 2019, section 3.2).
+    """
 
     @property
     def first_layer(self) -> nn.Module:
@@ -42,13 +45,13 @@ class TrainableDecoder(DecoderNetwork):
         raise NotImplementedError
 
     def aligned(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """As `forward`, with the texture as it is before it is warped onto the landmarks."""
+        """As `forward`, but the texture is not yet warped onto the landmarks."""
         raise NotImplementedError
 
     def onto(self, landmarks: torch.Tensor, texture: torch.Tensor, back: bool = False) -> torch.Tensor:
-        """Textures (batch, 3, height, width) warped onto landmarks (batch, 72, 2), or back."""
+        """Warp textures (batch, 3, height, width) onto landmarks (batch, 72, 2), or with `back` the other way."""
         raise NotImplementedError
 
     def start_from_mean(self, landmarks: torch.Tensor) -> None:
-        """Initialise from the mean landmarks (72, 2) of the training set."""
+        """Initialise the landmarks with the mean (72, 2) of the training set."""
         raise NotImplementedError

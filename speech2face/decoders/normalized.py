@@ -1,6 +1,6 @@
-"""Face decoder of Cole et al., "Synthesizing Normalized Faces from Facial Identity Features", CVPR 2017.
+"""The face decoder of Cole et al., "Synthesizing Normalized Faces from Facial Identity Features", CVPR 2017.
 
-(arXiv 1701.04851)
+The paper is arXiv 1701.04851.
 """
 
 import itertools
@@ -14,15 +14,16 @@ from speech2face.decoders.base import TrainableDecoder
 from speech2face.decoders.landmarks import LANDMARKS
 from speech2face.weights.layout import Layout, Tensors
 
-WARPED = (*range(55), *range(61, 66))  # landmarks that a warp goes by: all but the inner lips, which may touch
+WARPED = (*range(55), *range(61, 66))  # control points of the warp: all landmarks but the inner lips, which may touch
 
 
 class NormalizedFaceDecoder(TrainableDecoder):
     """Embedding -> landmarks and texture of a frontal, neutral face, from one shared trunk (paper, section 3).
 
-    width: 1 is the published size (125 million parameters); 0.25 makes every hidden layer a quarter as wide.
-    warp: draw the texture with every landmark where the mean face of the training set has it (`mean_landmarks`), and
-    warp it onto the landmarks (section 3.2). The published PyTorch implementation leaves that out.
+    width: factor of the width of every hidden layer; 1 is the published size, with 125 million parameters.
+    embedding: width of the embedding.
+    warp: draw the texture on the mean landmarks of the training set (`mean_landmarks`), and warp it onto the predicted
+        landmarks (section 3.2). The published PyTorch implementation does not warp.
     """
 
     def __init__(self, width: float = 1.0, embedding: int = 4096, warp: bool = False) -> None:
@@ -55,7 +56,7 @@ class NormalizedFaceDecoder(TrainableDecoder):
         return landmarks, self.onto(landmarks, texture)
 
     def aligned(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """As `forward`, but with the texture as it is before the warp."""
+        """As `forward`, but the texture is not yet warped."""
         trunk = self.trunk(embeddings)
         landmarks = self.landmark_output(self.landmark_layers(trunk)).unflatten(1, (LANDMARKS, 2))
         texture = F.relu(self.texture_input(trunk)).unflatten(1, (-1, 14, 14))
@@ -69,13 +70,16 @@ class NormalizedFaceDecoder(TrainableDecoder):
         return self.trunk[0]
 
     def start_from_mean(self, landmarks: torch.Tensor) -> None:
-        """Begin with mean landmarks (72, 2); with `warp` they are those of the mean face, too."""
+        """Initialise the predicted landmarks, and with `warp` the mean landmarks, with `landmarks` (72, 2)."""
         self.landmark_output.bias.data = landmarks.flatten().clone()
         if self.warp:
             self.mean_landmarks.copy_(landmarks)
 
     def onto(self, landmarks: torch.Tensor, texture: torch.Tensor, back: bool = False) -> torch.Tensor:
-        """Texture (batch, 3, 224, 224) warped from the mean face onto landmarks (batch, 72, 2), or back."""
+        """Warp textures (batch, 3, 224, 224) from the mean landmarks onto landmarks (batch, 72, 2), or back.
+
+        Without the option `warp` the textures are returned unchanged.
+        """
         if not self.warp:
             return texture
         points = landmarks[:, WARPED].float()

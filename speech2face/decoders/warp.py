@@ -1,23 +1,23 @@
-"""Warp of a picture that moves landmarks where they belong: Cole et al., CVPR 2017 (arXiv 1701.04851), section 3.2."""
+"""Warp of an image from landmarks to landmarks: Cole et al., CVPR 2017 (arXiv 1701.04851), section 3.2."""
 
 import torch
 import torch.nn.functional as F
 
 EPSILON = 1e-6  # keeps the logarithm and its gradient finite at a landmark
-RIDGE = 1e-5  # a smoothing spline: landmarks that are close together and disagree tear nothing
+RIDGE = 1e-5  # smooths the spline, so that close landmarks with different moves do not tear the image
 
 
 def warp(image: torch.Tensor, source: torch.Tensor, target: torch.Tensor, step: int = 4) -> torch.Tensor:
-    """Move what is at the points `source` of a picture to the points `target`; the picture's border stays.
+    """Warp an image so that the points `source` move to the points `target` and its border stays.
 
-    The field between the points is a smoothing thin-plate spline from target to source (Bookstein, "Principal warps",
-    PAMI 1989), evaluated on every `step`-th pixel, in between bilinear. Differentiable in all three; equal points give
-    the picture back, to the rounding of a position.
+    The displacement is a smoothing thin-plate spline from target to source (Bookstein, "Principal warps", PAMI 1989).
+    It is evaluated at every `step`-th pixel and interpolated bilinearly. The warp is differentiable in image, source
+    and target. If source equals target, it returns the image, up to the rounding of positions.
 
-    image: (batch, channels, size, size). source, target: (batch, points, 2) as x, y in pixels, 0 being the
-    middle of the first; no two points of `target` may be the same. Returns the shape of `image`.
+    image: (batch, channels, size, size). source, target: (batch, points, 2) as x, y in pixels, with 0 at the centre of
+    the first pixel. The points of `target` must differ from each other. Returns the shape of `image`.
     """
-    with torch.autocast(image.device.type, enabled=False):  # positions need every digit
+    with torch.autocast(image.device.type, enabled=False):  # positions need the precision of float32
         return _warp(image, source, target, step)
 
 
@@ -40,7 +40,7 @@ def _warp(image: torch.Tensor, source: torch.Tensor, target: torch.Tensor, step:
 
 
 def _border(size: int, like: torch.Tensor) -> torch.Tensor:
-    """Sixteen points around the picture, which do not move."""
+    """Sixteen points on the border of the image, which do not move: (16, 2)."""
     axis = torch.linspace(0, size - 1, 5, device=like.device, dtype=like.dtype)[:-1]
     low, high = torch.zeros_like(axis), torch.full_like(axis, size - 1)
     sides = ((axis, low), (high, axis), (size - 1 - axis, high), (low, size - 1 - axis))

@@ -1,1 +1,1 @@
-"""Encoders: features of a voice or a photo -> (batch, 4096) embedding. Each is a plain torch module."""
+"""Encoders: features of a voice or a photo -> embeddings (batch, 4096). Each is a plain torch module."""

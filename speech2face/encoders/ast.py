@@ -1,4 +1,4 @@
-"""Audio Spectrogram Transformer, Gong, Chung and Glass, Interspeech 2021 (arXiv 2104.01778), with a 4096-D head."""
+"""Audio Spectrogram Transformer of Gong, Chung and Glass, Interspeech 2021 (arXiv 2104.01778), with a 4096-D head."""
 
 from typing import Any
 
@@ -14,15 +14,15 @@ PATCH = 16
 
 
 def patches(size: int, stride: int) -> int:
-    """Number of 16-wide patches along an axis of `size`."""
+    """Number of patches, 16 wide, along an axis of length `size`."""
     return (size - PATCH) // stride + 1
 
 
 def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Scaled dot-product attention, (batch, heads, tokens, size) each.
+    """Scaled dot-product attention. query, key, value and the result: (batch, heads, tokens, size).
 
-    The fused kernel, but for bfloat16 on a CPU, where plain products take less than half of its time; then as many
-    clips at a time as have 16 million scores.
+    For bfloat16 on a CPU, plain products take less than half the time of the fused kernel. They are computed for as
+    many clips at a time as have 16 million scores.
     """
     if query.device.type != "cpu" or query.dtype != torch.bfloat16:
         return F.scaled_dot_product_attention(query, key, value)
@@ -62,10 +62,12 @@ class Block(nn.Module):
 class AudioSpectrogramTransformer(EncoderNetwork):
     """Log-mel filter bank -> embedding: 16 x 16 patches, transformer, mean of its two tokens, norm, linear, ReLU.
 
-    hidden_size, depth, heads, mlp_size: 768, 12, 12, 3072 is base; 384, 12, 6, 1536 small; 192, 12, 3, 768 tiny (DeiT).
-    mel_bins, max_frames: the input that the position embeddings are for; stride: of the patches, along both axes.
-    relu: end in a ReLU, as the published voice encoder does.
-    epsilon: of the layer norms inside; the one before the head has torch's own 1e-5 in the original.
+    hidden_size, depth, heads, mlp_size: DeiT's sizes are 768, 12, 12, 3072 (base), 384, 12, 6, 1536 (small) and
+        192, 12, 3, 768 (tiny).
+    mel_bins, max_frames: size of the input that the position embeddings cover. stride: of the patches on both axes.
+    embedding: width of the embedding. relu: end in a ReLU, as the published voice encoder does.
+    epsilon: of the layer norms. head_epsilon: of the layer norm before the head; the original uses 1e-5, torch's
+        default, for it.
     """
 
     time_axis, least_frames = -2, PATCH
@@ -98,9 +100,10 @@ class AudioSpectrogramTransformer(EncoderNetwork):
         self.relu = relu
 
     def positions(self, time_patches: int) -> torch.Tensor:
-        """Position embeddings for a clip of another length: (1, 2 + rows * time_patches, hidden_size).
+        """Position embeddings for a clip of any length: (1, 2 + rows * time_patches, hidden_size).
 
-        The first columns for a shorter clip, where they mean the same time; stretched linearly for a longer one.
+        A shorter clip uses the first columns, which belong to the same times. For a longer clip the columns are
+        interpolated linearly.
         """
         rows, columns = self.grid
         if time_patches == columns:
@@ -114,7 +117,10 @@ class AudioSpectrogramTransformer(EncoderNetwork):
         return torch.cat([tokens, grid.flatten(1, 2)], dim=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(batch, frames, mel_bins) -> (batch, 4096). Raises ValueError for fewer than 16 frames."""
+        """Features (batch, frames, mel_bins) -> embeddings (batch, 4096).
+
+        Raises ValueError for fewer than 16 frames.
+        """
         if x.shape[1] < self.least_frames:
             raise ValueError(f"{x.shape[1]} frames are too few: the Audio Spectrogram Transformer needs {PATCH}")
         x = self.patch_projection(x.transpose(1, 2).unsqueeze(1))  # (batch, hidden_size, rows, columns)
@@ -126,7 +132,7 @@ class AudioSpectrogramTransformer(EncoderNetwork):
         return F.relu(x) if self.relu else x
 
 
-# The weights in their three namings: transformers 4 and 5, and the original repository
+# Published layouts: transformers 4 and 5, and the original repository
 
 FILTER_BANK = {
     "_target_": "speech2face.preprocessing.audio.Audio",
@@ -139,20 +145,20 @@ FILTER_BANK = {
 }
 
 
-def _architecture(tensors: Tensors) -> dict[str, Any]:
+def _architecture(tensors: Tensors) -> dict[str, int]:
     hidden_size = tensors["class_token"].shape[-1]
-    columns = (tensors["position_embeddings"].shape[1] - 2) // 12  # 12 rows of patches from 128 mel bins
+    columns = (tensors["position_embeddings"].shape[1] - 2) // 12  # 128 mel bins have 12 rows of patches
     return {
         "hidden_size": hidden_size,
         "depth": count(tensors, r"blocks\.(\d+)\."),
-        "heads": hidden_size // 64,  # as in every published size
+        "heads": hidden_size // 64,  # in every published size
         "mlp_size": tensors["blocks.0.fc1.weight"].shape[0],
         "max_frames": 1024 if columns == 101 else 16 + 10 * (columns - 1),
     }
 
 
 def _split_attention(tensors: Tensors) -> Tensors:
-    """Query, key and value, which the original keeps in one tensor: views of it."""
+    """Split the original's joint tensor of query, key and value into views."""
     split: Tensors = {}
     for name, tensor in tensors.items():
         if ".qkv." in name:
@@ -171,7 +177,10 @@ _LETTERS = {"q": "query", "k": "key", "v": "value", "o": "output"}
 
 
 def _from_config(config: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of the network from Hugging Face's config.json: those that its tensors do not show."""
+    """The arguments of the network that tensors do not show, from Hugging Face's config.json.
+
+    Raises UserError for an architecture that is not supported.
+    """
     if config.get("hidden_act", "gelu") != "gelu":
         raise UserError(f"config.json: hidden_act={config['hidden_act']} is not supported, only gelu")
     strides = {config.get(name, 10) for name in ("frequency_stride", "time_stride")}
@@ -184,7 +193,7 @@ def _from_config(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_extractor(extractor: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of the filter bank from preprocessor_config.json."""
+    """The arguments of the filter bank, from Hugging Face's preprocessor_config.json."""
     names = {"mean": "mean", "std": "std", "num_mel_bins": "mel_bins", "max_length": "max_frames"}
     brought = {ours: extractor[theirs] for theirs, ours in names.items() if theirs in extractor}
     if extractor.get("do_normalize") is False:
@@ -230,12 +239,12 @@ ORIGINAL = Layout(
         (r"v\.blocks\.(\d+)\.mlp\.(fc[12])\.(.+)", r"blocks.\1.\2.\3"),
         (r"v\.blocks\.(\d+)\.(norm[12])\.(.+)", r"blocks.\1.\2.\3"),
         (r"v\.norm\.(.+)", r"norm.\1"),
-        (r"v\.head(?:_dist)?\..+", None),  # of the image transformer that it began as; never used
+        (r"v\.head(?:_dist)?\..+", None),  # unused head of the image transformer that it started from
         (r"mlp_head\.0\.(.+)", r"head_norm.\1"),
         (r"mlp_head\.1\.(.+)", r"head.\1"),
     ),
     needs=("class_token", "position_embeddings", "blocks.0.qkv.weight", "blocks.0.fc1.weight"),
-    # the original's layer norms are the image transformer's, and torch's own before the head
+    # the original's layer norms are those of the image transformer; the one before the head has torch's default
     architecture=lambda tensors: _architecture(tensors) | {"epsilon": 1e-6, "head_epsilon": 1e-5},
     convert=_split_attention,
     preprocessing=FILTER_BANK,

@@ -1,4 +1,4 @@
-"""What an encoder's class states about itself, for the front end, for training and for reading weights."""
+"""Base class of encoders: the properties that the front end, training and the reader of weights use."""
 
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 class EncoderNetwork(nn.Module):
     """Base class of encoders: features (batch, ...) -> embeddings (batch, 4096).
 
-    head_name: of the last linear layer, whose output is the embedding, such as "head" or "network.fc".
-        `training.head_epochs` trains it alone, and `encoder.init` leaves it out.
-    classifier_name: of the layer of `classify`, which `encoder.init` leaves out, too; None where there is none.
-    time_axis: axis of an item's features that is time, and the other one of the last two is frequency; None where the
-        features are a waveform or a photo, and are not masked in training.
-    least_frames: least length along the time axis (samples, for a waveform).
+    head_name: name of the last linear layer, whose output is the embedding, such as "head" or "network.fc".
+        `training.head_epochs` trains only this layer, and `encoder.init` does not load it.
+    classifier_name: name of the layer of `classify`, which `encoder.init` does not load either; None: there is none.
+    time_axis: the axis of the features that is time, -1 or -2; the other one is frequency. None for waveforms and
+        photos, which training does not mask.
+    least_frames: least length of the features along the time axis; for a waveform, in samples.
     layouts: published layouts of its weights.
     """
 
@@ -29,14 +29,14 @@ class EncoderNetwork(nn.Module):
 
     @property
     def head_layer(self) -> nn.Linear:
-        """The layer that `head_name` names."""
+        """The layer with the name `head_name`."""
         return self.get_submodule(self.head_name)
 
     @property
     def classifies(self) -> bool:
-        """Whether there is a classification layer for `classify`."""
+        """Whether the network has the classification layer of `classify`."""
         return getattr(self, self.classifier_name or "", None) is not None
 
     def classify(self, embedding: torch.Tensor) -> torch.Tensor:
-        """(batch, 4096) -> logits (batch, classes)."""
+        """Embeddings (batch, 4096) -> logits (batch, classes)."""
         raise NotImplementedError

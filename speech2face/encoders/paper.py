@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +16,10 @@ POOLED = (False, False, True, True, True, True, False, False, False)  # halved a
 
 
 def output_size(size: int, pooled: bool) -> int:
-    """Frequency rows or, pooled, time columns that the convolutions leave of `size` (0 or less: too few)."""
+    """Size of the convolutions' output along one axis, for an input of `size`; 0 or less if the input is too small.
+
+    pooled: True for the time axis, which is also halved by pooling; False for frequency.
+    """
     for stride, pool in zip(STRIDES, POOLED, strict=True):
         size = (size - KERNEL) // stride + 1
         if pool and pooled:
@@ -29,10 +31,11 @@ class PaperEncoder(EncoderNetwork):
     """Spectrogram -> embedding: nine 4 x 4 convolutions, mean over time, two linear layers (paper, table 1).
 
     The mean over time makes the network independent of the clip's length. The number of frequencies is fixed, because
-    the first linear layer takes the rows that the convolutions leave.
+    it determines the input width of the first linear layer.
 
-    channels: of the nine convolutions. hidden: width of the first linear layer. frequencies: rows of the spectrogram.
-    relu: end in a ReLU, as the published implementation does. The VGG-Face embedding, its target, ends in one, too.
+    channels: of the nine convolutions. hidden: width of the first linear layer. embedding: width of the embedding.
+    in_channels, frequencies: channels and rows of the spectrogram.
+    relu: end in a ReLU, as the published implementation does; the VGG-Face embedding, its target, also ends in one.
     """
 
     head_name, time_axis = "output", -1
@@ -57,7 +60,10 @@ class PaperEncoder(EncoderNetwork):
         self.relu = relu
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(batch, 2, frequencies, frames) -> (batch, 4096). Raises ValueError for too few frames."""
+        """Features (batch, 2, frequencies, frames) -> embeddings (batch, 4096).
+
+        Raises ValueError for fewer than `least_frames` frames.
+        """
         if x.shape[-1] < self.least_frames:
             raise ValueError(f"{x.shape[-1]} frames are too few: the paper's encoder needs {self.least_frames}")
         x = x.contiguous(memory_format=torch.channels_last)
@@ -71,7 +77,7 @@ class PaperEncoder(EncoderNetwork):
         return F.relu(x) if self.relu else x
 
 
-# The weights as published in PyTorch ("ve_conv")
+# Published layout: the PyTorch implementation ("ve_conv")
 
 SPECTROGRAM = {
     "_target_": "speech2face.preprocessing.audio.Audio",
@@ -84,7 +90,7 @@ SPECTROGRAM = {
 }
 
 
-def _architecture(tensors: Tensors) -> dict[str, Any]:
+def _architecture(tensors: Tensors) -> dict[str, int | list[int]]:
     channels = [tensors[f"convolutions.{i}.weight"].shape[0] for i in range(9)]
     return {"channels": channels, "hidden": tensors["hidden.weight"].shape[0]}
 

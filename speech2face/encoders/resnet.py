@@ -1,6 +1,4 @@
-"""Residual network, He et al., "Deep Residual Learning for Image Recognition", CVPR 2016: torchvision's, projected."""
-
-from typing import Any
+"""Residual network of He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, from torchvision."""
 
 import torch
 import torch.nn.functional as F
@@ -11,11 +9,10 @@ from speech2face.weights.layout import Layout, Tensors, count
 
 
 class ResNet(EncoderNetwork):
-    """Photo -> embedding: torchvision's network, its last layer replaced by a projection to 4096 and a ReLU.
+    """Photo -> embedding: torchvision's network, with a projection to 4096 and a ReLU in place of its last layer.
 
-    depth: 18, 34, 50, 101 or 152. width: 0.5 makes every stage half as wide (not the stem). Tensors are named as
-    torchvision names them, so that its checkpoints need no renaming. classes: identities of the classification layer
-    that `classify` applies, 0 for none.
+    depth: 18, 34, 50, 101 or 152. width: factor of the width of every stage, but not of the stem. embedding: width of
+    the embedding. relu: end in a ReLU. classes: number of identities of the layer of `classify`; 0: no such layer.
     """
 
     head_name, classifier_name = "network.fc", "classifier"
@@ -32,18 +29,18 @@ class ResNet(EncoderNetwork):
         super().__init__()
         block = models.resnet.BasicBlock if depth < 50 else models.resnet.Bottleneck
         self.network = Network(block, LAYERS[depth])
-        self.network.__class__ = models.ResNet  # made differently, it works as any other, and can be pickled
+        self.network.__class__ = models.ResNet  # the local class differs only in construction and cannot be pickled
         self.network.fc = nn.Linear(round(512 * width) * block.expansion, embedding)
         self.classifier = nn.Linear(embedding, classes, bias=False) if classes else None
         self.relu = relu
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(batch, 3, height, width) -> (batch, 4096)."""
+        """Features (batch, 3, height, width) -> embeddings (batch, 4096)."""
         x = self.network(x.contiguous(memory_format=torch.channels_last))
         return F.relu(x) if self.relu else x
 
     def classify(self, embedding: torch.Tensor) -> torch.Tensor:
-        """(batch, 4096) -> logits (batch, classes): cosines, scaled (Wang et al., "CosFace", CVPR 2018)."""
+        """Embeddings (batch, 4096) -> logits (batch, classes): scaled cosines (Wang et al., "CosFace", CVPR 2018)."""
         return SCALE * self.classifier(F.normalize(embedding)) / self.classifier.weight.norm(dim=1).clamp(min=1e-9)
 
 
@@ -51,7 +48,7 @@ LAYERS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 
 SCALE = 32.0
 
 
-# torchvision's weights, with a last layer of 4096
+# Published layout: torchvision's, if the last layer is 4096 wide
 
 IMAGENET = {
     "_target_": "speech2face.preprocessing.image.Image",
@@ -62,7 +59,7 @@ IMAGENET = {
 }
 
 
-def _architecture(tensors: Tensors) -> dict[str, Any]:
+def _architecture(tensors: Tensors) -> dict[str, int]:
     blocks = count(tensors, r"network\.layer3\.(\d+)\.")
     bottleneck = "network.layer1.0.conv3.weight" in tensors
     return {

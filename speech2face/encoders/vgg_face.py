@@ -1,9 +1,8 @@
-"""VGG-Face: VGG-16 trained on faces, Parkhi, Vedaldi and Zisserman, "Deep Face Recognition", BMVC 2015."""
+"""VGG-Face of Parkhi, Vedaldi and Zisserman, "Deep Face Recognition", BMVC 2015: VGG-16, trained on faces."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +15,11 @@ from speech2face.weights.layout import Layout, Tensors
 class VGGFace(EncoderNetwork):
     """Photo -> embedding: the second 4096-wide layer (fc7) after its ReLU.
 
-    blocks: (convolutions, channels) of each block of 3 x 3 convolutions, each followed by a 2 x 2 maximum pool.
-    hidden, embedding: width of fc6 and of fc7. size: of the input in pixels. classes: identities of the classification
-    layer that `classify` applies (paper, section 4). flatten: the order in which fc6 takes its inputs, channels_first
-    (channel, row, column: PyTorch's) or channels_last (row, column, channel: Keras's).
+    blocks: (convolutions, channels) of each block of 3 x 3 convolutions; each block ends in a 2 x 2 maximum pool.
+    hidden, embedding: width of fc6 and of fc7. size: width and height of the input in pixels.
+    classes: number of identities of the classification layer (paper, section 4).
+    flatten: order of fc6's inputs: channels_first (channel, row, column, as in PyTorch) or channels_last (row, column,
+        channel, as in Keras). Raises ValueError for another.
     """
 
     head_name, classifier_name = "fc7", "fc8"
@@ -48,7 +48,7 @@ class VGGFace(EncoderNetwork):
         self.fc8 = nn.Linear(embedding, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(batch, 3, size, size) -> (batch, 4096), never negative."""
+        """Features (batch, 3, size, size) -> embeddings (batch, 4096), at least 0."""
         x = x.contiguous(memory_format=torch.channels_last)
         for block in self.blocks:
             for convolution in block:
@@ -59,34 +59,34 @@ class VGGFace(EncoderNetwork):
         return F.relu(self.fc7(F.relu(self.fc6(x.flatten(1)))))
 
     def classify(self, embedding: torch.Tensor) -> torch.Tensor:
-        """(batch, 4096) -> logits (batch, classes)."""
+        """Embeddings (batch, 4096) -> logits (batch, classes)."""
         return self.fc8(embedding)
 
 
-# The weights of two authors, as Keras .h5 and as converted ("vggface_serengil", "vggface16_rcmalli")
+# Published layouts: the weights of two authors, as Keras .h5 and converted ("vggface_serengil", "vggface16_rcmalli")
 
 PHOTO = {"_target_": "speech2face.preprocessing.image.Image", "channel_order": "rgb", "scale": 1.0}
 WHOLE_PHOTO = {**PHOTO, "crop": "none", "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
-# As Keras's VGG-Face was trained; on faces cut out, so that the crop stays as configured.
+# As the VGG-Face of Keras was trained. Its training photos were crops of faces, so the crop stays as configured.
 BGR_PHOTO = {**PHOTO, "channel_order": "bgr", "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
 
 _LAYERS = [f"blocks.{block}.{i}" for block, convolutions in enumerate((2, 2, 3, 3, 3)) for i in range(convolutions)]
 _LAYERS += ["fc6", "fc7", "fc8"]
 
 
-def _name(match: re.Match) -> str:
+def _name(match: re.Match[str]) -> str:
     return f"{_LAYERS[int(match[1]) - 1]}.{match[2]}"
 
 
-def _architecture(tensors: Tensors) -> dict[str, Any]:
+def _architecture(tensors: Tensors) -> dict[str, int | list[list[int]]]:
     blocks = [[n, tensors[f"blocks.{block}.0.bias"].shape[0]] for block, n in enumerate((2, 2, 3, 3, 3))]
     return {"blocks": blocks, "hidden": tensors["fc6.bias"].shape[0], "classes": tensors["fc8.bias"].shape[0]}
 
 
 def _from_keras(tensors: Tensors) -> Tensors:
-    """Kernels (rows, columns, inputs, outputs) -> convolutions' (outputs, inputs, rows, columns), linear layers' views.
+    """Convert kernels from Keras (rows, columns, inputs, outputs) to PyTorch (outputs, inputs, rows, columns).
 
-    Linear layers still take row, column, channel: the model's flatten="channels_last".
+    Linear layers become transposed views. fc6 still takes its inputs as row, column, channel (flatten="channels_last").
     """
     converted: Tensors = {}
     for name, tensor in tensors.items():
@@ -101,7 +101,7 @@ CONVERTED = Layout(
     renames=((r"layer([1-9]|1[0-6])\.[01]\.(weight|bias)", _name),),
     needs=tuple(f"{layer}.weight" for layer in _LAYERS),
     architecture=_architecture,
-    # One of the two keeps its last three layers as convolutions over all that is left of the photo: the same numbers.
+    # One of the two stores fc6 to fc8 as convolutions over the whole of their input, with the same numbers.
     convert=lambda tensors: {n: t.flatten(1) if n.startswith("fc") and t.ndim == 4 else t for n, t in tensors.items()},
     preprocessing=WHOLE_PHOTO,
 )

@@ -1,4 +1,4 @@
-"""Embeddings of many files, computed once: kept by the content of the file and by the encoder."""
+"""Cache of embeddings, keyed by the content of the file and by the encoder."""
 
 import fcntl
 import hashlib
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -21,33 +21,45 @@ from speech2face.files import sha256
 from speech2face.inference.encoder import Encoder
 from speech2face.inference.threads import ahead
 
-WIDTH, LINE = 4096, 65
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+Item = TypeVar("Item")
+WIDTH, LINE = 4096, 65  # numbers of an embedding; bytes of a SHA-256 and its line end
+
+
+class Array(Protocol):
+    """An array (n, 4096) that is read when it is indexed by one row or several."""
+
+    shape: tuple[int, ...]
+
+    def __getitem__(self, rows: int | np.ndarray) -> np.ndarray: ...
 
 
 class Embeddings:
-    """Rows of a memory-mapped array, read when they are indexed: (n, 4096) float32."""
+    """Rows of a memory-mapped array as (n, 4096) float32. They are read when they are indexed."""
 
     ndim = 2
 
-    def __init__(self, array: np.ndarray, rows: Sequence[int]) -> None:
+    def __init__(self, array: np.ndarray | Array, rows: Sequence[int] | np.ndarray) -> None:
         self.array, self.rows = array, np.asarray(rows, np.int64)
         self.shape = (len(self.rows), array.shape[1])
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: Any) -> np.ndarray:
+    def __getitem__(self, index: int | slice | np.ndarray | Sequence[int]) -> np.ndarray:
         return self.array[self.rows[index]]
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: "DTypeLike | None" = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype)
 
 
 class Cache:
-    """Embeddings on disk: one file of rows, one of their SHA-256, both only ever appended to, by one process at a time.
+    """Embeddings on disk: a file of rows and a file of their SHA-256. One process at a time appends to both.
 
-    directory: of the caches of all encoders. what: everything that an embedding depends on besides the file, as plain
-    data.
+    directory: of the caches of all encoders. what: everything, besides the file, that an embedding depends on, as plain
+    data (see identity).
     """
 
     def __init__(self, directory: Path, what: dict[str, Any]) -> None:
@@ -60,7 +72,7 @@ class Cache:
         self._read()
 
     def _read(self) -> None:
-        """Rows that are there whole: a killed process may have left a part of the last ones."""
+        """Read the SHA-256 of the complete rows. A killed process may have left incomplete ones at the end."""
         text = (self.folder / "sha256.txt").read_bytes()
         self.size = len(text)
         lines = [text[i : i + LINE] for i in range(0, len(text), LINE)]
@@ -69,10 +81,10 @@ class Cache:
         self.rows = {line[:-1].decode(): row for row, line in enumerate(lines[: self.count])}
 
     def add(self, digests: Sequence[str], embeddings: np.ndarray) -> None:
-        """Keep (n, 4096) float32 embeddings of files by their SHA-256."""
+        """Append embeddings (n, 4096) float32 of files, given by their SHA-256."""
         with open(self.folder / "sha256.txt", "r+") as index, open(self.folder / "embeddings.f32", "r+b") as data:
             fcntl.flock(index, fcntl.LOCK_EX)
-            if os.fstat(index.fileno()).st_size != self.size:  # another process has added to it
+            if os.fstat(index.fileno()).st_size != self.size:  # another process has appended
                 self._read()
             index.truncate(LINE * self.count)
             data.truncate(4 * WIDTH * self.count)
@@ -95,21 +107,26 @@ class Cache:
 
 @dataclass
 class Embedded:
-    """Files that have embeddings, by path their SHA-256; and files that could not be read, by path the reason."""
+    """The result of `embed`.
+
+    cache: with the embeddings. digests: SHA-256 by path, of files that have an embedding. errors: the reason by path,
+    of files that have none.
+    """
 
     cache: Cache
     digests: dict[str, str]
     errors: dict[str, str]
 
     def of(self, paths: Sequence[str]) -> Embeddings:
-        """Embeddings (n, 4096) of some of the files."""
+        """The embeddings (n, 4096) of some of the files."""
         return self.cache[[self.digests[path] for path in paths]]
 
 
 def embed(root: Path, paths: Sequence[str], encoder: Encoder, directory: Path, workers: int, name: str) -> Embedded:
-    """Embeddings of files below `root`; those that the cache in `directory` lacks are computed and added to it.
+    """Embeddings of files, from the cache; embeddings that it lacks are computed and added.
 
-    workers: threads that read files meanwhile. name: of the files, for the progress bar.
+    paths: relative to `root`. directory: of the cache. workers: threads that read files while the network runs.
+    name: of the files, for the progress bar.
     """
     cache = Cache(directory, identity(encoder))
     errors: dict[str, str] = {}
@@ -127,7 +144,7 @@ def embed(root: Path, paths: Sequence[str], encoder: Encoder, directory: Path, w
             return encoder.prepare(root / path).features
         except UserError as error:
             errors[path] = reason(error, root / path)
-        except Exception as error:  # one file must not stop the others, whatever a codec raises
+        except Exception as error:  # codecs raise anything, and one file must not stop the others
             errors[path] = f"could not be prepared ({defect(error)})"
         return None
 
@@ -149,14 +166,14 @@ def embed(root: Path, paths: Sequence[str], encoder: Encoder, directory: Path, w
             if kept := {one: embedding for one, embedding in encoded.items() if one not in failed}:
                 cache.add(list(kept), np.stack(list(kept.values())))
     for path, one in digests.items():
-        if one not in cache.rows and path not in errors:  # of two files with the same content, one was tried
+        if one not in cache.rows and path not in errors:  # a file with the same content was tried instead
             errors[path] = errors[missing[one]]
     return Embedded(cache, {path: one for path, one in digests.items() if one in cache.rows}, errors)
 
 
-def batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    """Lists of `size` items; the last one is shorter."""
-    batch = []
+def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of `size` items. The last one may be shorter."""
+    batch: list[Item] = []
     for item in items:
         batch.append(item)
         if len(batch) == size:
@@ -167,9 +184,10 @@ def batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
 
 
 def identity(encoder: Encoder) -> dict[str, Any]:
-    """Everything that an embedding depends on besides the file: plain data.
+    """Everything, besides the file, that an embedding depends on, as plain data.
 
-    The front end counts by its description and its versions, the network by its code, its description and its weights.
+    This is the description and versions of the front end; the description, code and weights of the network; and
+    precision and kind of device.
     """
     return {
         "encoder": encoder.description,
@@ -182,7 +200,7 @@ def identity(encoder: Encoder) -> dict[str, Any]:
 
 
 def weights_digest(network: torch.nn.Module) -> str:
-    """SHA-256 of a network's tensors, by name."""
+    """SHA-256 of the names and contents of a network's tensors."""
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(name.encode())

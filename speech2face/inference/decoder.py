@@ -1,4 +1,4 @@
-"""4096-D embeddings -> faces."""
+"""Embeddings -> faces."""
 
 import hashlib
 from collections.abc import Sequence
@@ -15,10 +15,11 @@ from speech2face.inference.encoder import NOT_FINITE
 
 @dataclass
 class Face:
-    """A drawn face.
+    """A decoded face.
 
     image: (height, width, 3) uint8 RGB, truncated from [0, 1] * 255 as the published implementation does.
-    landmarks: (72, 2) float32, x and y in pixels of the image, or None. score: how likely, where the decoder says so.
+    landmarks: (72, 2) float32 as x, y in pixels of the image, or None.
+    score: likelihood of a sample, if the decoder gives one.
     """
 
     image: np.ndarray
@@ -28,7 +29,7 @@ class Face:
 
 @dataclass
 class Faces:
-    """Faces of one embedding: the most typical one, and further samples that it may belong to."""
+    """The faces of one embedding: the most typical one, and samples of the other faces that it may belong to."""
 
     typical: Face
     samples: list[Face]
@@ -52,8 +53,10 @@ def to_pixels(texture: torch.Tensor) -> torch.Tensor:
 class Decoder(OnDevice):
     """Network, device and precision -> faces.
 
-    network: see speech2face.decoders.base.DecoderNetwork. samples: number of further faces of each embedding.
-    seed: of the samples; each embedding has a generator of its own, so that its samples depend on no other input.
+    network: a speech2face.decoders.base.DecoderNetwork. samples: number of samples of each embedding.
+    seed: of the samples. Each embedding has its own generator, so its samples do not depend on other inputs.
+
+    Raises UserError for a device or precision that is not possible, and for samples of a decoder that draws none.
     """
 
     def __init__(
@@ -72,10 +75,10 @@ class Decoder(OnDevice):
         return None if landmarks is None else landmarks.float(), images.float()
 
     def __call__(self, embeddings: torch.Tensor | np.ndarray, keys: Sequence[bytes] | None = None) -> list[Faces]:
-        """(batch, 4096) -> the faces of each embedding.
+        """Embeddings (batch, 4096) -> the faces of each.
 
-        keys: what tells inputs apart, for the samples' generators (None: the embedding itself). Raises ValueError where
-        an embedding or a face is not finite.
+        keys: one per input; with the seed it determines the input's samples. None: the bytes of the embedding.
+        Raises ValueError if an embedding or a face is not finite.
         """
         embeddings = torch.as_tensor(embeddings)
         landmarks, images = self.decode(embeddings)

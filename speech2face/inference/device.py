@@ -1,4 +1,4 @@
-"""Device and precision of networks."""
+"""The device and the precision of networks."""
 
 import itertools
 import re
@@ -15,7 +15,7 @@ PRODUCTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
 
 
 def resolve_device(name: str) -> torch.device:
-    """auto (a GPU where there is one), cpu, cuda, cuda:N or mps. Raises UserError for a device that is not there."""
+    """auto, cpu, cuda, cuda:N or mps -> device; auto is a GPU if there is one. Raises UserError if it is missing."""
     if name == "auto":
         return torch.device(
             "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -34,9 +34,10 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """fp32, bf16 or fp16; auto is bf16 where `device` multiplies it several times as fast, and fp32 elsewhere.
+    """auto, fp32, bf16 or fp16 -> fp32, bf16 or fp16.
 
-    That is a GPU from compute capability 8.0 on, and a CPU with AVX512-BF16 or AMX. Raises UserError for another name.
+    auto is bf16 on a device that multiplies bf16 several times as fast as fp32: a GPU of compute capability 8.0 or
+    higher, or a CPU with AVX512-BF16 or AMX. Elsewhere it is fp32. Raises UserError for another name.
     """
     if name != "auto":
         if name not in PRECISIONS:
@@ -52,9 +53,9 @@ def resolve_precision(name: str, device: torch.device) -> str:
 
 
 class OnDevice:
-    """A network on a device, in a precision: what encoder and decoder have in common.
+    """Base class of Encoder and Decoder: a network on a device, in a precision.
 
-    precision: see resolve_precision; bf16 and fp16 run the network in mixed precision.
+    device: see resolve_device. precision: see resolve_precision; bf16 and fp16 run the network in mixed precision.
     """
 
     def __init__(self, network: nn.Module, device: str = "auto", precision: str = "auto") -> None:
@@ -64,9 +65,10 @@ class OnDevice:
         self.network = network.to(self.device, memory_format=torch.channels_last)
 
     def lower(self) -> None:
-        """Bring the weights of products to this precision once, instead of for every batch.
+        """Convert the weights of linear layers and convolutions to this precision once, instead of for every batch.
 
-        A mapped file is left behind with that. Afterwards the network is of use here alone, in mixed precision.
+        All tensors are copied, so a memory-mapped file can be closed. Afterwards the network works only in mixed
+        precision.
         """
         for module in self.network.modules() if self.dtype else ():
             for name, tensor in itertools.chain(module._parameters.items(), module._buffers.items()):
@@ -75,5 +77,5 @@ class OnDevice:
                     tensor.data = tensor.to(self.dtype) if product else tensor.clone()
 
     def autocast(self) -> AbstractContextManager[None]:
-        """The context in which the network runs."""
+        """The context in which the network runs: autocast in mixed precision, else nothing."""
         return torch.autocast(self.device.type, self.dtype) if self.dtype else nullcontext()

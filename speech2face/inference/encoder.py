@@ -25,9 +25,11 @@ NOT_FINITE = "not finite: damaged weights, or a precision too low for them"
 class Encoder(OnDevice):
     """Front end, network, device and precision -> embeddings.
 
-    network: features (batch, ...) -> (batch, 4096). preprocessing: see speech2face.preprocessing.
-    batch_size: windows that go through the network together.
-    description: the network's class and arguments and the front end's, by which cached embeddings are told apart.
+    network: features (batch, ...) -> embeddings (batch, 4096). preprocessing: front end (speech2face.preprocessing).
+    batch_size: windows per pass through the network.
+    description: class and arguments of the network and of the front end, part of the key of cached embeddings.
+
+    Raises UserError for a device, precision or batch size that is not possible.
     """
 
     def __init__(
@@ -47,30 +49,39 @@ class Encoder(OnDevice):
         self.description = description or {}
 
     def prepare(self, source: "Source", sample_rate: int | None = None) -> Prepared:
-        """A file or an array (samples with their rate in Hz, RGB pixels) -> features. Raises UserError for bad ones."""
+        """A file, RGB pixels, or samples with their rate in Hz -> features and a report.
+
+        Raises UserError for bad input.
+        """
         return self.preprocessing(source, sample_rate)
 
     @torch.inference_mode()
     def encode(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Features of some inputs, each (windows, ...) -> (inputs, 4096): the mean over an input's windows."""
-        shapes = {tuple(feature.shape[1:]) for feature in features}
-        if len(shapes) > 1:  # clips of different length, taken as they are, cannot share a batch
-            return torch.cat([self.encode([feature]) for feature in features])
+        """Features of inputs, each (windows, ...) -> embeddings (inputs, 4096), each the mean over its windows."""
+        shapes = {tuple(one.shape[1:]) for one in features}
+        if len(shapes) > 1:  # whole clips of different length cannot share a batch
+            return torch.cat([self.encode([one]) for one in features])
         with self.autocast():
             chunks = torch.cat(list(features)).split(self.batch_size)
             embeddings = torch.cat([self.network(chunk.to(self.device)).float() for chunk in chunks])
-        return torch.stack([part.mean(dim=0) for part in embeddings.split([len(feature) for feature in features])])
+        return torch.stack([part.mean(dim=0) for part in embeddings.split([len(one) for one in features])])
 
     def encode_each(self, features: Sequence[torch.Tensor]) -> list[np.ndarray | str]:
-        """The embedding (4096,) of each input, or a line that says why there is none: one by one where need be."""
+        """The embedding (4096,) of each input, or a line of text that says why there is none.
+
+        If the network raises an exception for a batch, the inputs are encoded one by one.
+        """
         try:
             embeddings = self.encode(features).cpu().numpy()
-        except Exception as error:  # whatever a network raises for one input must not stop the others
+        except Exception as error:  # networks raise anything, and one input must not stop the others
             if len(features) == 1:
                 return [f"could not be encoded ({defect(error)})"]
             return [found for one in features for found in self.encode_each([one])]
         return [one if np.isfinite(one).all() else f"its embedding is {NOT_FINITE}" for one in embeddings]
 
     def __call__(self, source: "Source", sample_rate: int | None = None) -> np.ndarray:
-        """A file or an array -> its embedding, (4096,) float32. Raises UserError for bad input."""
+        """A file, RGB pixels, or samples with their rate in Hz -> embedding (4096,) float32.
+
+        Raises UserError for bad input.
+        """
         return self.encode([self.prepare(source, sample_rate).features])[0].cpu().numpy()

@@ -1,4 +1,4 @@
-"""Pictures for people: the panel of one input, sheets of many faces. Drawn with Pillow; all arrays are RGB uint8."""
+"""Pictures of results: the panel of one input, sheets of many faces. Arrays of pixels are RGB uint8."""
 
 import io
 import struct
@@ -28,7 +28,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 def _text(
     draw: ImageDraw.ImageDraw, xy: tuple[float, float], text: str, size: int, fill: str = INK, width: int = 0
 ) -> None:
-    """A line of text, shortened in the middle to `width` pixels where that is given."""
+    """Draw a line of text. If `width` is given, shorten it in the middle to that number of pixels."""
     font = _font(size)
     text = "".join(c if c.isprintable() else "?" for c in text)
     if width and draw.textlength(text, font) > width:
@@ -40,13 +40,14 @@ def _text(
 
 
 def png(image: Image.Image | np.ndarray, text: PngInfo) -> bytes:
-    """An RGB picture as a PNG file with text fields; every row less the one above it, where Pillow tries five filters.
+    """Encode an RGB picture as a PNG file with text fields.
 
-    That takes half of Pillow's time, which was most of what writing a result took.
+    Every row uses the filter "up", where Pillow tries five filters. That takes half of Pillow's time, which was most of
+    the time to write a result.
     """
     pixels = np.asarray(image)
     height, width, _ = pixels.shape
-    rows = np.full((height, 1 + 3 * width), 2, np.uint8)  # 2: the filter's number
+    rows = np.full((height, 1 + 3 * width), 2, np.uint8)  # 2: the filter "up"
     pixels = pixels.reshape(height, 3 * width)
     rows[:, 1:] = pixels
     rows[1:, 1:] -= pixels[:-1]
@@ -61,7 +62,7 @@ def png(image: Image.Image | np.ndarray, text: PngInfo) -> bytes:
 
 
 def mark_untrained(face: np.ndarray) -> np.ndarray:
-    """A band across the bottom of a (height, width, 3) face whose networks were never trained."""
+    """Mark a face (height, width, 3) of untrained networks by a band across its bottom."""
     image = Image.fromarray(face)
     draw = ImageDraw.Draw(image)
     width, height = image.size
@@ -73,12 +74,15 @@ def mark_untrained(face: np.ndarray) -> np.ndarray:
 
 
 def enlarged(face: np.ndarray) -> Image.Image:
-    """A (height, width, 3) face in a square of 448 pixels; one of 224 is exactly doubled."""
+    """A face (height, width, 3) in a square of 448 pixels. A face of 224 x 224 is exactly doubled."""
     return ImageOps.pad(Image.fromarray(face), (2 * FACE, 2 * FACE), Image.Resampling.BICUBIC, PAPER)
 
 
 def draw_landmarks(face: np.ndarray, landmarks: np.ndarray, parts: dict[str, int]) -> Image.Image:
-    """An enlarged face with its (72, 2) landmarks, in pixels of the face as it was, coloured by part."""
+    """A face (height, width, 3), enlarged, with its landmarks coloured by part.
+
+    landmarks: (72, 2) as x, y in pixels of the face before it is enlarged. parts: number of landmarks by part.
+    """
     image = enlarged(face)
     draw = ImageDraw.Draw(image)
     height, width, _ = face.shape
@@ -96,7 +100,7 @@ def draw_landmarks(face: np.ndarray, landmarks: np.ndarray, parts: dict[str, int
 
 
 def draw_waveform(waveform: np.ndarray, width: int, height: int) -> Image.Image:
-    """The envelope of (samples,): for every column its least and greatest sample."""
+    """The envelope of a waveform (samples,): the least and the greatest sample of every column."""
     image = Image.new("RGB", (width, height), "#eef3f6")
     draw = ImageDraw.Draw(image)
     edges = np.linspace(0, len(waveform), width + 1).astype(int)
@@ -108,7 +112,7 @@ def draw_waveform(waveform: np.ndarray, width: int, height: int) -> Image.Image:
 
 
 def draw_spectrogram(waveform: np.ndarray, width: int, height: int) -> Image.Image:
-    """Log power spectrogram of (samples,), 70 dB deep, low frequencies at the bottom."""
+    """Log power spectrogram of a waveform (samples,): 70 dB of range, low frequencies at the bottom."""
     size = 512
     padded = np.pad(waveform, (0, max(0, size - len(waveform))))
     starts = np.linspace(0, len(padded) - size, width).astype(int)
@@ -130,9 +134,10 @@ def panel(
     caption: str,
     untrained: bool,
 ) -> Image.Image:
-    """The input beside the result: voice or photo, the face, the face with its landmarks.
+    """The panel of one input: voice or photo, the face, and the face with its landmarks.
 
-    preview: of speech2face.preprocessing.Prepared. caption: which encoder and decoder.
+    preview: of speech2face.preprocessing.Prepared. face: (height, width, 3). landmarks: (72, 2) in pixels of the face,
+    or None. parts: number of landmarks by part. caption: a line below, with encoder and decoder.
     """
     side, gap, top = 2 * FACE, 24, 64
     left = side
@@ -186,9 +191,10 @@ def sheet(
     title: str,
     root: Path | None = None,
 ) -> Image.Image:
-    """A table of faces: rows of (label, cells), a cell being a picture, its path, or a text where there is none.
+    """A table of faces.
 
-    columns: their headings; none for a contact sheet, where each face has its folder below `root` as its caption.
+    rows: (label, cells); a cell is a picture (height, width, 3), the path of one, or a text in its place.
+    columns: headings. A contact sheet has none, and its faces have their folder below `root` as caption.
     """
     cell, low, pad, label = 168, 64, 8, 190 if columns else 0
     count = max(len(cells) for _, cells in rows)
@@ -219,7 +225,7 @@ def sheet(
 
 
 def _wrapped(draw: ImageDraw.ImageDraw, xy: tuple[int, int], text: str, width: int, lines: int) -> None:
-    """Text broken to `width` pixels, `lines` of it at most."""
+    """Draw text broken into lines of `width` pixels, at most `lines` of them."""
     font, words, line, y = _font(12), text.replace("/", "/ ").split(" "), "", xy[1]
     for word in [*words, None]:
         joined = f"{line} {word}".replace("/ ", "/").strip() if word is not None else ""
@@ -233,7 +239,7 @@ def _wrapped(draw: ImageDraw.ImageDraw, xy: tuple[int, int], text: str, width: i
 
 
 def contact_sheet(root: Path, faces: Sequence[Path], total: int) -> Image.Image:
-    """A grid of faces below `root`, each with its name; the title says so where not all of `total` are shown."""
+    """A grid of faces with their names. faces: paths below `root`. total: number of faces, for the title."""
     columns = max(1, min(8, round(len(faces) ** 0.5 + 0.49)))
     rows = [("", faces[i : i + columns]) for i in range(0, len(faces), columns)]
     title = f"{total} faces" + (f", the first {len(faces)} shown" if total > len(faces) else "")

@@ -1,10 +1,10 @@
-"""Encoder and decoder together: a recording or a photo -> its embedding and its faces."""
+"""Encoder and decoder together: a recording or a photo -> embedding and faces."""
 
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Reconstruction:
-    """The faces of an input and what they were made from. embedding: (4096,) float32."""
+    """The result of one input. embedding: (4096,) float32. faces: decoded from it. prepared: the encoder's input."""
 
     embedding: np.ndarray
     faces: Faces
@@ -31,28 +31,31 @@ class Reconstruction:
 
     @property
     def landmarks(self) -> np.ndarray | None:
-        """(72, 2) float32, x and y in pixels of the face, or None for a decoder without landmarks."""
+        """Landmarks of that face, (72, 2) float32 as x, y in pixels, or None for a decoder without landmarks."""
         return self.faces.landmarks
 
 
 class Reconstructor:
-    """Files or arrays -> faces.
+    """Files or arrays -> embeddings and faces.
 
-    stage: context manager by name ("encode", "decode"), to measure where the time goes.
+    stage: returns a context manager for a stage ("encode", "decode"), which can measure its time.
     """
 
     def __init__(
         self,
         encoder: Encoder,
         decoder: Decoder,
-        stage: Callable[[str], AbstractContextManager[Any]] = lambda name: nullcontext(),
+        stage: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext(),
     ) -> None:
         self.encoder = encoder
         self.decoder = decoder
         self.stage = stage
 
     def reconstruct(self, prepared: Sequence[Prepared]) -> list[Reconstruction]:
-        """Prepared inputs -> their faces. Raises ValueError where the encoder cannot take the features."""
+        """Prepared inputs -> reconstructions.
+
+        Raises ValueError if the encoder cannot take the features, or if an embedding or a face is not finite.
+        """
         with self.stage("encode"):
             embeddings = self.encoder.encode([one.features for one in prepared])
         with self.stage("decode"):
@@ -62,10 +65,10 @@ class Reconstructor:
         return [Reconstruction(*one) for one in zip(arrays, faces, prepared, strict=True)]
 
     def __call__(self, source: "Source", sample_rate: int | None = None) -> Reconstruction:
-        """A file, an array, or (speech) samples with their rate in Hz -> its faces. Raises UserError for bad input."""
+        """A file, RGB pixels, or samples with their rate in Hz -> reconstruction. Raises UserError for bad input."""
         return self.reconstruct([self.encoder.prepare(source, sample_rate)])[0]
 
 
 def _key(prepared: Prepared) -> bytes:
-    """What tells an input from others, whatever the batch and the precision: a digest of its features."""
+    """A digest of an input's features. Unlike its embedding, it does not depend on batch and precision."""
     return hashlib.sha256(prepared.features.contiguous().numpy().tobytes()).digest()

@@ -1,4 +1,4 @@
-"""Work on threads beside the networks."""
+"""Threads that read and write files while the networks run."""
 
 import os
 import sys
@@ -15,8 +15,8 @@ Result = TypeVar("Result")
 def ahead(
     executor: Executor, function: Callable[[Item], Result], items: Iterable[Item], depth: int
 ) -> Iterator[Result]:
-    """function(item) for every item, in order, computed on the executor at most `depth` items ahead."""
-    pending: deque[Future] = deque()
+    """Yield function(item) for every item, in order. The executor computes at most `depth` items ahead."""
+    pending: deque[Future[Result]] = deque()
     for item in items:
         pending.append(executor.submit(function, item))
         while pending and (len(pending) > depth or pending[0].done()):
@@ -26,6 +26,6 @@ def ahead(
 
 
 def after_the_networks() -> None:
-    """Lower the priority of this thread below that of the networks' threads, of which a late one delays all."""
-    if sys.platform == "linux":  # elsewhere a thread has no priority of its own
+    """Lower the priority of this thread below that of the networks' threads: one late thread delays them all."""
+    if sys.platform == "linux":  # elsewhere threads have no priority of their own
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)

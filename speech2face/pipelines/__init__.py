@@ -1,1 +1,1 @@
-"""What `pipeline=` can run. Each module is named by the _target_ of its YAML in conf/pipeline."""
+"""The pipelines that `pipeline=` selects. The _target_ of conf/pipeline/NAME.yaml is a function here."""

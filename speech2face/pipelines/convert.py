@@ -1,20 +1,25 @@
-"""`pipeline=convert`: any readable checkpoint -> our format."""
+"""`pipeline=convert`: any readable checkpoint -> the project's format."""
 
 import dataclasses
 import logging
+from typing import TYPE_CHECKING
 
 from speech2face.config.options import Convert
 from speech2face.errors import UserError
 from speech2face.run.record import Run
 from speech2face.weights.locate import locate
 
+if TYPE_CHECKING:
+    from speech2face.weights.layout import Tensors
+
 log = logging.getLogger(__name__)
 
 
 def convert(options: Convert, run: Run) -> int:
-    """Write the weights of `part` to the run's directory, with their architecture and front end.
+    """Write the weights of `part` to the run's directory, with their architecture and front end. Returns 0.
 
-    With `average`, the mean of these and further weights of the same network is written.
+    With `average`, write the mean of these weights and further weights of the same network. Raises UserError for
+    weights of different networks.
     """
     if run.earlier is not None:
         raise UserError("pipeline=convert has nothing to resume")
@@ -60,8 +65,8 @@ def convert(options: Convert, run: Run) -> int:
     return 0
 
 
-def mean(networks: list[dict]) -> dict:
-    """The mean of the tensors of networks of one shape; of counters, those of the first network."""
+def mean(networks: "list[Tensors]") -> "Tensors":
+    """The mean of the tensors of networks of one architecture. Integer tensors are those of the first network."""
     first, *others = networks
     return {
         name: sum((one[name] for one in others), tensor) / len(networks)

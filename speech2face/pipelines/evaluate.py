@@ -1,4 +1,4 @@
-"""`pipeline=evaluate`: an encoder's embeddings against the true faces, on any dataset in the project's layout."""
+"""`pipeline=evaluate`: compare an encoder's embeddings with those of the true faces, on a dataset of our layout."""
 
 import dataclasses
 import logging
@@ -24,7 +24,10 @@ TRAIN_PHOTOS = 3  # of each person
 
 
 def evaluate(options: Evaluate, run: Run) -> int:
-    """Evaluate options.encoder on data.root: metrics, tables, plots, a gallery. Returns 1 if a file failed."""
+    """Evaluate options.encoder on data.root and write metrics, tables, plots and a gallery.
+
+    Returns 1 if a file could not be read, else 0.
+    """
     if run.earlier is not None:
         raise UserError(
             "pipeline=evaluate needs no resume: what was encoded is kept, the same command goes on from there"
@@ -40,7 +43,7 @@ def evaluate(options: Evaluate, run: Run) -> int:
     with quick_imports():
         import torch  # noqa: F401
     run.imported()
-    from speech2face.evaluation.evaluation import evaluate as measure
+    from speech2face.evaluation.evaluation import evaluate as compute_metrics
     from speech2face.evaluation.report import HEADLINES, write_report
     from speech2face.inference.cache import embed
     from speech2face.inference.decoder import Decoder
@@ -57,8 +60,8 @@ def evaluate(options: Evaluate, run: Run) -> int:
     run.save(device=str(encoder.device), precision=encoder.precision, seed=options.seed)
     with run.stage("encode"):
         cache = Path(options.cache).expanduser()
-        of_photos = [*chosen["gallery"], *chosen["train"]]
-        photos = embed(dataset.root, of_photos, face, cache, options.workers, "photos")
+        paths = [*chosen["gallery"], *chosen["train"]]
+        photos = embed(dataset.root, paths, face, cache, options.workers, "photos")
         queries = embed(dataset.root, list(chosen["queries"]), encoder, cache, options.workers, "queries")
     errors = photos.errors | queries.errors
     write_failures(run.directory, dataset.root, errors)
@@ -67,7 +70,7 @@ def evaluate(options: Evaluate, run: Run) -> int:
     about["failed"] = len(errors)
     run.save(counts=about)
     with run.stage("measure"):
-        evaluation = measure(material, face, decoder, options, options.seed)
+        evaluation = compute_metrics(material, face, decoder, options, options.seed)
     with run.stage("report"):
         named = [slot for slot, one in loaded.items() if one.untrained]
         metrics = write_report(run.directory, material, evaluation, about, named)
@@ -83,7 +86,10 @@ def evaluate(options: Evaluate, run: Run) -> int:
 
 
 def gather(dataset: Dataset, chosen: dict[str, dict[str, str]], photos: "Embedded", queries: "Embedded") -> "Material":
-    """The files that have embeddings, with their people."""
+    """The material of the evaluation: the chosen files that have an embedding, with their people.
+
+    chosen: see choose_files. Raises UserError if too few files could be read.
+    """
     import numpy as np
 
     from speech2face.evaluation.evaluation import Material
@@ -91,27 +97,27 @@ def gather(dataset: Dataset, chosen: dict[str, dict[str, str]], photos: "Embedde
     good = {what: [path for path in chosen[what] if path in photos.digests] for what in ("gallery", "train")}
     people = [chosen["gallery"][path] for path in good["gallery"]]
     row = {person: i for i, person in enumerate(people)}
-    asked = [path for path, person in chosen["queries"].items() if path in queries.digests and person in row]
-    if len(people) < 2 or not asked:
+    paths = [path for path, person in chosen["queries"].items() if path in queries.digests and person in row]
+    if len(people) < 2 or not paths:
         raise UserError(f"data.root={dataset.root}: too few files could be read; results.csv has the reasons")
     return Material(
         dataset=dataset,
         people=people,
         photos=good["gallery"],
         gallery=photos.of(good["gallery"]),
-        queries=asked,
-        embeddings=queries.of(asked),
-        rows=np.array([row[chosen["queries"][path]] for path in asked]),
+        queries=paths,
+        embeddings=queries.of(paths),
+        rows=np.array([row[chosen["queries"][path]] for path in paths]),
         train=[chosen["train"][path] for path in good["train"]],
         train_embeddings=photos.of(good["train"]),
     )
 
 
 def choose_files(dataset: Dataset, options: Evaluate) -> dict[str, dict[str, str]]:
-    """The files of the evaluation, each with its person: photos of the gallery, photos of training people, queries.
+    """Choose the files of the evaluation: person by path, for the keys "gallery", "train" and "queries".
 
-    A person's first photo is in the gallery; queries are the recordings, or the other photos for a face encoder. No
-    person of the evaluation is among the training people.
+    gallery: the first photo of each person. train: photos of training people, none of whom is evaluated. queries: the
+    recordings, or for a face encoder the other photos. Raises UserError if there are too few files.
     """
     people = dataset.split(options.split)
     training = [person for person in dataset.split("train") if person not in set(people)][: options.train_people]

@@ -1,4 +1,4 @@
-"""Parts of a pipeline, built: checked and located first, loaded once torch is imported."""
+"""Build the parts of a pipeline: check and locate them first, and load them after torch is imported."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def check_modality(part: Part, wanted: str, giver: str) -> None:
-    """Raise UserError for an encoder of another modality, naming those that fit. giver: what feeds the encoder."""
+    """Raise UserError, with the encoders that fit, if an encoder is not of the modality `wanted`.
+
+    giver: the option that determines the encoder's input, for the message.
+    """
     if part.modality != wanted:
         fit = [name for name, modality in _modalities().items() if modality == wanted]
         raise UserError(
@@ -28,7 +31,7 @@ def check_modality(part: Part, wanted: str, giver: str) -> None:
 
 
 def _modalities() -> dict[str, str]:
-    """The modality of each encoder in conf/encoder, its own or that of the file that it extends."""
+    """The modality of each file in conf/encoder: its own, or that of the file that it extends."""
     files = {file.stem: yaml.safe_load(file.read_text()) for file in sorted((CONF / "encoder").glob("*.yaml"))}
 
     def modality(name: str) -> str:
@@ -39,24 +42,27 @@ def _modalities() -> dict[str, str]:
 
 
 def locate_parts(options: Options) -> dict[str, Located]:
-    """Where the weights of each slot are. Raises UserError, before anything heavy is imported, where there are none."""
+    """Locate the weights of each slot, without importing torch. Raises UserError for weights that do not exist."""
     return {slot: locate(part) for slot, part in parts(options).items()}
 
 
 def load_parts(options: Options, located: dict[str, Located]) -> dict[str, "Loaded"]:
-    """Every part on its weights, by slot."""
+    """Load every part with its weights, by slot. located: see locate_parts."""
     from speech2face.weights.load import load
 
     return {slot: load(part, options.seed, located[slot]) for slot, part in parts(options).items()}
 
 
 def settled(options: Options, loaded: dict[str, "Loaded"], **changes: Any) -> Options:
-    """The options in effect, which repeat the run: with the architectures and front ends that the weights settled."""
+    """The effective options, with the architectures and front ends of the loaded weights. They repeat the run.
+
+    changes: other fields to replace.
+    """
     return with_parts(options, {slot: one.part for slot, one in loaded.items()}, **changes)
 
 
 def build_encoder(loaded: "Loaded", options: Options) -> "Encoder":
-    """A loaded encoder on the device and in the precision of the options."""
+    """Put a loaded encoder on the device and in the precision of the options."""
     from speech2face.inference.encoder import Encoder
 
     description = {"model": loaded.part.model, "preprocessing": loaded.part.preprocessing}
@@ -65,7 +71,7 @@ def build_encoder(loaded: "Loaded", options: Options) -> "Encoder":
 
 
 def untrained(loaded: dict[str, "Loaded"]) -> str | None:
-    """A warning that names the parts with random weights."""
+    """A warning that names the parts with random weights, or None if there are none."""
     named = [slot for slot, one in loaded.items() if one.untrained]
     if not named:
         return None

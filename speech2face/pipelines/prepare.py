@@ -1,4 +1,4 @@
-"""`pipeline=prepare`: a manifest of a folder of recordings and photos, which training and evaluation read."""
+"""`pipeline=prepare`: measure recordings and photos, and write the manifest that training and evaluation read."""
 
 import dataclasses
 import json
@@ -6,13 +6,13 @@ import logging
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -22,21 +22,26 @@ from speech2face.data.people import read_people
 from speech2face.errors import UserError
 from speech2face.files import lock
 from speech2face.pipelines.parts import build_encoder, check_modality, load_parts, locate_parts, settled
-from speech2face.pipelines.talkers import single_thread
 from speech2face.preparation.sources import File, find, read_names, shard_of
-from speech2face.run.process import quick_imports
+from speech2face.run.process import quick_imports, single_thread
 from speech2face.run.record import Run
+
+if TYPE_CHECKING:
+    from speech2face.preparation.manifest import Part, Row
+    from speech2face.preparation.measure import PhotoReader
+
+    Reader = Callable[[], PhotoReader]
 
 log = logging.getLogger(__name__)
 TOGETHER = 64  # files of a person that a process reads at a time
-MEASURED = "2"  # to be raised with every change of the code that changes the rows
+MEASURED = "2"  # version of the measurements: raise it when the code changes the rows
 DEADLY = "the process that reads it dies: damaged beyond reading, or too large for the memory"
 Chunk = tuple[str, list[File]]  # kind, and files of one person
-KEPT_ROWS = 64  # a killed run loses so many at most
+KEPT_ROWS = 64  # rows per write, and so the most that a killed run loses
 
 
 def prepare(options: Prepare, run: Run) -> int:
-    """Measure the files that have not been measured; without `shard`, then write manifest and report. Returns 0."""
+    """Measure the files that have not been measured yet. Without `shard`, then write manifest and report. Returns 0."""
     if run.earlier is not None:
         raise UserError("pipeline=prepare needs no resume: the same command goes on from what is done")
     run.way_on = "the same command"
@@ -106,7 +111,11 @@ def prepare(options: Prepare, run: Run) -> int:
 
 
 def sources(data: Data) -> tuple[Path, dict[str, Path | None], dict[str, dict[str, str]], dict[str, dict]]:
-    """The root; by modality a root of its own, and the person of each folder there; and traits by person."""
+    """The places that the options name: root, bases, joined and traits. Raises UserError for missing directories.
+
+    bases: by modality, a directory outside the root, or None. joined: by modality, the person by folder name.
+    traits: the columns of people.csv and data.names by person.
+    """
     root = Path(str(data.root)).expanduser().absolute()
     bases = {"speech": data.audios, "face": data.images}
     bases = {modality: base and Path(str(base)).expanduser().absolute() for modality, base in bases.items()}
@@ -119,14 +128,20 @@ def sources(data: Data) -> tuple[Path, dict[str, Path | None], dict[str, dict[st
     traits = read_people(root / "people.csv") if (root / "people.csv").exists() else {}
     joined: dict[str, dict[str, str]] = {modality: {} for modality in FOLDERS}
     if data.names:
-        of = {modality: folders(base or root) for modality, base in bases.items()}
-        joined, told = read_names(Path(str(data.names)).expanduser(), of)
-        traits = {person: told.get(person, {}) | traits.get(person, {}) for person in {**told, **traits}}
+        folders_of = {modality: folders(base or root) for modality, base in bases.items()}
+        joined, named = read_names(Path(str(data.names)).expanduser(), folders_of)
+        traits = {person: named.get(person, {}) | traits.get(person, {}) for person in {**named, **traits}}
     return root, bases, joined, traits
 
 
-def measure_all(root: Path, todo: dict[str, list[File]], parts: dict[str, Any], reader: Any, workers: int) -> None:
-    """Append the rows of files to their parts; on `workers` processes of one thread each, or, if 0, in this one."""
+def measure_all(
+    root: Path, todo: dict[str, list[File]], parts: "dict[str, Part]", reader: "Reader", workers: int
+) -> None:
+    """Measure files and append their rows to part files.
+
+    todo, parts: files and part file by kind. reader: builds the reader of photos in each process.
+    workers: number of processes, of one thread each; 0: measure in this process.
+    """
     import torch
 
     chunks = [
@@ -138,10 +153,10 @@ def measure_all(root: Path, todo: dict[str, list[File]], parts: dict[str, Any], 
     if workers:
         found = in_processes(chunks, workers, root, reader)
     else:
-        torch.set_num_threads(1)  # as in workers: the last digits of an embedding depend on it
+        torch.set_num_threads(1)  # as in workers, because the last digits of an embedding depend on it
         begin(root, reader)
         found = map(measure_here, chunks)
-    rows: dict[str, list[dict[str, Any]]] = {kind: [] for kind in todo}
+    rows: dict[str, list[Row]] = {kind: [] for kind in todo}
     try:
         with tqdm(total=sum(map(len, todo.values())), unit="file") as bar:
             for kind, more in found:
@@ -157,12 +172,12 @@ def measure_all(root: Path, todo: dict[str, list[File]], parts: dict[str, Any], 
 
 
 def in_processes(
-    chunks: Iterable[Chunk], workers: int, root: Path, reader: Any, careful: bool = False
-) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Rows of chunks as `measure_here` gives them, in any order, from `workers` processes.
+    chunks: Iterable[Chunk], workers: int, root: Path, reader: "Reader", careful: bool = False
+) -> "Iterator[tuple[str, list[Row]]]":
+    """Measure chunks on `workers` processes. Yields the results of `measure_here`, in any order.
 
-    Where a process dies, the files that it may have been reading are read again, one at a time (careful); the row of a
-    file that ends another process says so.
+    If a process dies, the files that it may have been reading are read again one at a time (careful). A file that then
+    ends a process gets a row with the error DEADLY.
     """
     waiting = deque(chunks)
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
@@ -188,19 +203,20 @@ def in_processes(
             executor.shutdown(cancel_futures=True)
 
 
-def begin_process(root: Path, reader: Any) -> None:
+def begin_process(root: Path, reader: "Reader") -> None:
+    """Initialise a worker process."""
     single_thread()
     begin(root, reader)
 
 
-def begin(root: Path, reader: Any) -> None:
-    """Build in this process what all files need."""
+def begin(root: Path, reader: "Reader") -> None:
+    """Build the reader of photos once for this process."""
     global here
     here = root, reader()
 
 
-def measure_here(chunk: Chunk) -> tuple[str, list[dict[str, Any]]]:
-    """Kind and rows of a chunk."""
+def measure_here(chunk: Chunk) -> "tuple[str, list[Row]]":
+    """Measure a chunk in this process. Returns its kind and rows."""
     from speech2face.preparation.measure import measure
 
     kind, files = chunk

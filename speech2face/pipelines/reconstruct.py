@@ -1,4 +1,4 @@
-"""`pipeline=speech` and `pipeline=face`: a face, a row and a folder for every input."""
+"""`pipeline=speech` and `pipeline=face`: reconstruct a face for every input."""
 
 import logging
 import time
@@ -7,7 +7,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -26,16 +26,21 @@ from speech2face.run.results import Results, write_contact_sheet, write_files
 if TYPE_CHECKING:
     from speech2face.inference.reconstructor import Reconstruction, Reconstructor
     from speech2face.preprocessing import Prepared
+    from speech2face.weights.load import Loaded
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class Job:
-    """An input on its way: its hash, its features and its faces, or why there are none."""
+    """An input and its results so far.
+
+    digest: SHA-256 of the file. prepared: its features. result: its faces, until they are written.
+    error: why it has none. seconds: processing time.
+    """
 
     input: Input
-    digest: Future | None = None
+    digest: Future[str] | None = None
     prepared: "Prepared | None" = None
     result: "Reconstruction | None" = None
     error: str | None = None
@@ -43,7 +48,7 @@ class Job:
 
 
 def reconstruct(options: Reconstruct, run: Run) -> int:
-    """Reconstruct faces for every input that `audio` or `image` names. Returns 0, or 1 if any input failed."""
+    """Reconstruct the faces of all inputs that `audio` or `image` names. Returns 0, or 1 if any input failed."""
     option, given = options.sources
     modality = options.pipeline.name
     if given in (None, "", []):
@@ -54,7 +59,7 @@ def reconstruct(options: Reconstruct, run: Run) -> int:
     located = locate_parts(options)
     with ThreadPoolExecutor(options.workers + 1, "prepare", after_the_networks) as executor:
         try:
-            # The weights are hashed, and so brought into memory, while torch is imported.
+            # Hash the weights while torch is imported. That also brings the files into memory.
             hashed = [executor.submit(getattr, one, "digest") for one in located.values()]
             with quick_imports():
                 import torch  # noqa: F401
@@ -82,8 +87,11 @@ def reconstruct(options: Reconstruct, run: Run) -> int:
             raise
 
 
-def build(options: Reconstruct, loaded: dict[str, Any], run: Run | None = None) -> "Reconstructor":
-    """Encoder and decoder on loaded parts, their weights brought to the precision. Random weights are warned of."""
+def build(options: Reconstruct, loaded: "dict[str, Loaded]", run: Run | None = None) -> "Reconstructor":
+    """Build encoder and decoder from loaded parts, with weights in the precision. Warns of random weights.
+
+    run: records the time of the stages.
+    """
     from speech2face.inference.decoder import Decoder
     from speech2face.inference.reconstructor import Reconstructor
 
@@ -104,7 +112,10 @@ def process(
     executor: Executor,
     workers: int,
 ) -> int:
-    """Prepare and write on threads, reconstruct on this one, report in order. Returns 0, or 1 if any input failed."""
+    """Reconstruct the inputs on this thread; prepare them and write the results on other threads, in order.
+
+    kept: rows of an earlier run, which are not done again. Returns 0, or 1 if any input failed.
+    """
     counts = {"done": len(kept), "kept": len(kept), "failed": 0, "passed_over": 0}
     names = {row["output"] for row in kept}
     todo = [one for one in inputs if one.name not in names]
@@ -126,12 +137,12 @@ def process(
     if len(inputs) > 1 or len(kept) > 1:
         with run.stage("write"):
             write_contact_sheet(run.directory, counts["done"])
-    told = [f"{count} {status.replace('_', ' ')}" for status, count in counts.items() if count or status == "done"]
-    log.info("%s: %s", ", ".join(told), run.directory)
+    shown = [f"{count} {status.replace('_', ' ')}" for status, count in counts.items() if count or status == "done"]
+    log.info("%s: %s", ", ".join(shown), run.directory)
     return int(counts["failed"] > 0 or counts["done"] == 0)
 
 
-def row_of(job: Job, status: str) -> dict[str, Any]:
+def row_of(job: Job, status: str) -> dict[str, object]:
     """The job's row of results.csv."""
     row = {
         "input": str(job.input.path),
@@ -147,7 +158,7 @@ def row_of(job: Job, status: str) -> dict[str, Any]:
 
 
 def prepare(one: Input, reconstructor: "Reconstructor", run: Run, executor: Executor) -> Job:
-    """Read one input. What is wrong with it becomes the job's error, never an exception."""
+    """Read one input. If that fails, the job has an error; nothing is raised."""
     if one.skipped:
         return Job(one, error=one.skipped)
     job = Job(one, executor.submit(sha256, one.path))
@@ -156,26 +167,26 @@ def prepare(one: Input, reconstructor: "Reconstructor", run: Run, executor: Exec
             job.prepared = reconstructor.encoder.prepare(one.path)
         except UserError as error:
             job.error = str(error)
-        except Exception as error:  # one file must not stop the others, whatever a codec raises
+        except Exception as error:  # codecs raise anything, and one file must not stop the others
             job.error = f"{one.path}: could not be prepared ({defect(error)})"
     return job
 
 
 def reconstructed(jobs: Iterable[Job], reconstructor: "Reconstructor") -> Iterator[Job]:
-    """The jobs in their order, with their result or error, as many at once as fill a batch of windows."""
+    """Yield the jobs in order, with result or error. As many are reconstructed at once as fill a batch of windows."""
     batch: list[Job] = []
     windows = 0
     for job in jobs:
         batch.append(job)
         windows += 0 if job.error else len(job.prepared.features)
-        if windows >= reconstructor.encoder.batch_size or not windows:  # full, or nothing in it to wait for
+        if windows >= reconstructor.encoder.batch_size or not windows:  # full, or only failed jobs
             yield from reconstruct_batch(reconstructor, batch)
             batch, windows = [], 0
     yield from reconstruct_batch(reconstructor, batch)
 
 
 def reconstruct_batch(reconstructor: "Reconstructor", jobs: list[Job]) -> list[Job]:
-    """Give each job that was prepared its result, or the line that says why it has none: one by one if need be."""
+    """Set the result or the error of each prepared job. If the batch fails, the jobs are reconstructed one by one."""
     good = [job for job in jobs if not job.error]
     if not good:
         return jobs
@@ -183,7 +194,7 @@ def reconstruct_batch(reconstructor: "Reconstructor", jobs: list[Job]) -> list[J
         try:
             for job, result in zip(good, reconstructor.reconstruct([job.prepared for job in good]), strict=True):
                 job.result = result
-        except Exception as error:  # whatever a network raises for one input must not stop the others
+        except Exception as error:  # networks raise anything, and one input must not stop the others
             if len(good) == 1:
                 good[0].error = f"{good[0].input.path}: {defect(error)}"
     if not all(job.result or job.error for job in good):
@@ -194,7 +205,7 @@ def reconstruct_batch(reconstructor: "Reconstructor", jobs: list[Job]) -> list[J
 
 @contextmanager
 def timed(*jobs: Job) -> Iterator[None]:
-    """Add the time that the block takes to the jobs, shared among them."""
+    """Add the wall time of the block to the jobs, an equal share to each."""
     began = time.perf_counter()
     yield
     for job in jobs:
@@ -209,7 +220,7 @@ def _digest(job: Job) -> str | None:
 
 
 def write_outputs(run: Run, job: Job) -> Job:
-    """Write the files of one input that has a face."""
+    """Write the files of one input, unless it has failed."""
     if not job.error:
         try:
             with run.stage("write"), timed(job):

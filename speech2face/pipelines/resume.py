@@ -1,6 +1,7 @@
-"""What a resumed reconstruction keeps of the run before."""
+"""Resume a reconstruction: find the results of the earlier run that can be kept."""
 
 import os
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from typing import Any
 
@@ -19,14 +20,15 @@ SHARED = ("pipeline", "encoder", "decoder", "precision", "seed", "samples")  # o
 
 
 def rows_to_keep(options: Reconstruct, run: Run, inputs: list[Input], executor: Executor) -> list[dict[str, str]]:
-    """Rows of the earlier run in this directory that are done: of an unchanged input, or of none of the inputs now.
+    """The rows of the earlier run in this directory that are done and need not be done again.
 
-    Raises UserError where that run was configured otherwise.
+    A row is kept if its files exist and its input is unchanged, or is not among the inputs of this run. Raises
+    UserError if the earlier run had other options (SHARED).
     """
     before = run.directory / ".hydra" / "effective.yaml"
     rows = [row for row in read_results(run.directory) if row["status"] == "done"]
     if not run.earlier or "weights" not in run.earlier or not before.exists() or not rows:
-        return []  # it is not known what was done there: start over
+        return []  # the earlier run left no usable record, so start over
     earlier, now = OmegaConf.load(before), OmegaConf.create(freeze(options))
     for key in SHARED:
         if earlier.get(key) != now[key]:
@@ -49,12 +51,12 @@ def rows_to_keep(options: Reconstruct, run: Run, inputs: list[Input], executor: 
     return [row for row, kept in zip(rows, keeping, strict=True) if kept]
 
 
-def _difference(key: str, earlier: Any, now: Any) -> str:
-    """The name of what differs: a part, its front end, or its file of weights."""
+def _difference(key: str, earlier: Mapping[Any, Any], now: Mapping[Any, Any]) -> str:
+    """The name of the difference between two options: the option itself, a front end, or a file of weights."""
     old, new = earlier.get(key), now[key]
-    if key in ("encoder", "decoder") and old:
-        if old.get("model") == new.model and old.get("preprocessing") != new.preprocessing:
+    if key in ("encoder", "decoder") and old and old.get("model") == new["model"]:
+        if old.get("preprocessing") != new["preprocessing"]:
             return "preprocessing"
-        if old.get("model") == new.model and old.get("sha256") != new.sha256:
+        if old.get("sha256") != new["sha256"]:
             return f"file of {key}.weights"
     return key

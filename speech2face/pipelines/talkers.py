@@ -1,4 +1,4 @@
-"""`pipeline=talkers`: a dataset of simulated people, in the layout that training and evaluation read."""
+"""`pipeline=talkers`: write a dataset of simulated people in the project's layout."""
 
 import dataclasses
 import json
@@ -15,19 +15,24 @@ from speech2face.config.options import Talkers, Train
 from speech2face.errors import UserError
 from speech2face.files import atomic, csv_line, lock, unlock
 from speech2face.inference import pictures
+from speech2face.run.process import single_thread
 from speech2face.run.record import Run
 
 if TYPE_CHECKING:
     from speech2face.talkers.traits import Person
 
+Tables = dict[str, list[dict[str, Any]]]  # rows of the tables below prepared/, by the table's name
 log = logging.getLogger(__name__)
-GENERATOR = 2  # to be raised when the same person would look or sound otherwise
+GENERATOR = 2  # version of the generator: raise it when the same person looks or sounds different
 CHUNK = 8  # people that a process writes at a time
 SHOWN = 64  # people on the contact sheet
 
 
 def talkers(options: Talkers, run: Run) -> int:
-    """Write data.people simulated people of `seed` to data.root; complete ones are kept. Returns 0."""
+    """Write data.people simulated people to data.root and keep those that are complete. `seed` determines them.
+
+    Returns 0. Raises UserError if data.root holds something else.
+    """
     if run.earlier is not None:
         raise UserError("pipeline=talkers needs no resume: the same command goes on where data.root is not complete")
     if not options.data.simulated:
@@ -39,9 +44,9 @@ def talkers(options: Talkers, run: Run) -> int:
 
 
 def provide(options: Train, run: Run) -> Train:
-    """With data=talkers, make the dataset that `data` describes, unless it is complete; data.root may be left out.
+    """With data=talkers, make the dataset that `data` describes, unless it is complete.
 
-    Returns the options with the root in them.
+    Returns the options, with a default for a data.root that is not given.
     """
     data = options.data
     if not data.simulated:
@@ -58,7 +63,7 @@ def provide(options: Train, run: Run) -> Train:
 
 
 def ensure(options: Talkers | Train, run: Run) -> int:
-    """Write the people of `data` who are missing. Returns 0."""
+    """Write the people of `data` that are missing, under a lock. Returns 0."""
     data = dataclasses.replace(options.data, root=str(options.data.path))
     root = data.path
     root.mkdir(parents=True, exist_ok=True)
@@ -73,7 +78,7 @@ def ensure(options: Talkers | Train, run: Run) -> int:
 
 
 def make(root: Path, run: Run, people: int, workers: int, made_of: dict[str, Any]) -> int:
-    """Write the dataset and say what is in it. Returns 0."""
+    """Write the dataset, its tables and a contact sheet. Returns 0. made_of: the settings that determine the people."""
     claim(root, people, made_of)
     with run.stage("write"):
         tables = write(root, people, workers, made_of)
@@ -96,7 +101,10 @@ def make(root: Path, run: Run, people: int, workers: int, made_of: dict[str, Any
 
 
 def claim(root: Path, people: int, made_of: dict[str, Any]) -> None:
-    """Note what the dataset is made of. Raises UserError where `root` has another, more people, or anything else."""
+    """Write the settings of the dataset to talkers.json, if they are not there.
+
+    Raises UserError if `root` has a dataset of other settings or of more people, or is not a dataset of talkers.
+    """
     note = root / "talkers.json"
     if not note.exists():
         if any(not file.name.startswith(".") for file in root.iterdir()):
@@ -104,28 +112,28 @@ def claim(root: Path, people: int, made_of: dict[str, Any]) -> None:
         with atomic(note) as partial:
             partial.write_text(json.dumps(made_of) + "\n")
     try:
-        there = dict(json.loads(note.read_text()))
+        existing = dict(json.loads(note.read_text()))
     except (ValueError, TypeError):
         raise UserError(f"{note}: damaged; give another directory") from None
     have = max((int(file.name.rpartition("-")[2]) + 1 for file in root.glob("talker-*-[0-9]*")), default=0)
     if have > people:
         raise UserError(f"data.root={root}: has {have} people already; data.people={people} is fewer")
     for key, value in made_of.items():
-        if there.get(key) != value:
+        if existing.get(key) != value:
             option = f"data.{key}" if key in ("clips", "photos", "seconds") else key
-            raise UserError(f"data.root={root}: made with {option}={there.get(key)}; go on with that, or elsewhere")
+            raise UserError(f"data.root={root}: made with {option}={existing.get(key)}; go on with that, or elsewhere")
 
 
 def draw(seed: int, start: int, people: int) -> list["Person"]:
-    """The people of one chunk."""
+    """Draw the people of the chunk that begins at `start`. people: number of people in all."""
     from speech2face.talkers.traits import draw_person
 
     return [draw_person(seed, index) for index in range(start, min(start + CHUNK, people))]
 
 
-def write(root: Path, people: int, workers: int, made_of: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Write the missing people on `workers` processes; returns the rows, in order, of each table below prepared/."""
-    tables: dict[str, list[dict[str, Any]]] = {"faces": [], "normalized": [], "clips": []}
+def write(root: Path, people: int, workers: int, made_of: dict[str, Any]) -> Tables:
+    """Write the missing people on `workers` processes. Returns the rows of all people, in order."""
+    tables: Tables = {"faces": [], "normalized": [], "clips": []}
     starts = range(0, people, CHUNK)
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
     executor = ProcessPoolExecutor(workers, context, initializer=single_thread)
@@ -143,18 +151,8 @@ def write(root: Path, people: int, workers: int, made_of: dict[str, Any]) -> dic
     return tables
 
 
-def single_thread() -> None:
-    """In a worker process: one thread, and interrupts are left to the parent."""
-    import signal
-
-    import torch
-
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def write_chunk(root: Path, start: int, people: int, made_of: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Write the missing people of one chunk; rows of each table for all of it."""
+def write_chunk(root: Path, start: int, people: int, made_of: dict[str, Any]) -> Tables:
+    """Write the missing people of one chunk. Returns the rows of all its people."""
     from speech2face.talkers import population
 
     chunk = draw(made_of["seed"], start, people)
@@ -171,8 +169,8 @@ def write_chunk(root: Path, start: int, people: int, made_of: dict[str, Any]) ->
     }
 
 
-def write_tables(root: Path, people: list["Person"], tables: dict[str, list[dict[str, Any]]]) -> None:
-    """people.csv and prepared/{faces,normalized,clips}.parquet."""
+def write_tables(root: Path, people: list["Person"], tables: Tables) -> None:
+    """Write people.csv and prepared/{faces,normalized,clips}.parquet."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

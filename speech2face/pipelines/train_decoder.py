@@ -1,4 +1,4 @@
-"""`pipeline=train_decoder`: a decoder, on any dataset in the project's layout."""
+"""`pipeline=train_decoder`: train a decoder on a dataset in the project's layout."""
 
 from functools import partial
 from pathlib import Path
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 
 def train_decoder(options: TrainDecoder, run: Run) -> int:
-    """Train options.decoder to draw the normalized face of each embedding of options.encoder.
+    """Train options.decoder to draw the normalized face of a person from the embedding of a photo of the person.
 
-    With `voices`, the embeddings of voice encoders are drawn, too. Returns 1 if a file could not be read.
+    options.encoder makes the embeddings. With `voices`, embeddings of recordings by voice encoders are added. Returns 1
+    if a file could not be read, else 0.
     """
     options, dataset, people = begin(options, run, "face")
     import torch
@@ -76,9 +77,10 @@ def train_decoder(options: TrainDecoder, run: Run) -> int:
 def embed_voices(
     options: TrainDecoder, dataset: Dataset, people: list[str], voice: "Loaded"
 ) -> tuple["Embeddings", np.ndarray, dict[str, str]]:
-    """Embeddings of the first recording of each person who has the traits `training.voices_of`.
+    """Embed the first recording of each person who has the traits `training.voices_of`.
 
-    Returns embeddings (n, 4096); (n,) the persons, as numbers of `people`; and by path why a recording failed.
+    Returns embeddings (n, 4096), the index in `people` of each (n,), and the reason by path for recordings that could
+    not be read. Raises UserError if no person has a recording and these traits.
     """
     from speech2face.inference.cache import embed
 

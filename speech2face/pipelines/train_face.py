@@ -1,4 +1,4 @@
-"""`pipeline=train_face`: a face encoder, on any dataset in the project's layout."""
+"""`pipeline=train_face`: train a face encoder on a dataset in the project's layout."""
 
 import dataclasses
 from functools import partial
@@ -13,7 +13,7 @@ from speech2face.run.record import Run
 
 
 def train_face(options: TrainFace, run: Run) -> int:
-    """Train options.encoder to tell people apart by their photos. Returns 1 if a file could not be read."""
+    """Train options.encoder to distinguish people by their photos. Returns 1 if a file could not be read, else 0."""
     options, dataset, people = begin(options, run, "face")
     from speech2face.training.crops import crops, thumbnails
     from speech2face.training.data import Photos

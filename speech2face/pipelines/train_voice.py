@@ -1,4 +1,4 @@
-"""`pipeline=train_voice`: a voice encoder, on any dataset in the project's layout."""
+"""`pipeline=train_voice`: train a voice encoder on a dataset in the project's layout."""
 
 import dataclasses
 import logging
@@ -17,7 +17,10 @@ log = logging.getLogger(__name__)
 
 
 def train_voice(options: TrainVoice, run: Run) -> int:
-    """Train options.encoder to predict the embedding of options.face of the speaker. Returns 1 if a file failed."""
+    """Train options.encoder to predict, from a recording, the embedding of a photo of the speaker.
+
+    options.face makes the embeddings of photos. Returns 1 if a file could not be read, else 0.
+    """
     options, dataset, people = begin(options, run, "speech")
     from speech2face.data.embeddings import embed_photos
     from speech2face.decoders.base import TrainableDecoder

@@ -1,4 +1,4 @@
-"""Steps that the three trainings share: begin, settle the parts, carry out."""
+"""The steps that the three trainings share: begin, load the parts, carry out."""
 
 import dataclasses
 import logging
@@ -27,14 +27,15 @@ if TYPE_CHECKING:
     from speech2face.weights.load import Loaded
 
 log = logging.getLogger(__name__)
-VAL_SHARE = 10  # one person in so many, where the dataset has no split of its own
+VAL_SHARE = 10  # one person in 10 is for validation, if the dataset has no splits
 
 
 @dataclass
 class Job:
-    """A training: the slot that is trained, all parts, module, rows and pictures.
+    """A training that is ready to run.
 
-    draw: the sheet of an epoch. errors: by path, why a file could not be read.
+    slot: that is trained. loaded: all parts by slot. module: the Lightning module. train, val: rows of the two splits.
+    draw: draws the sheet of an epoch. errors: the reason by path for files that could not be read.
     """
 
     slot: str
@@ -47,9 +48,10 @@ class Job:
 
 
 def begin(options: Train, run: Run, modality: str) -> tuple[Train, Dataset, dict[str, list[str]]]:
-    """The dataset, made first if it is of talkers and incomplete, and its people by split: train and val.
+    """Check the options and read the dataset; a dataset of talkers is made first, if it is incomplete.
 
-    Returns the options with the root of the dataset in them, the dataset, and the people.
+    Returns the options with the absolute root of the dataset, the dataset, and its people by split ("train", "val").
+    Raises UserError for options that do not fit together, and for a dataset that is too small.
     """
     try:
         with quick_imports():
@@ -75,8 +77,8 @@ def begin(options: Train, run: Run, modality: str) -> tuple[Train, Dataset, dict
     options = dataclasses.replace(options, data=dataclasses.replace(options.data, root=str(options.data.path)))
     people = {split: dataset.split(split) for split in ("train", "val")}
     if not people["train"] or not people["val"]:
-        everybody = people["train"] or dataset.split("all")
-        people = {"train": [one for i, one in enumerate(everybody) if i % VAL_SHARE], "val": everybody[::VAL_SHARE]}
+        whole = people["train"] or dataset.split("all")
+        people = {"train": [one for i, one in enumerate(whole) if i % VAL_SHARE], "val": whole[::VAL_SHARE]}
         log.warning("people.csv has no splits train and val: one person in %d is for validation", VAL_SHARE)
     if len(people["train"]) < 2 or not people["val"]:
         raise UserError(f"data.root={options.data.root}: too few people with photos to train and to validate on")
@@ -84,7 +86,7 @@ def begin(options: Train, run: Run, modality: str) -> tuple[Train, Dataset, dict
 
 
 def load(options: Train, run: Run) -> dict[str, "Loaded"]:
-    """Every part on the weights that the training starts from, noted in the record."""
+    """Load every part with the weights that the training starts from, and record the weights."""
     located = locate_parts(options)
     with run.stage("load"):
         loaded = load_parts(options, located)
@@ -93,7 +95,10 @@ def load(options: Train, run: Run) -> dict[str, "Loaded"]:
 
 
 def normalized_faces(options: Train, dataset: Dataset, people: list[str], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Normalized faces of some people, (n, 224, 224, 3) uint8, and their landmarks (n, 72, 2)."""
+    """Read the normalized faces of some people, (n, 224, 224, 3) uint8, and their landmarks (n, 72, 2) float32.
+
+    name: for the progress bar. Raises UserError for a picture that cannot be read.
+    """
     from speech2face.preprocessing.image import Image
     from speech2face.training.crops import crops
 
@@ -109,7 +114,7 @@ def normalized_faces(options: Train, dataset: Dataset, people: list[str], name: 
 
 
 def common(options: Train) -> dict[str, Any]:
-    """Arguments that every training module takes."""
+    """The arguments that all training modules take."""
     from hydra.utils import instantiate
 
     training = options.training
@@ -123,7 +128,7 @@ def common(options: Train) -> dict[str, Any]:
 
 
 def carry_out(options: Train, run: Run, job: Job) -> int:
-    """Train, and say where the weights are. Returns 1 if a file could not be read."""
+    """Train, and record the metrics and the effective options. Returns 1 if a file could not be read, else 0."""
     import torch
 
     from speech2face.training.loop import Data, Settings, fit, training_precision
@@ -159,7 +164,7 @@ def carry_out(options: Train, run: Run, job: Job) -> int:
 
 
 def card(options: Train, run: Run, job: Job) -> dict[str, Any]:
-    """What the trained weights say of themselves: see speech2face.weights.card."""
+    """The card of the trained weights (speech2face.weights.ours), without the metrics of an epoch."""
     import msgspec
 
     from speech2face.weights.ours import without_run_settings

@@ -1,1 +1,1 @@
-"""From folders of recordings and photos to a manifest of what is in them."""
+"""Preparation: measure recordings and photos, and list them in a manifest for training and evaluation."""

@@ -1,4 +1,4 @@
-"""After everything is measured: splits, the manifest, statistics, normalized faces and the report."""
+"""The last step of preparation: splits, manifest, statistics, normalized faces and report of the measured files."""
 
 import hashlib
 import json
@@ -6,7 +6,6 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,9 +25,17 @@ AGE_GROUP = 20  # years
 
 
 def finish(
-    root: Path, files: dict[str, list[File]], traits: dict[str, dict[str, str]], notes: dict[str, Any], seed: int
+    root: Path,
+    files: dict[str, list[File]],
+    traits: dict[str, dict[str, str]],
+    notes: dict[str, dict[str, str]],
+    seed: int,
 ) -> None:
-    """Write everything below <root>/prepared, of files that are all measured."""
+    """Write the manifest, people.csv, statistics.json, normalized.parquet and report.html to <root>/prepared.
+
+    files: all files by kind ("clips", "faces"); each must have been measured under notes[kind].
+    traits: the columns of people.csv by person. notes: the settings of the measurement by kind. seed: of the splits.
+    """
     prepared = root / "prepared"
     people = sorted({file.person for listed in files.values() for file in listed})
     earlier = read_people(prepared / "people.csv") if (prepared / "people.csv").exists() else {}
@@ -47,7 +54,7 @@ def finish(
         partial.write_text(json.dumps(statistics, indent=2) + "\n")
     write_normalized(prepared, tables["faces"])
     problems = write_report(root, tables, splits, statistics)
-    for part in (prepared / "parts").iterdir():  # what is in them is in the manifest now
+    for part in (prepared / "parts").iterdir():  # the manifest holds their rows now
         part.unlink()
     counts = {kind: Counter(table["status"].to_pylist()) for kind, table in tables.items()}
     for kind, count in counts.items():
@@ -64,10 +71,11 @@ def finish(
 def assign_splits(
     people: Sequence[str], traits: dict[str, dict[str, str]], earlier: dict[str, str], seed: int
 ) -> dict[str, str]:
-    """train, val or test for everybody: as people.csv says, as it was, or so that the shares are kept in each stratum.
+    """Assign each person to train, val or test; return the split by person.
 
-    People without a split are gone through by sex, age group where they are known, and then in an order that follows
-    from seed and name alone; each takes the split that is furthest below its share so far.
+    A split in `traits` wins, then a split in `earlier`, the result of the last preparation. The other people are
+    sorted by sex and age group, where these are known, and then by a hash of seed and name. Each takes the split that
+    is furthest below its share (SHARES), so the shares hold in each stratum.
     """
 
     def stratum(person: str) -> tuple[str, str, bytes]:
@@ -88,10 +96,12 @@ def assign_splits(
     return splits
 
 
-def fbank_statistics(clips: pa.Table) -> dict[str, Any]:
-    """Mean and deviation of log-mel energies, as an Audio Spectrogram Transformer's front end takes them.
+def fbank_statistics(clips: pa.Table) -> dict[str, float | None]:
+    """Mean and standard deviation of the log-mel energies, for the front end of an Audio Spectrogram Transformer.
 
-    Of the good recordings of split train (of all, where none are), at the level of the front end.
+    They are measured at the level of the front end, over the good recordings of split train, or over all good
+    recordings if that split has none. Returns `recordings` (their number), `mean` and `std`; both are None without
+    recordings.
     """
     columns = ("status", "split", "fbank_values", "fbank_sum", "fbank_squares")
     rows = list(zip(*(clips[name].to_pylist() for name in columns), strict=True))
@@ -106,13 +116,14 @@ def fbank_statistics(clips: pa.Table) -> dict[str, Any]:
 
 
 def write_normalized(prepared: Path, faces: pa.Table) -> None:
-    """normalized.parquet: of everybody with landmarks, the crop of the most frontal photo, and landmarks in it.
+    """Write normalized.parquet: for each person, the crop of the most frontal photo and the landmarks in its pixels.
 
-    Photos with a problem, as of somebody else, only where there is no other.
+    People without landmarks have no row. A photo with a problem, such as one that shows another person, is used only
+    if the person has no other.
     """
     columns = ("person", "split", "status", "problem", "crop", "box", "sha256", "landmarks")
     table = faces.select(columns)
-    best: dict[str, tuple[tuple[bool, float], dict[str, Any]]] = {}
+    best: dict[str, tuple[tuple[bool, float], manifest.Row]] = {}
     for batch in table.to_batches(manifest.ROWS):
         for row in batch.to_pylist():
             if row["status"] != "ok" or row["landmarks"] is None:
@@ -130,7 +141,10 @@ def write_normalized(prepared: Path, faces: pa.Table) -> None:
 
 
 def turn(points: np.ndarray) -> float:
-    """How far from frontal a face (72, 2) is: between 0 and about 1, from left and right half of it and its tilt."""
+    """How far a face with landmarks (72, 2) is turned from frontal: 0 (frontal) to about 1.
+
+    The sum of two ratios: the asymmetry of the left and right half, and the tilt of the line between the eyes.
+    """
     chin, eyes, tip = points[:17], points[36:48].reshape(2, 6, 2).mean(1), points[30]
     left, right = (np.linalg.norm(chin[side] - tip) for side in (2, 14))
     across = eyes[1] - eyes[0]

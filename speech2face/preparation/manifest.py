@@ -1,4 +1,4 @@
-"""The manifest: rows as they are measured, and the tables that training and evaluation read."""
+"""The manifest: the part files that preparation writes as it measures, and the tables that it merges them into."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -13,8 +13,9 @@ from speech2face.data.dataset import open_table
 from speech2face.files import atomic
 from speech2face.preparation.sources import File
 
-ROWS = 4096  # that are written together
-ODD_PEOPLE = 5  # fewer do not tell what is odd
+Row = dict[str, Any]  # of the manifest: value by column
+ROWS = 4096  # rows per write
+ODD_PEOPLE = 5  # with fewer people there is no basis for a bound between persons
 
 _FILE = {"person": pa.string(), "path": pa.string(), "bytes": pa.int64(), "mtime_ns": pa.int64()}
 _FILE |= {"sha256": pa.string(), "error": pa.string(), "note": pa.string()}
@@ -30,16 +31,20 @@ MEASURED = {
 
 
 class Part:
-    """Rows of one process as they are measured: a stream of record batches in one file, only ever appended to."""
+    """The rows that one process has measured: a stream of Arrow record batches in an append-only file.
+
+    path: the file; it is created by the first `append`. kind: "clips" or "faces". note: metadata of the file.
+    """
 
     def __init__(self, path: Path, kind: str, note: dict[str, str]) -> None:
         self.path, self.schema = path, pa.schema(MEASURED[kind]).with_metadata(note)
         if path.exists():
             _, whole = read_part(path)
-            with open(path, "r+b") as file:  # a killed process may have left a part of the last batch
+            with open(path, "r+b") as file:  # a killed process may have left an incomplete last batch
                 file.truncate(whole)
 
-    def append(self, rows: list[dict[str, Any]]) -> None:
+    def append(self, rows: list[Row]) -> None:
+        """Append rows as one record batch, in one write."""
         batch = pa.RecordBatch.from_pylist(rows, self.schema)
         with open(self.path, "ab") as file:
             head = b"" if file.tell() else self.schema.serialize().to_pybytes()
@@ -47,7 +52,10 @@ class Part:
 
 
 def read_part(path: Path) -> tuple[pa.Table | None, int]:
-    """What there is of a part, mapped into memory, and at which byte it ends. None: nothing yet."""
+    """The complete batches of a part file as a memory-mapped table, and the byte at which they end.
+
+    The table is None if the file does not even hold the schema yet.
+    """
     if not path.stat().st_size:
         return None, 0
     batches, whole = [], 0
@@ -64,7 +72,7 @@ def read_part(path: Path) -> tuple[pa.Table | None, int]:
 
 
 def measured(prepared: Path, kind: str, note: dict[str, str]) -> list[pa.Table]:
-    """Tables of rows that were measured under the same `note`: of the last manifest, and of the parts since."""
+    """The tables whose metadata agree with `note`: the last manifest, then the parts written since."""
     tables = [open_table(prepared / f"{kind}.parquet")] if (prepared / f"{kind}.parquet").exists() else []
     tables += [table for path in sorted((prepared / "parts").glob(f"{kind}-*")) if (table := read_part(path)[0])]
     wanted = {key.encode(): value.encode() for key, value in note.items()}
@@ -76,7 +84,7 @@ def measured(prepared: Path, kind: str, note: dict[str, str]) -> list[pa.Table]:
 
 
 def done(tables: Sequence[pa.Table]) -> dict[tuple[str, int, int], int]:
-    """Row, of all tables together, of each file as it was: by path, size and time of its last change."""
+    """The row number of each measured file in the concatenation of the tables, by path, size and mtime_ns."""
     keys = (
         zip(*(table[column].to_pylist() for column in ("path", "bytes", "mtime_ns")), strict=True) for table in tables
     )
@@ -84,6 +92,7 @@ def done(tables: Sequence[pa.Table]) -> dict[tuple[str, int, int], int]:
 
 
 def key(file: File) -> tuple[str, int, int]:
+    """The key of a file in the result of `done`."""
     return file.path, file.size, file.mtime_ns
 
 
@@ -95,10 +104,11 @@ def merge(
     traits: dict[str, dict[str, str]],
     note: dict[str, str],
 ) -> pa.Table:
-    """Write <kind>.parquet, and <kind>.arrow to map into memory, of files that are all measured; returns the table.
+    """Write <kind>.parquet and its memory-mappable copy <kind>.arrow, and return the table.
 
-    Rows are sorted by person and path, so that the same files give the same bytes. Besides what was measured: `split`;
-    `status`, one of ok, failed, duplicate; `problem`, in words, where there is one; and the person's traits.
+    files: sorted by person and path, all measured under `note`. The rows keep their order, so the same files give the
+    same bytes. The table has the measured columns and `split`; `status`, one of ok, failed, duplicate; `problem`, a
+    text or null; and the person's traits.
     """
     measured_tables = measured(prepared, kind, note)
     row_of = done(measured_tables)
@@ -144,30 +154,33 @@ def merge(
 
 
 def odd_ones(table: pa.Table, rows: np.ndarray, people: Sequence[str], status: Sequence[str]) -> Iterator[int]:
-    """Photos that are nearer to being somebody else than their own folder's person.
+    """Indices of photos that probably show another person than the one whose folder they are in.
 
-    A photo is compared, by cosine of features, with the mean of the person's other photos; half-way between the median
-    of that and the median against the mean of the next person's photos is the bound.
+    The cosine of each photo's embedding and the mean of the person's other photos is compared with a bound. The bound
+    is half-way between two medians: that of these cosines, and that of the cosines with the mean of the next person.
+    With fewer than ODD_PEOPLE people who have two photos, no photo is odd.
     """
-    of = defaultdict(list)
+    photos_of = defaultdict(list)
     for i, person in enumerate(people):
         if status[i] == "ok":
-            of[person].append(i)
-    of = {person: members for person, members in of.items() if len(members) > 1}
-    if len(of) < ODD_PEOPLE:
+            photos_of[person].append(i)
+    photos_of = {person: photos for person, photos in photos_of.items() if len(photos) > 1}
+    if len(photos_of) < ODD_PEOPLE:
         return
     members, own, others, last = [], [], [], np.zeros((0, 4096), np.float32)
-    for mine in of.values():
-        features = table["embedding"].take(rows[mine]).combine_chunks().flatten().to_numpy().reshape(len(mine), -1)
-        features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-9)
-        total = features.sum(0)
-        members += mine
-        own += [cosines(one[None], total - one)[0] for one in features]
+    for photos in photos_of.values():
+        embeddings = table["embedding"].take(rows[photos]).combine_chunks().flatten().to_numpy()
+        embeddings = embeddings.reshape(len(photos), -1)
+        embeddings = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-9)
+        total = embeddings.sum(0)
+        members += photos
+        own += [cosines(one[None], total - one)[0] for one in embeddings]
         others += cosines(last, total)
-        last = features
+        last = embeddings
     bound = (np.median(own) + np.median(others)) / 2
     yield from (i for i, cosine in zip(members, own, strict=True) if cosine < bound)
 
 
-def cosines(features: np.ndarray, to: np.ndarray) -> list[float]:
-    return (features @ to / np.maximum(np.linalg.norm(to), 1e-9)).tolist()
+def cosines(embeddings: np.ndarray, to: np.ndarray) -> list[float]:
+    """Cosines of embeddings of unit length (n, 4096) and a vector (4096,)."""
+    return (embeddings @ to / np.maximum(np.linalg.norm(to), 1e-9)).tolist()

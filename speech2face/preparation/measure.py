@@ -1,9 +1,9 @@
-"""The row of the manifest for one recording or photo."""
+"""Measure one recording or photo: the row of the manifest that describes it."""
 
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -13,6 +13,7 @@ from PIL import Image as PillowImage
 from speech2face.errors import UserError, defect, reason
 from speech2face.files import atomic, sha256
 from speech2face.inference.encoder import Encoder
+from speech2face.preparation.manifest import Row
 from speech2face.preparation.sources import File
 from speech2face.preprocessing.audio import Audio
 from speech2face.preprocessing.decode import OPTIONS
@@ -20,22 +21,26 @@ from speech2face.preprocessing.faces import Face, crop_padded, detect_faces, fac
 from speech2face.preprocessing.fbank import LogMelFilterBank
 from speech2face.preprocessing.photo import open_image
 
+if TYPE_CHECKING:
+    import dlib
+
 RATE = 16_000
 FBANK_SECONDS = 10.26  # the window of an Audio Spectrogram Transformer
-# The level of a recording is that of the front ends' default part, its first minute; a pause is no error here.
+# Levels are those of the first minute, which is what the front ends read by default.
 AUDIO = Audio(LogMelFilterBank(max_frames=None, mean=0.0, std=0.5), sample_rate=RATE)
-VAD_FRAME, VAD_MODE = 480, 2  # 30 ms; of WebRTC's detector: 0 to 3, the most sceptical
+VAD_FRAME, VAD_MODE = 480, 2  # samples (30 ms); aggressiveness of WebRTC's detector, 0 to 3 (fewest false alarms)
 LITTLE_SPEECH = 0.2
 CROP_SIZE, CROP_MARGIN = 224, 0.25
 PHOTOS_TOGETHER = 16
-# The 72 landmarks among iBUG's 68 points: each lip's outer edge, then its inner one back, from a corner.
+# The iBUG point of each of the 72 landmarks. A lip runs from a corner along its outer edge, then back along its inner.
 IBUG = (*range(48), *range(48, 55), *range(64, 59, -1), *range(54, 60), 48, 60, *range(67, 63, -1))
 
 
-def recording(root: Path, file: File) -> dict[str, Any]:
-    """Duration, level, share of speech, and the sums that normalisation statistics are made of; or what is wrong.
+def recording(root: Path, file: File) -> Row:
+    """Measure a recording: duration, level, share of speech, and the sums for the normalisation statistics.
 
-    Of a long recording a minute is decoded, and the duration is that of its packets.
+    Only the first minute is decoded; the duration of a longer recording comes from its packets. A recording that
+    cannot be used has `error` in its row; warnings are in `note`.
     """
     try:
         digest = sha256(root / file.path)
@@ -60,7 +65,7 @@ def recording(root: Path, file: File) -> dict[str, Any]:
 
 
 def packet_seconds(path: Path) -> float:
-    """Until the end of the last packet, whatever the header claims; nothing is decoded."""
+    """Duration of a recording in s up to the end of its last packet. The header is not trusted, nothing is decoded."""
     end = 0.0
     try:
         with av.open(f"file:{path}", options=dict(OPTIONS), metadata_errors="ignore") as container:
@@ -70,12 +75,15 @@ def packet_seconds(path: Path) -> float:
                 if packet.pts is not None:
                     end = max(end, float((packet.pts - start + (packet.duration or 0)) * stream.time_base))
     except (av.FFmpegError, OSError, ValueError):
-        pass  # it breaks off here
+        pass  # a truncated file ends here
     return end
 
 
 def speech_share(waveform: np.ndarray) -> float:
-    """Share of 30 ms frames of (samples,) at 16 kHz that WebRTC's voice activity detector takes for speech."""
+    """Share, in [0, 1], of the 30 ms frames that WebRTC's voice activity detector classifies as speech.
+
+    waveform: (samples,) at 16 kHz.
+    """
     import webrtcvad
 
     detector = webrtcvad.Vad(VAD_MODE)
@@ -86,16 +94,19 @@ def speech_share(waveform: np.ndarray) -> float:
 
 
 class PhotoReader:
-    """Photos -> rows, and crops of 224 x 224 below prepared/crops.
+    """Measures photos, and writes a 224 x 224 crop of each face below <root>/prepared/crops.
 
-    root: of the dataset. encoder: of faces. landmarks: find them, which needs the extra `landmarks`.
+    root: of the dataset. encoder: of faces. landmarks: whether to find landmarks, which needs the extra `landmarks`.
     """
 
     def __init__(self, root: Path, encoder: Encoder, landmarks: bool) -> None:
         self.root, self.encoder, self.landmarks = root, encoder, landmarks
 
-    def __call__(self, files: Sequence[File]) -> list[dict[str, Any]]:
-        """Rows of photos: size, faces, box of the crop, landmarks in pixels of the photo, embedding; or an error."""
+    def __call__(self, files: Sequence[File]) -> list[Row]:
+        """Rows of photos: size, number of faces, box of the crop, landmarks in pixels of the photo, embedding.
+
+        A photo that cannot be used has `error` in its row.
+        """
         rows, features = [], []
         for file in files:
             row, prepared = self.read(file)
@@ -108,8 +119,8 @@ class PhotoReader:
                 rows[i] |= {"error": found} if isinstance(found, str) else {"embedding": found.astype(np.float32)}
         return rows
 
-    def read(self, file: File) -> tuple[dict[str, Any], torch.Tensor | None]:
-        """The row of a photo without its embedding, and its features, or None where it has no face to encode."""
+    def read(self, file: File) -> tuple[Row, torch.Tensor | None]:
+        """The row of a photo without its embedding, and its features, or None if there is nothing to encode."""
         path, front_end = self.root / file.path, self.encoder.preprocessing
         try:
             digest = sha256(path)
@@ -138,7 +149,7 @@ class PhotoReader:
 
 
 @cache
-def _predictor() -> Any:
+def _predictor() -> "dlib.shape_predictor":
     import dlib
     import face_recognition_models
 
@@ -146,10 +157,10 @@ def _predictor() -> Any:
 
 
 def find_landmarks(image: PillowImage.Image, face: Face) -> np.ndarray:
-    """(72, 2) float32 x, y in pixels, by dlib's 68-point predictor (Kazemi and Sullivan, CVPR 2014)."""
+    """Landmarks (72, 2) float32 as x, y in pixels, by dlib's 68-point predictor (Kazemi and Sullivan, CVPR 2014)."""
     import dlib
 
-    # The predictor looks only around the face; a large photo is reduced first.
+    # The predictor reads only the surroundings of the face, so a large photo is cropped and reduced for it.
     scale = max(1, int((face.right - face.left) // 400))
     box = face_box(face, 0.5)
     near = crop_padded(image, box)
@@ -160,11 +171,14 @@ def find_landmarks(image: PillowImage.Image, face: Face) -> np.ndarray:
     return (points + 0.5) * scale - 0.5 + np.array(box[:2], np.float32)
 
 
-def measure(kind: str, root: Path, files: Sequence[File], photos: PhotoReader | None) -> list[dict[str, Any]]:
-    """Rows of one person's files ("clips" or "faces"); what is wrong with one is in its row, never an exception."""
+def measure(kind: str, root: Path, files: Sequence[File], photos: PhotoReader | None) -> list[Row]:
+    """Measure one person's files. A file that cannot be read has `error` in its row; nothing is raised.
+
+    kind: "clips" or "faces". photos: the reader of photos, for "faces".
+    """
     try:
         rows = photos(files) if kind == "faces" else [recording(root, file) for file in files]
-    except Exception as error:  # one file must not stop the others, whatever a codec raises
+    except Exception as error:  # codecs raise anything, and one file must not stop the others
         if len(files) > 1:
             return [row for file in files for row in measure(kind, root, [file], photos)]
         rows = [{"error": f"could not be read ({defect(error)})"}]

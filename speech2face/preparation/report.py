@@ -1,4 +1,4 @@
-"""report.html: what a dataset holds and what is wrong with it, on one page that needs nothing else."""
+"""report.html: counts, histograms, sample faces and problems of a dataset, on one self-contained page."""
 
 import base64
 import html
@@ -6,7 +6,7 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -18,8 +18,11 @@ from speech2face.files import atomic
 from speech2face.inference.pictures import draw_landmarks
 from speech2face.preprocessing.faces import points_in_crop
 
-SHOWN = 32  # people whose faces are on the page
-LISTED = 2000  # problems
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHOWN = 32  # faces on the page, of as many people
+LISTED = 2000  # problems on the page
 COLOUR = "#2f6f8f"
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1d2733; max-width: 1100px; margin: 2em auto; padding: 0 1em }
@@ -30,20 +33,25 @@ figure img { width: 112px; height: 112px; border-radius: 6px } figcaption { font
 """
 
 
-def write_report(root: Path, tables: dict[str, pa.Table], splits: dict[str, str], statistics: dict[str, Any]) -> int:
-    """Write <root>/prepared/report.html; returns the number of problems in it."""
+def write_report(
+    root: Path, tables: dict[str, pa.Table], splits: dict[str, str], statistics: dict[str, float | None]
+) -> int:
+    """Write <root>/prepared/report.html and return the number of problems.
+
+    tables: the manifest by kind ("clips", "faces"). splits: by person. statistics: see finish.fbank_statistics.
+    """
     clips, faces = tables["clips"], tables["faces"]
     problems = list_problems(tables, splits)
     parts = [
         f"<h1>{html.escape(root.name)}</h1>",
-        "<h2>What there is</h2>",
+        "<h2>Contents</h2>",
         table(("", "train", "val", "test", "all"), overview(clips, faces, splits)),
         picture(plot(clips, faces)),
         f"<p>Log-mel energies of {statistics['recordings']} recordings: mean {statistics['mean']}, deviation "
         f"{statistics['std']} (<code>preprocessing.features.mean</code>, <code>.std</code>).</p>"
         if statistics["recordings"]
         else "",
-        "<h2>Faces, as they are cropped</h2>",
+        "<h2>Face crops</h2>",
         *samples(root, faces),
         f"<h2>Problems: {len(problems)}</h2>",
         table(("what", "how often"), Counter(kind for kind, _, _ in problems).most_common()),
@@ -57,7 +65,7 @@ def write_report(root: Path, tables: dict[str, pa.Table], splits: dict[str, str]
 
 
 def list_problems(tables: dict[str, pa.Table], splits: dict[str, str]) -> list[tuple[str, str, str]]:
-    """(kind, file or person, in words) of everything that is not as it should be: first what cannot be used."""
+    """The problems of a dataset as (kind, file or person, description), files that cannot be used first."""
     found = []
     for name in ("clips", "faces"):
         rows = tables[name].select(("path", "status", "problem")).filter(pc.is_valid(tables[name]["problem"]))
@@ -73,7 +81,7 @@ def list_problems(tables: dict[str, pa.Table], splits: dict[str, str]) -> list[t
 
 
 def overview(clips: pa.Table, faces: pa.Table, splits: dict[str, str]) -> list[tuple]:
-    """Rows of counts, by split and of all."""
+    """Rows of the table of counts: a name, then the counts of train, val, test and all."""
 
     def row(name: str, values: Iterable[str], weights: np.ndarray | None = None, form: str = "{:,.0f}") -> tuple:
         values = np.array(list(values), dtype=object)
@@ -98,7 +106,7 @@ def overview(clips: pa.Table, faces: pa.Table, splits: dict[str, str]) -> list[t
 
 
 def samples(root: Path, faces: pa.Table) -> list[str]:
-    """Crops, with landmarks, of people evenly spaced among all."""
+    """HTML figures of one face crop per person, with landmarks. The people are evenly spaced among all."""
     good = faces.select(("person", "status", "crop", "box", "landmarks"))
     good = good.filter(pc.and_(pc.equal(good["status"], "ok"), pc.is_valid(good["crop"])))
     _, first = np.unique(np.array(good["person"].to_pylist()), return_index=True)
@@ -118,8 +126,8 @@ def samples(root: Path, faces: pa.Table) -> list[str]:
     return figures
 
 
-def plot(clips: pa.Table, faces: pa.Table) -> Any:
-    """Durations, levels and speech of the recordings, and files of each person."""
+def plot(clips: pa.Table, faces: pa.Table) -> "Figure":
+    """Histograms: durations, levels and speech of the recordings, files per person, sizes of the photos."""
     from matplotlib.figure import Figure
 
     clips, faces = (one.filter(pc.equal(one["status"], "ok")) for one in (clips, faces))
@@ -147,10 +155,10 @@ def _counts(table: pa.Table) -> np.ndarray:
     return pc.value_counts(table["person"]).field("counts").to_numpy()
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """An HTML table; numbers stand to the right."""
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """An HTML table with its numbers aligned to the right."""
 
-    def cell(value: Any) -> str:
+    def cell(value: object) -> str:
         number = str(value).replace(",", "").replace(".", "").isdigit()
         return f"<td{' class=n' * number}>{html.escape(str(value))}</td>"
 
@@ -159,7 +167,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def picture(figure: Any) -> str:
+def picture(figure: "Figure") -> str:
+    """A matplotlib figure as an HTML image with its data inside."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return f"<img src='{_data(Image.open(buffer), 'PNG')}' alt='histograms'>"

@@ -1,4 +1,4 @@
-"""Which recordings and photos there are, and whose they are."""
+"""The files that preparation measures: find recordings and photos, and assign each to a person."""
 
 import csv
 import os
@@ -7,12 +7,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from speech2face.data.dataset import FOLDERS, files_below, folders
 from speech2face.errors import UserError
 
-# What the lists that come with VoxCeleb call it.
+# The names and values of VoxCeleb's own tables -> ours.
 COLUMNS = {"gender": "sex", "set": "split"}
 VALUES = {"sex": {"m": "male", "f": "female"}, "split": {"dev": ""}}
 
@@ -21,8 +20,8 @@ VALUES = {"sex": {"m": "male", "f": "female"}, "split": {"dev": ""}}
 class File:
     """A recording or photo.
 
-    path: from the dataset's root. size in bytes and mtime_ns tell whether it has changed; a size of -1, that its name
-    is not UTF-8, which no table can hold.
+    path: relative to the dataset's root. size: in bytes. mtime_ns: time of the last change. A file whose size and
+    mtime_ns are unchanged is not measured again. A size of -1 marks a name that is not UTF-8, which no table can hold.
     """
 
     person: str
@@ -30,16 +29,16 @@ class File:
     size: int
     mtime_ns: int
 
-    def row(self, **measured: Any) -> dict[str, Any]:
-        """A row of the manifest: what was measured, and what tells which file it was."""
+    def row(self, **measured: object) -> dict[str, object]:
+        """A row of the manifest: the measurements, and the person, path, size and mtime_ns of the file."""
         return measured | {"person": self.person, "path": self.path, "bytes": self.size, "mtime_ns": self.mtime_ns}
 
 
 def find(root: Path, modality: str, base: Path | None, people: dict[str, str]) -> list[File]:
-    """Everybody's recordings ("speech") or photos ("face"), by person and path.
+    """All recordings ("speech") or photos ("face") of a dataset, sorted by person and path.
 
-    base: where each person has a folder of nothing else; None: <root>/<person>/audios or images. people: by a folder's
-    name whose it is, where that is not its own name. A name that is not UTF-8 is spelt with backslashes.
+    base: a directory that has one folder of this modality per person; None: <root>/<person>/audios or images.
+    people: the person by folder name, where the two differ. A name that is not UTF-8 is spelt with backslashes.
     """
     found = []
     for folder in folders(base or root):
@@ -47,7 +46,7 @@ def find(root: Path, modality: str, base: Path | None, people: dict[str, str]) -
         for file in files_below(base or root, below):
             path = os.path.relpath(base / file, root) if base else file
             size, mtime_ns = 0, 0
-            with suppress(OSError):  # a link to nowhere: what reads it will say so
+            with suppress(OSError):  # a dangling link: the measurement reports it
                 state = os.stat((base or root) / file)
                 size, mtime_ns = state.st_size, state.st_mtime_ns
             if _printable(path) != path:
@@ -57,12 +56,14 @@ def find(root: Path, modality: str, base: Path | None, people: dict[str, str]) -
 
 
 def read_names(table: Path, folders_of: dict[str, list[str]]) -> tuple[dict[str, dict[str, str]], dict[str, dict]]:
-    """A table that joins names of folders and tells about people, such as VoxCeleb's vox1_meta.csv as it is.
+    """Read a table that maps folder names to people and describes the people, such as VoxCeleb's vox1_meta.csv.
 
-    folders_of: by modality the names of folders. Separated by commas or tabs, with a line of column names; whichever
-    column has most of a modality's folders in it names them. Gender becomes sex (m, f: male, female) and Set split.
-    Returns by modality the person that a folder belongs to: its name among the recordings where there is one; and by
-    person the other columns. Raises UserError for what is not such a table.
+    table: text separated by commas or tabs, with a line of column names. Gender becomes sex (m, f: male, female) and
+    Set becomes split. folders_of: folder names by modality. The column that contains most of a modality's folders is
+    taken as its folder names.
+
+    Returns two dictionaries: by modality, the person by folder name; and by person, the other columns. A person is
+    named by the folder of the recordings, if there is one. Raises UserError if the file is not such a table.
     """
     try:
         lines = table.read_text(encoding="utf-8-sig").splitlines()
@@ -103,5 +104,5 @@ def _printable(name: str) -> str:
 
 
 def shard_of(files: Iterable[File], shard: int, shards: int) -> list[File]:
-    """Those of every `shards`-th person, whoever else there is."""
+    """The files of one shard of people. A person's shard depends on the name alone, not on the other people."""
     return [file for file in files if zlib.crc32(file.person.encode()) % shards == shard]

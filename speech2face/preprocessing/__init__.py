@@ -1,6 +1,7 @@
-"""Files in, tensors out: the only road into an encoder.
+"""Preprocessing: files in, tensors out.
 
-Inference, training, preparation and evaluation all go through the two front ends: `audio.Audio` and `image.Image`.
+Inference, training, preparation and evaluation all use the same two front ends, `audio.Audio` and `image.Image`, and
+no other code prepares the input of an encoder.
 """
 
 from dataclasses import dataclass
@@ -13,14 +14,15 @@ import torch
 class Prepared:
     """One input, ready for an encoder.
 
-    features: (windows, ...) float32, one row for each window of a clip (a photo has one).
-    preview: what the panel shows. Speech: "waveform" (samples,) float32 and "sample_rate".
-        Photo: "photo" and "crop", (height, width, 3) uint8 RGB, and "box", the edges of the crop in the photo.
-    measurements: columns of results.csv.
+    features: (windows, ...) float32, one row for each window of a clip; a photo has one row.
+    preview: the data of the panel. Speech: "waveform" (samples,) float32 and "sample_rate" in Hz.
+        Photo: "photo" and "crop", (height, width, 3) uint8 RGB, and "box": left, top, right and bottom of the crop in
+        pixels of "photo".
+    measurements: value by column of results.csv.
     warnings: one line each.
     """
 
     features: torch.Tensor
     preview: dict[str, Any]
-    measurements: dict[str, Any]
+    measurements: dict[str, float | str | None]
     warnings: list[str]

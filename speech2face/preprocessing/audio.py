@@ -1,4 +1,4 @@
-"""Recording -> level -> windows -> features: the front end of every voice encoder."""
+"""The front end of every voice encoder: recording -> level -> windows -> features."""
 
 import math
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ OPTIONAL = ("max_seconds", "window_seconds")
 
 
 class Features(Protocol):
-    """What turns windows into the input of a network.
+    """Computes the input of a network from windows of samples.
 
-    version: to be raised with every change of the code that changes the result: cached embeddings depend on it.
+    version: raise it when a change of the code changes the result; cached embeddings depend on it.
     """
 
     version: int
@@ -30,14 +30,14 @@ class Features(Protocol):
         """(windows, samples) float32 -> (windows, ...)."""
 
     def samples(self, frames: int) -> int:
-        """Number of samples that give so many frames."""
+        """The least number of samples that gives `frames` frames."""
 
 
 @dataclass
 class Sound:
     """A recording at the level of the front end.
 
-    waveform: (samples,) float32. level_dbfs: RMS level before the gain. warnings: one line each.
+    waveform: (samples,) float32. level_dbfs: RMS level in dBFS before the gain. warnings: one line each.
     """
 
     waveform: np.ndarray
@@ -46,7 +46,7 @@ class Sound:
 
 
 def dbfs(waveform: np.ndarray) -> float:
-    """Root mean square level of (samples,) in dB relative to full scale 1.0; -inf for digital silence or no samples."""
+    """Root mean square level of (samples,) in dB relative to full scale 1.0; -inf for zeros and for no samples."""
     power = float(np.mean(np.square(waveform, dtype=np.float64))) if len(waveform) else 0.0
     return 10 * math.log10(power) if power > 0 else -math.inf
 
@@ -54,8 +54,8 @@ def dbfs(waveform: np.ndarray) -> float:
 def cut_windows(waveform: np.ndarray, size: int, count: int) -> np.ndarray:
     """(samples,) -> (windows, size): `count` evenly spaced windows from the first sample to the last.
 
-    They overlap where the clip is shorter than all of them together. A clip no longer than one window gives one window,
-    the clip repeated end to end to fill it.
+    The windows overlap if the clip is shorter than all of them together. A clip no longer than one window gives one
+    window, which it fills by repetition.
     """
     if len(waveform) <= size:
         return np.resize(waveform, size)[None]
@@ -64,18 +64,20 @@ def cut_windows(waveform: np.ndarray, size: int, count: int) -> np.ndarray:
 
 
 class Audio:
-    """Front end of speech, the same for every voice encoder up to `features`.
+    """Front end of speech. Voice encoders differ only in `features`.
 
-    features: see Features. sample_rate: Hz.
-    offset, max_seconds: the part of a recording that is used, in s (max_seconds None: all of it).
-    level_dbfs: one gain brings the RMS of that part to this level; nothing clips, samples are floating point.
-    silence_dbfs: a quieter part is refused as silence.
-    window_seconds: length of a window (None: the whole part, as it is); windows: number of windows of a long clip.
+    features: windows -> input of the network; see Features. sample_rate: in Hz.
+    offset, max_seconds: start and length in s of the part of a recording that is used; max_seconds None: to the end.
+    level_dbfs: one gain brings the RMS of that part to this level. Samples are floating point, so nothing clips.
+    silence_dbfs: a part below this level is refused as silence.
+    window_seconds: length of a window; None: the whole part is one window. windows: number of windows of a long clip.
+
+    Raises UserError for arguments out of range.
     """
 
     modality = "speech"
     measurements = ("audio_seconds", "level_dbfs", "windows")
-    version = 1  # to be raised with every change of decoding, level or windows that changes the result
+    version = 1  # raise it when decoding, level or windows change the result: cached embeddings depend on it
 
     def __init__(
         self,
@@ -116,13 +118,13 @@ class Audio:
         self.time_axis: int | None = None
 
     def fit_to(self, network: "nn.Module") -> None:
-        """Take over what an encoder's class states (speech2face.encoders.base): its least length and its time axis."""
+        """Take the least number of frames and the time axis from an encoder's class (speech2face.encoders.base)."""
         self.time_axis = getattr(network, "time_axis", None)
         self.least_samples = self.features.samples(getattr(network, "least_frames", 1))
 
     @property
     def versions(self) -> list[int]:
-        """Of this code and of the features' code, for what is cached."""
+        """The versions of this code and of `features`, part of the key of cached embeddings."""
         return [self.version, self.features.version]
 
     def read(
@@ -134,13 +136,13 @@ class Audio:
         level: float | None = None,
         silence: bool = False,
     ) -> Sound:
-        """The used part of a recording, or a piece of that part, at the front end's level.
+        """Read the part of a recording that is used, or a piece of that part, at the front end's level.
 
         source: a file, or samples at `sample_rate` Hz as (samples,) or (channels, samples).
-        start, seconds: the piece, within the part (None: to the part's end); no more is decoded.
-        level: RMS level of the whole part in dBFS, where it has been measured; a piece alone does not tell it.
-        silence: give silence back as it is, instead of refusing it.
-        Raises UserError, naming the file, for what is not sound, is not readable, or is silent.
+        start, seconds: start and length of the piece within the part, in s; None: to its end. No more is decoded.
+        level: RMS level in dBFS of the whole part, if it is known. The gain of a piece depends on it.
+        silence: return silence without a gain instead of refusing it.
+        Raises UserError, naming the file, if the source is not sound, is not readable, or is silent.
         """
         name = str(source) if isinstance(source, str | Path) else "samples"
         length = self.max_seconds and max(self.max_seconds - start, 0.0)
@@ -158,7 +160,7 @@ class Audio:
         return Sound(self.to_level(waveform, level), level, warnings)
 
     def to_level(self, waveform: np.ndarray, level: float | None = None) -> np.ndarray:
-        """(samples,) with the gain that brings `level` dBFS (None: its own) to the front end's level."""
+        """Apply the gain to (samples,) that brings `level` dBFS (None: their own level) to the front end's level."""
         level = dbfs(waveform) if level is None else level
         return waveform * np.float32(10 ** ((self.level_dbfs - level) / 20))
 
@@ -178,9 +180,9 @@ class Audio:
         return resample(samples, sample_rate, self.sample_rate), warnings
 
     def __call__(self, source: str | Path | np.ndarray, sample_rate: int | None = None) -> Prepared:
-        """A recording (file, or samples with their rate in Hz) -> features and what to report about it.
+        """A recording (file, or samples with their rate in Hz) -> features (windows, ...) and a report.
 
-        Raises UserError as `read` does, and for a clip that is too short for the network.
+        Raises UserError as `read` does, and if a window is too short for the network.
         """
         sound = self.read(source, sample_rate)
         length = len(sound.waveform)

@@ -1,4 +1,4 @@
-"""Any file FFmpeg can open -> mono samples, in process, reading no more of it than is used."""
+"""Decode audio: any file that FFmpeg can open -> mono samples. Works in process and reads no more than is needed."""
 
 import logging
 import math
@@ -11,15 +11,15 @@ import numpy as np
 
 from speech2face.errors import UserError, why_not
 
-logging.getLogger("libav").setLevel(logging.CRITICAL)  # FFmpeg's own remarks; what matters is raised below
+logging.getLogger("libav").setLevel(logging.CRITICAL)  # errors are raised below
 
-# Kaiser-windowed sinc: flat to 7.4 kHz and below -90 dB from 8.2 kHz when going to 16 kHz (tests/test_decode.py).
-# It interpolates between filter phases, so that an odd or hostile sample rate costs no more than a usual one.
+# Kaiser-windowed sinc: at 16 kHz it is flat to 7.4 kHz and below -90 dB from 8.2 kHz (tests/test_decode.py).
+# It interpolates between filter phases, so an odd or hostile sample rate costs no more than a usual one.
 RESAMPLER = "filter_size=128:cutoff=0.97:filter_type=kaiser:kaiser_beta=12"
-# Formats that are lists of other files or addresses: an untrusted file must not make FFmpeg open anything else.
+# Formats that list other files or addresses. They are not read, lest an untrusted file make FFmpeg open others.
 PLAYLISTS = {"hls", "dash", "concat", "concatf", "imf", "sdp", "rtsp", "rtp", "sap", "image2", "webm_dash_manifest"}
 OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(sorted(av.formats_available - PLAYLISTS))}
-PREROLL_SECONDS = 0.5  # decoded and thrown away after a seek: lossy codecs need some packets to settle
+PREROLL_SECONDS = 0.5  # decoded and discarded after a seek, because lossy codecs need some packets to settle
 
 
 def resample(waveform: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
@@ -48,12 +48,12 @@ def resample(waveform: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
 def decode_audio(
     path: str | Path, sample_rate: int = 16_000, offset: float = 0.0, max_seconds: float | None = 60.0
 ) -> tuple[np.ndarray, list[str]]:
-    """Decode `max_seconds` of a recording from `offset` seconds on.
+    """Decode `max_seconds` of a recording (None: all) from `offset` seconds on.
 
-    Channels are averaged; samples that are not finite become silence; a file that breaks off is used as far as it goes.
+    Channels are averaged. Samples that are not finite become silence. A truncated file is used up to its end.
 
     Returns (samples,) float32 at `sample_rate` Hz, nominally in [-1, 1], and warnings.
-    Raises UserError where there is no sound to be had: missing, not media, no audio stream, empty, all NaN.
+    Raises UserError if the file is missing, is not media, has no audio stream, is empty, or is all NaN.
     """
     name = str(path)
     warnings: list[str] = []
@@ -75,9 +75,12 @@ def decode_audio(
 
 
 def silence_unfit(waveform: np.ndarray, name: str) -> tuple[np.ndarray, list[str]]:
-    """(samples,) with silence for what is NaN or infinite, and a warning if any was. Raises UserError if all were."""
+    """Replace NaN and infinite values of (samples,) by silence. Returns the samples and warnings.
+
+    Raises UserError if no sample is finite. name: of the recording, for the message.
+    """
     finite = np.isfinite(waveform)
-    if finite.all():  # also of none
+    if finite.all():  # also if there are no samples
         return waveform, []
     if not finite.any():
         raise UserError(f"{name}: every sample is NaN or infinite")
@@ -88,13 +91,13 @@ def silence_unfit(waveform: np.ndarray, name: str) -> tuple[np.ndarray, list[str
 def _decode_stream(
     container: av.container.InputContainer, offset: float, max_seconds: float | None
 ) -> tuple[np.ndarray, int, bool]:
-    """Mono samples of the first audio stream at its own rate, that rate, and whether some were unreadable."""
+    """Mono samples of the first audio stream at its own rate, that rate in Hz, and whether the stream is damaged."""
     stream = container.streams.audio[0]
     start = float((stream.start_time or 0) * stream.time_base)
     if offset > 0:
-        with suppress(av.FFmpegError):  # no index to seek by: decode from the start and drop what comes before
+        with suppress(av.FFmpegError):  # no index to seek by: decode from the start and drop samples
             container.seek(int((start + max(0.0, offset - PREROLL_SECONDS)) / stream.time_base), stream=stream)
-    to_float = av.AudioResampler(format="flt")  # packed: PyAV crashes on eight planes and more
+    to_float = av.AudioResampler(format="flt")  # packed, because PyAV crashes on eight planes or more
     chunks: list[np.ndarray] = []
     rate, skip, missing, broken = 0, 0, math.inf, False
     packets = container.demux(stream)
@@ -117,7 +120,7 @@ def _decode_stream(
                 skip = max(0, round((offset + start - (frame.time or 0.0)) * rate))
                 layout = frame.layout.name
             if (frame.sample_rate, frame.layout.name) != (rate, layout):
-                return _join(chunks), rate, True  # the stream changes its format midway: what came before is used
+                return _join(chunks), rate, True  # the format changes midway: use the samples before
             for converted in to_float.resample(frame):
                 mono = converted.to_ndarray().reshape(-1, converted.layout.nb_channels).mean(axis=1, dtype=np.float32)
                 dropped = min(skip, len(mono))
@@ -128,7 +131,7 @@ def _decode_stream(
     waveform = _join(chunks)
     claimed = float(stream.duration * stream.time_base) if stream.duration else 0.0
     if missing > 0 and rate and offset + len(waveform) / rate < 0.9 * claimed - 0.1:
-        broken = True  # the file says that there is more; lengths estimated from the bit rate are that exact
+        broken = True  # shorter than its header says; 0.9 allows for durations estimated from the bit rate
     return waveform, rate, broken
 
 

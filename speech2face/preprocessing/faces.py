@@ -1,4 +1,4 @@
-"""Faces in photos: detection, the square around a face, and points in it."""
+"""Faces in photos: detection, the crop around a face, and the coordinates of points in a crop."""
 
 import threading
 from collections.abc import Sequence
@@ -8,12 +8,12 @@ from functools import cache
 import numpy as np
 from PIL import Image as PillowImage
 
-DETECTION_PIXELS = 1024  # the longer side of what the face detector looks at: faces down to about 1/13 of it are found
+DETECTION_PIXELS = 1024  # photos are reduced to about this longer side; faces down to about 1/13 of it are found
 
 
 @dataclass
 class Face:
-    """A detected face in pixels of the photo; score is the detector's confidence (above 0)."""
+    """The box of a detected face in pixels of the photo. score: confidence of the detector, above 0."""
 
     left: float
     top: float
@@ -23,7 +23,7 @@ class Face:
 
 
 class _Detector(threading.local):
-    """dlib's detector keeps the picture that it looks at: one for each thread."""
+    """One detector per thread, because dlib's detector keeps the image that it works on."""
 
     def __init__(self) -> None:
         import dlib
@@ -37,11 +37,11 @@ def _detectors() -> _Detector:
 
 
 def detect_faces(image: PillowImage.Image) -> list[Face]:
-    """Frontal faces by dlib's detector (HOG), the most confident first."""
+    """Detect frontal faces by dlib's HOG detector. Returns them with the most confident first."""
     longest = max(image.size)
     small = image.reduce(max(1, longest // DETECTION_PIXELS))
     pixels = np.asarray(small)
-    # Small pictures are doubled, so that faces smaller than the detector's window of 80 pixels are found in them.
+    # Small images are doubled (the argument 1), because the detector finds no face below its window of 80 pixels.
     rectangles, scores, _ = _detectors().detector.run(pixels, int(max(small.size) < DETECTION_PIXELS), 0.0)
     scale = image.width / small.width
     faces = [
@@ -52,14 +52,17 @@ def detect_faces(image: PillowImage.Image) -> list[Face]:
 
 
 def face_box(face: Face, margin: float) -> tuple[int, int, int, int]:
-    """The square around a face with `margin` (share of its size) on every side: left, top, right, bottom in pixels."""
+    """The square around a face as left, top, right, bottom in pixels.
+
+    margin: added on every side, as a share of the face's size.
+    """
     half = max(face.right - face.left, face.bottom - face.top) * (0.5 + margin)
     x, y = (face.left + face.right) / 2, (face.top + face.bottom) / 2
     return round(x - half), round(y - half), round(x + half), round(y + half)
 
 
 def crop_padded(image: PillowImage.Image, box: tuple[int, int, int, int]) -> PillowImage.Image:
-    """Crop; what lies outside the photo repeats its edge, so that a face at the border keeps its proportions."""
+    """Crop an image to a box. Outside the image its edge is repeated, so a face at the border keeps its proportions."""
     left, top, right, bottom = box
     inside = (max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height))
     crop = np.asarray(image.crop(inside))
@@ -68,9 +71,9 @@ def crop_padded(image: PillowImage.Image, box: tuple[int, int, int, int]) -> Pil
 
 
 def points_in_crop(points: np.ndarray, box: Sequence[float], size: int) -> np.ndarray:
-    """(..., 2) x, y in pixels of a photo -> in pixels of its crop by a box (left, top, right, bottom), size x size.
+    """Points (..., 2) as x, y in pixels of a photo -> in pixels of its crop to `box`, resized to size x size.
 
-    Whole numbers are the middles of pixels.
+    box: left, top, right, bottom. Integer coordinates are the centres of pixels.
     """
     left, top, right, bottom = box
     return (points - (left, top) + 0.5) * (size / (right - left), size / (bottom - top)) - 0.5

@@ -1,4 +1,4 @@
-"""Kaldi-compatible log-mel filter bank: the front end of the Audio Spectrogram Transformer."""
+"""Kaldi-compatible log-mel filter bank: the features of the Audio Spectrogram Transformer."""
 
 import torch
 import torch.nn.functional as F
@@ -9,11 +9,12 @@ from speech2face.errors import UserError
 class LogMelFilterBank:
     """Log-mel filter bank, cut or padded to a number of frames and normalised as (x - mean) / (2 std).
 
-    Gong et al., "AST: Audio Spectrogram Transformer", Interspeech 2021, section 2.1; the energies are
-    torchaudio's Kaldi-compatible ones (Hann window, no dither).
+    Gong et al., "AST: Audio Spectrogram Transformer", Interspeech 2021, section 2.1. The energies are the
+    Kaldi-compatible ones of torchaudio, with a Hann window and without dither.
 
-    mel_bins: bands; frame_ms, hop_ms: length and step of a frame; max_frames: cut or filled with zeros to this many,
-    before the normalisation (None: all frames of the clip); mean, std: of the energies of the training set.
+    mel_bins: number of bands. frame_ms, hop_ms: length of a frame and hop between frames.
+    max_frames: number of frames, cut or padded with zeros before the normalisation; None: all frames of the clip.
+    mean, std: of the energies of the training set.
     """
 
     version = 1
@@ -41,12 +42,12 @@ class LogMelFilterBank:
         self.std = std
 
     def samples(self, frames: int) -> int:
-        """Number of samples that give so many frames; one frame where the frames are padded."""
+        """The least number of samples that gives `frames` frames. If frames are padded, one is enough."""
         frames = 1 if self.max_frames is not None else frames
         return round((self.frame_ms + (frames - 1) * self.hop_ms) * self.sample_rate / 1000)
 
     def __call__(self, waveform: torch.Tensor) -> torch.Tensor:
-        """(batch, samples) -> (batch, frames, mel_bins)."""
+        """(batch, samples) -> normalised log energies (batch, frames, mel_bins)."""
         from torchaudio.compliance.kaldi import fbank
 
         energies = torch.stack(

@@ -1,4 +1,4 @@
-"""Photo -> upright RGB -> face -> 224 x 224: the front end of every face encoder."""
+"""The front end of every face encoder: photo -> upright RGB -> crop of the face -> square of `size` pixels."""
 
 from copy import copy
 from pathlib import Path
@@ -27,16 +27,19 @@ def to_batch(pixels: np.ndarray | torch.Tensor) -> torch.Tensor:
 class Image:
     """Front end of photos.
 
-    crop: "face" takes the most confident face (the whole photo, with a warning, where there is none), "require" refuses
-        a photo without one, "none" always takes the whole photo, aspect ratio not kept, as published.
-    margin: share of the face's size added on every side. size: pixels of the square result.
-    channel_order: "rgb" or "bgr". scale: white. mean, std: of the three channels in that order and scale:
-        (x * scale - mean) / std.
-    max_pixels: larger photos are refused before they are decoded.
+    crop: "face" crops to the most confident face, or takes the whole photo, with a warning, if there is no face;
+        "require" refuses a photo without a face; "none" always takes the whole photo and does not keep its aspect
+        ratio, as the published implementation does.
+    margin: share of the face's size that is added on every side. size: width and height of the result in pixels.
+    channel_order: "rgb" or "bgr". scale: value of white. mean, std: of the three channels, in that order and scale:
+        the result is (x * scale - mean) / std for x in [0, 1].
+    max_pixels: photos with more pixels are refused before they are decoded.
+
+    Raises UserError for arguments out of range.
     """
 
     modality = "face"
-    version = 1  # to be raised with every change of opening, cropping or scaling that changes the result
+    version = 1  # raise it when opening, cropping or scaling changes the result: cached embeddings depend on it
     measurements = ("width", "height", "faces", "face_score", "crop")
 
     def __init__(
@@ -70,11 +73,11 @@ class Image:
         self.max_pixels = max_pixels
 
     def fit_to(self, network: "nn.Module") -> None:
-        """A face encoder's class states nothing that this front end needs."""
+        """Does nothing: unlike speech, this front end depends on no property of the network."""
 
     @property
     def versions(self) -> list[int]:
-        """Of this code, for what is cached."""
+        """The version of this code, part of the key of cached embeddings."""
         return [self.version]
 
     def with_crop(self, crop: str) -> "Image":
@@ -84,9 +87,9 @@ class Image:
         return other
 
     def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Pictures (batch, 3, height, width), RGB in [0, 1] -> the encoder's channel order, scale, mean and deviation.
+        """Images (batch, 3, height, width), RGB in [0, 1] -> channel order, scale, mean and deviation of the encoder.
 
-        The only such conversion: photos, training batches and drawn faces go through it. Differentiable.
+        Photos, training batches and decoded faces all use this conversion. It is differentiable.
         """
         mean, std = (torch.tensor(list(one), device=pixels.device).view(3, 1, 1) for one in (self.mean, self.std))
         pixels = pixels.flip(1) if self.channel_order == "bgr" else pixels
@@ -98,11 +101,13 @@ class Image:
         sample_rate: None = None,
         faces: list[Face] | None = None,
     ) -> Prepared:
-        """A photo (file, Pillow image, or (height, width, 3) uint8 RGB) -> features and what to report about it.
+        """A photo (file, Pillow image, or (height, width, 3) uint8 RGB) -> features (1, 3, size, size) and a report.
 
-        faces: those in it, if they have been detected.
+        sample_rate: not used; it is there because both front ends are called alike. faces: of the photo, the most
+        confident first, if they have been detected. Raises UserError if the photo cannot be read, and for
+        crop="require" if it has no face.
         """
-        del sample_rate  # only sound has one
+        del sample_rate
         name = str(source) if isinstance(source, str | Path) else "image"
         if isinstance(source, str | Path):
             image = open_image(source, self.max_pixels)

@@ -1,4 +1,4 @@
-"""Any photo that Pillow can open -> upright 8-bit RGB."""
+"""Open photos: any file that Pillow can read -> upright 8-bit RGB."""
 
 from functools import cache
 from pathlib import Path
@@ -12,7 +12,7 @@ from speech2face.errors import UserError, why_not
 
 @cache
 def _formats() -> list[str]:
-    """Every format of Pillow's but EPS, which would start Ghostscript."""
+    """All formats of Pillow except EPS, which would start Ghostscript."""
     PillowImage.init()
     return [name for name in PillowImage.ID if name != "EPS"]
 
@@ -20,7 +20,8 @@ def _formats() -> list[str]:
 def open_image(path: str | Path, max_pixels: int = 89_000_000) -> PillowImage.Image:
     """Open a photo as upright 8-bit RGB: EXIF orientation applied, transparency over white, 16 bits scaled to 8.
 
-    Raises UserError for what is missing, not an image, cut short, or larger than `max_pixels` (before decoding it).
+    Raises UserError if the file is missing, is not an image, is cut short, or has more than `max_pixels` pixels. The
+    size is checked before the photo is decoded.
     """
     name = str(path)
     try:
@@ -34,12 +35,12 @@ def open_image(path: str | Path, max_pixels: int = 89_000_000) -> PillowImage.Im
         raise UserError(f"{name}: {error}") from None
     except (FileNotFoundError, PermissionError, IsADirectoryError, UnidentifiedImageError) as error:
         raise UserError(f"{name}: {why_not(Path(path), error, 'an image that Pillow can read')}") from None
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError) as error:  # Pillow's decoders raise all
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError) as error:  # raised by Pillow's decoders
         raise UserError(f"{name}: damaged or cut short ({error})") from None
 
 
 def from_array(pixels: np.ndarray) -> PillowImage.Image:
-    """(height, width, 3) uint8 RGB -> an image. Raises UserError for any other array."""
+    """(height, width, 3) uint8 RGB -> Pillow image. Raises UserError for any other array."""
     pixels = np.asarray(pixels)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise UserError(f"an image must be (height, width, 3) uint8 RGB, not {pixels.shape} {pixels.dtype}")
@@ -47,7 +48,11 @@ def from_array(pixels: np.ndarray) -> PillowImage.Image:
 
 
 def to_rgb(image: PillowImage.Image) -> PillowImage.Image:
-    """Any Pillow mode -> RGB. Deep grey is scaled from 16 bits, 32-bit and float from 255 or 1 if none is above."""
+    """An image of any Pillow mode -> RGB.
+
+    White of 16-bit grey is 65535. White of 32-bit and floating-point grey is the least of 1, 255 and 65535 that no
+    pixel exceeds; values above 65535 are clipped.
+    """
     if image.mode.startswith("I") or image.mode == "F":
         levels = np.nan_to_num(np.asarray(image, np.float32))
         white = 65535 if image.mode.startswith("I;16") else next((w for w in (1, 255) if levels.max() <= w), 65535)

@@ -1,4 +1,4 @@
-"""Complex spectrogram, compressed: the front end of the paper's voice encoder, in two forms."""
+"""Compressed complex spectrogram: the features of the paper's voice encoder, as in the paper and as published."""
 
 import torch
 import torch.nn.functional as F
@@ -11,11 +11,13 @@ REPRESENTATIONS = ("real_imaginary", "magnitude_phase")
 class Spectrogram:
     """Short-time Fourier transform as two channels, each compressed as sgn(x) |x|**power.
 
-    representation: "real_imaginary" is the paper's (Oh et al., CVPR 2019, section 3 and supplementary material),
-        "magnitude_phase" (phase in radians) that of the published implementation.
-    n_fft, win_length, hop_length: in samples; the window is a periodic Hann.
-    centered: True pads with n_fft / 2 zeros at both ends and centres the window in the transform (6 s at 16 kHz give
-        601 frames); False starts with the first sample, the window followed by zeros (598 frames).
+    representation: "real_imaginary" as in the paper (Oh et al., CVPR 2019, section 3 and supplementary material), or
+        "magnitude_phase" (phase in radians) as in the published implementation.
+    n_fft, win_length, hop_length: in samples. The window is a periodic Hann window.
+    centered: True pads the clip with n_fft / 2 zeros at both ends and centres the window in the transform, so that 6 s
+        at 16 kHz give 601 frames. False starts at the first sample and pads the window with zeros at its end, which
+        gives 598 frames.
+    power: exponent of the compression.
     """
 
     version = 1
@@ -39,7 +41,7 @@ class Spectrogram:
         self.power = power
 
     def samples(self, frames: int) -> int:
-        """Number of samples that give so many frames."""
+        """The least number of samples that gives `frames` frames."""
         return max((frames - 1) * self.hop_length + (0 if self.centered else self.win_length), 1)
 
     def __call__(self, waveform: torch.Tensor) -> torch.Tensor:

@@ -1,15 +1,15 @@
-"""Windows as they are: the input of encoders that take raw waveforms."""
+"""Raw samples: the features of encoders that take waveforms."""
 
 import torch
 
 
 class Waveform:
-    """(windows, samples) -> the same: samples at the front end's level."""
+    """Returns the windows unchanged, as samples at the front end's level."""
 
     version = 1
 
     def samples(self, frames: int) -> int:
-        """Frames are samples."""
+        """The number of frames: a frame is a sample."""
         return frames
 
     def __call__(self, waveform: torch.Tensor) -> torch.Tensor:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from speech2face.files import leave_to_parent
+
 STARTED = time.perf_counter()  # this module is imported first
 RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
 
@@ -26,6 +28,14 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL("libc.so.6")
         for parameter, value in ((-4, 0), (-1, -1), (-2, 1 << 26)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
             libc.mallopt(parameter, value)
+
+
+def single_thread() -> None:
+    """Initialise a worker process: torch uses one thread, and the parent handles interrupts."""
+    import torch
+
+    torch.set_num_threads(1)
+    leave_to_parent()
 
 
 @contextmanager

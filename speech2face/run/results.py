@@ -4,6 +4,7 @@ import csv
 import io
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,10 +50,10 @@ class Results:
             partial.write_bytes(b"".join(map(self._line, [header, *kept])))
         self._file = os.open(directory / "results.csv", os.O_APPEND | os.O_WRONLY)
 
-    def _line(self, row: dict[str, Any]) -> bytes:
+    def _line(self, row: Mapping[str, object]) -> bytes:
         return csv_line(row.get(column) for column in self.columns)
 
-    def add(self, row: dict[str, Any]) -> None:
+    def add(self, row: Mapping[str, object]) -> None:
         """Append a row: value by column."""
         os.write(self._file, self._line(row))
 

@@ -1,1 +1,1 @@
-"""Weights: read files without trusting them, recognise their layout, build the model on them."""
+"""Weights: locate and safely read checkpoints, recognise their layout, and build networks from them."""

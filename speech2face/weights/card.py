@@ -1,10 +1,10 @@
-"""What travels with weights that were trained here."""
+"""The model card: README.md of weights that this project has trained."""
 
 from typing import Any
 
 
 def model_card(card: dict[str, Any]) -> str:
-    """The description of weights as Markdown. card: see Keep.write."""
+    """The model card as Markdown. card: the JSON that speech2face.weights.ours.save writes, with its training."""
     training = card["training"]
     metrics = "\n".join(f"| {name} | {value:.4g} |" for name, value in training["metrics"].items())
     recipe = "\n".join(f"| {name} | `{value}` |" for name, value in training["recipe"].items())
@@ -40,10 +40,9 @@ Trained by Speech2Face on {rows} files of {people} people ({root}), {epoch} epoc
 
 {limits}
 """
-LIMITS = """A face from a voice is an average of the faces that go with such a voice, not a likeness. What these weights
-have learnt of people is what their data has; they must not be used to identify anybody, nor to judge anybody's
-origin."""
+LIMITS = """A face from a voice is an average of the faces that go with such a voice, not a likeness. These weights know
+only the people of their training data. Do not use them to identify people or to judge a person's origin."""
 LIMITS_TALKERS = f"""{LIMITS}
 
-The data are simulated people: their faces are drawings, and their voices are synthesised. Sex, age and size are all
-that voice and face have in common there; skin tone and hair are independent of the voice."""
+The data are simulated people: their faces are drawings, and their voices are synthesised. Voice and face have only
+sex, age and size in common; skin tone and hair are independent of the voice."""

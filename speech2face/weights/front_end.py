@@ -1,4 +1,4 @@
-"""The front end of an encoder: as its weights bring it, with what the user typed on top."""
+"""The front end of an encoder: the one that its weights bring, with the values that the user typed."""
 
 import logging
 from copy import deepcopy
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.utils import instantiate
 
 from speech2face.errors import UserError
-from speech2face.weights.part import Part
+from speech2face.weights.part import Description, Part
 
 if TYPE_CHECKING:
     from torch import nn
@@ -16,15 +16,17 @@ if TYPE_CHECKING:
     from speech2face.preprocessing.image import Image
 
     FrontEnd = Audio | Image
-else:
-    FrontEnd = Any
 
 log = logging.getLogger(__name__)
 TAKES = {"speech": "a voice", "face": "a photo"}
 
 
-def settle_front_end(part: Part, brought: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The front end in effect: the one that the weights bring over the configured one, but for what the user typed."""
+def settle_front_end(part: Part, brought: Description | None) -> Description | None:
+    """The effective front end of a part: typed values first, then those of the weights, then the configured ones.
+
+    brought: the front end of the weights, or None. Values that differ are logged, with a warning where a typed value
+    wins over one of the weights.
+    """
     configured = part.preprocessing
     if not part.from_weights or brought is None or configured is None:
         return configured
@@ -50,8 +52,11 @@ def settle_front_end(part: Part, brought: dict[str, Any] | None) -> dict[str, An
     return settled
 
 
-def build_front_end(part: Part, network: "nn.Module") -> FrontEnd:
-    """The front end that a part describes. Raises UserError for wrong arguments and for the wrong modality."""
+def build_front_end(part: Part, network: "nn.Module") -> "FrontEnd":
+    """Build the front end that a part describes, and fit it to the network.
+
+    Raises UserError for wrong arguments and for a front end of the other modality.
+    """
     try:
         front_end = instantiate(part.preprocessing, _convert_="all")
     except Exception as error:
@@ -69,7 +74,7 @@ def build_front_end(part: Part, network: "nn.Module") -> FrontEnd:
 
 
 def leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The values of nested dictionaries by their dotted keys."""
+    """The values of nested dictionaries by dotted key."""
     found: dict[str, Any] = {}
     for key, value in tree.items():
         found |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
@@ -77,7 +82,7 @@ def leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`changes` over `base`, at every depth; an object of another class replaces the one it meets whole."""
+    """Merge `changes` into `base` recursively. An object of another class (_target_) replaces the old one entirely."""
     if changes.get("_target_", base.get("_target_")) != base.get("_target_"):
         return deepcopy(changes)
     merged = dict(base)

@@ -1,4 +1,7 @@
-"""Keras .h5 files -> named tensors: numbers only, of this file only, and no more bytes of them than it has."""
+"""Keras .h5 files -> named tensors.
+
+Only numbers are read, only from the file itself, and no more bytes than the file has.
+"""
 
 import re
 from pathlib import Path
@@ -15,12 +18,12 @@ MAX_NAMES_BYTES = 65_536
 
 
 def read_keras(path: Path) -> dict[str, torch.Tensor]:
-    """Weights of a Keras model, float32, with the axes as Keras has them: (rows, columns, inputs, outputs).
+    """Read the weights of a Keras model as float32, with axes in the order of Keras: (rows, columns, inputs, outputs).
 
-    Reads what Keras 1 to 3 write as .h5, weights or whole models, and Keras 3's .weights.h5. Names are by number and
-    kind, whatever a file calls its layers: the second with weights has layer2.convolution.weight and .bias, or
-    layer2.dense by its number of axes, or layer2.other (and .2, .3). Raises UserError for what is damaged, not Keras's,
-    or elsewhere.
+    Reads .h5 files of Keras 1 to 3, with weights or whole models, and .weights.h5 files of Keras 3. Tensors are named
+    by the number and kind of the layer and not by its name in the file: the second layer that has weights becomes
+    layer2.convolution.weight and .bias, or layer2.dense, by its number of axes, or layer2.other (with .2, .3).
+    Raises UserError for a file that is damaged, is not of Keras, or refers to other files.
     """
     try:
         with h5py.File(path, "r") as file:
@@ -34,12 +37,12 @@ def read_keras(path: Path) -> dict[str, torch.Tensor]:
                 for number, layer in enumerate(layers, 1)
                 for index, weight in enumerate(layer)
             }
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:  # h5py raises all
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:  # h5py raises all of these
         raise UserError(f"{path}: damaged, not a Keras file ({' '.join(str(error).split())})") from None
 
 
 def _layers(file: h5py.File) -> list[list[h5py.Dataset]]:
-    """The weights of each layer, kernel before bias, in the model's order."""
+    """The weights of each layer in the order of the model, kernel before bias."""
     layers: dict[str, list[h5py.Dataset]] = {}
     order = _layer_names(file)
 
@@ -49,16 +52,17 @@ def _layers(file: h5py.File) -> list[list[h5py.Dataset]]:
         elif isinstance(found, h5py.Dataset) and not path.startswith("optimizer"):
             layers.setdefault(path.removeprefix("model_weights/").rpartition("/")[0], []).append(found)
 
-    file.visititems(visit)  # follows no link to another file, and visits nothing twice
+    file.visititems(visit)  # does not follow links to other files, and visits an object once
     position = {name: i for i, name in enumerate(order)}
     paths = sorted(layers, key=lambda path: (position.get(path.partition("/")[0], len(order)), _counted(path)))
     return [sorted(layers[path], key=lambda weight: -weight.ndim) for path in paths]
 
 
 def _layer_names(group: h5py.Group) -> list[str]:
-    """The model's layers in order, none where the file does not say.
+    """The names of the model's layers in order, or none if the file does not list them.
 
-    Newer files say it in strings of variable length, which are left unread: damaged ones can keep HDF5 busy for ever.
+    Newer files list them in strings of variable length. These are not read, because damaged ones can keep HDF5 busy
+    for ever.
     """
     if "layer_names" not in group.attrs:
         return []
@@ -69,13 +73,13 @@ def _layer_names(group: h5py.Group) -> list[str]:
 
 
 def _counted(path: str) -> list[tuple[str, int]]:
-    """Sorts conv2d before conv2d_1, and conv2d_2 before conv2d_10."""
+    """Sort key that puts conv2d before conv2d_1, and conv2d_2 before conv2d_10."""
     return [(text, int(number or 0)) for text, number in re.findall(r"(\D*)(\d*)", path)]
 
 
 def _read(weight: h5py.Dataset) -> torch.Tensor:
     storage = weight.id.get_create_plist()
-    # Compressed arrays can grow without bound, virtual and external ones are in other files.
+    # A compressed array can decompress to any size. Virtual and external arrays are in other files.
     if storage.get_layout() != h5py.h5d.CONTIGUOUS or storage.get_external_count():
         raise ValueError(f"{weight.name}: not a plain array in this file")
     if weight.dtype.kind != "f":

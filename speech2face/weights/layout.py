@@ -1,6 +1,6 @@
-"""A published layout of weights: how its tensors are recognised and renamed, and which front end goes with it.
+"""Published layouts of weights: how their tensors are recognised and renamed, and which front end they need.
 
-The layouts themselves stand beside their networks, in speech2face.encoders and speech2face.decoders.
+The layouts are defined beside their networks, in speech2face.encoders and speech2face.decoders.
 """
 
 import re
@@ -10,33 +10,37 @@ from typing import Any
 
 import torch
 
+from speech2face.weights.part import Description
+
 Tensors = dict[str, torch.Tensor]
-Renames = tuple[tuple[str, str | Callable[[re.Match], str] | None], ...]
+Renames = tuple[tuple[str, str | Callable[[re.Match[str]], str] | None], ...]
 
 
 @dataclass
 class Layout:
-    """A published layout.
+    """A published layout of weights.
 
-    name: for messages and the record. renames: (pattern, replacement) of whole tensor names; None drops the tensor;
-        every tensor must match one. needs: names, after renaming, that must be there.
+    name: for messages and the record.
+    renames: (pattern, replacement) of whole tensor names. Every tensor must match a pattern; a replacement of None
+        drops the tensor.
+    needs: tensor names, after renaming, that a checkpoint must have.
     architecture: renamed tensors -> arguments of the network. convert: renamed tensors -> the network's tensors.
-    preprocessing: the front end that the weights were trained with, where it is published.
-    config, extractor: config.json and preprocessor_config.json of a Hugging Face directory -> further arguments of the
-        network and of the front end's `features`.
+    preprocessing: the front end that the weights were trained with, if it is published.
+    config: config.json of a Hugging Face directory -> further arguments of the network.
+    extractor: its preprocessor_config.json -> further arguments of the front end's `features`.
     """
 
     name: str
     renames: Renames
     needs: tuple[str, ...]
-    architecture: Callable[[Tensors], dict[str, Any]]
+    architecture: Callable[[Tensors], Description]
     convert: Callable[[Tensors], Tensors] = field(default=lambda tensors: tensors)
-    preprocessing: dict[str, Any] | None = None
+    preprocessing: Description | None = None
     config: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     extractor: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 
     def rename(self, tensors: Tensors) -> Tensors | None:
-        """The tensors under the network's names, or None where a tensor belongs to another layout."""
+        """The tensors under the network's names, or None if a tensor matches no pattern of this layout."""
         renamed: Tensors = {}
         for name, tensor in tensors.items():
             for pattern, replacement in self.renames:
@@ -53,5 +57,8 @@ class Layout:
 
 
 def count(tensors: Tensors, pattern: str) -> int:
-    """Number of different first groups of `pattern` at the beginning of tensor names, such as of blocks."""
+    """Number of distinct values of the first group of `pattern`, matched at the start of tensor names.
+
+    Counts blocks, for example: r"blocks\\.(\\d+)\\.".
+    """
     return len({match[1] for name in tensors if (match := re.match(pattern, name))})

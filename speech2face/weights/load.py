@@ -6,7 +6,7 @@ import logging
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from hydra.utils import instantiate
@@ -14,37 +14,41 @@ from torch import nn
 
 from speech2face.encoders.base import EncoderNetwork
 from speech2face.errors import UserError
-from speech2face.weights.front_end import FrontEnd, build_front_end, leaves, settle_front_end
+from speech2face.weights.front_end import build_front_end, leaves, settle_front_end
 from speech2face.weights.layout import Tensors
 from speech2face.weights.locate import Located, find, locate
 from speech2face.weights.ours import check_card, read_card
-from speech2face.weights.part import Part
+from speech2face.weights.part import Description, Part
 from speech2face.weights.read import read_tensors
 from speech2face.weights.recognise import Unfilled, Weights, check_fit, checked, recognise, shapes
 
+if TYPE_CHECKING:
+    from speech2face.weights.front_end import FrontEnd
+
 log = logging.getLogger(__name__)
-SEEDED = threading.Lock()  # torch has one generator for all threads
+SEEDED = threading.Lock()  # all threads share torch's generator
 
 
 @dataclass
 class Loaded:
-    """A part on its weights, in evaluation mode on the CPU.
+    """A part with its weights loaded, in evaluation mode on the CPU.
 
-    part: as it is in effect: architecture, front end, and weights that are found from anywhere.
-    preprocessing: the front end of an encoder. layout: in which the weights were found.
-    untrained: random, now or when they were converted. training: the record of a training by this project.
+    part: its effective description: architecture, front end, and weights by absolute path.
+    preprocessing: the front end of an encoder. located: the file of the weights. layout: name of its layout.
+    untrained: whether the weights are random, or were when they were converted.
+    training: the record of a training by this project.
     """
 
     part: Part
     network: nn.Module
-    preprocessing: FrontEnd | None
+    preprocessing: "FrontEnd | None"
     located: Located
     layout: str
     untrained: bool
     training: dict[str, Any] | None = None
 
     def record(self) -> dict[str, Any]:
-        """What run.json says of the part's weights."""
+        """The entry of the part's weights in run.json."""
         return {
             "choice": self.part.option,
             "weights": self.located.weights,
@@ -56,10 +60,11 @@ class Loaded:
 
 
 def load(part: Part, seed: int = 0, located: Located | None = None) -> Loaded:
-    """Build a part on its weights, or on those that were located before.
+    """Build a part and load its weights.
 
-    What the user typed wins over what the weights bring, with a warning. Raises UserError for weights that are damaged,
-    of another network, or of another file than a repeated run had.
+    A typed value wins over one that the weights bring, with a warning. seed: of random weights. located: the weights,
+    if they have been located. Raises UserError if the weights are damaged, are of another network, or have changed
+    since the run that is repeated.
     """
     located = located or locate(part)
     if part.sha256 and "weights" not in part.typed and located.digest != part.sha256:
@@ -89,8 +94,8 @@ def load(part: Part, seed: int = 0, located: Located | None = None) -> Loaded:
     )
 
 
-def _typed_arguments(part: Part, brought: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of the network that win over those of the weights: the typed ones, or all of a run that is repeated."""
+def _typed_arguments(part: Part, brought: Description) -> Description:
+    """The arguments of the network that win over those of the weights: the typed ones, or all in a repeated run."""
     if not part.from_weights:
         return {key: value for key, value in part.model.items() if key != "_target_"}
     typed = {key.removeprefix("model.").partition(".")[0] for key in part.typed if key.startswith("model.")}
@@ -103,8 +108,8 @@ def _typed_arguments(part: Part, brought: dict[str, Any]) -> dict[str, Any]:
     return own
 
 
-def _random(part: Part, seed: int) -> tuple[Weights, nn.Module, dict[str, Any]]:
-    """A network with random weights, or with those of `init` in all layers but the head."""
+def _random(part: Part, seed: int) -> tuple[Weights, nn.Module, Description]:
+    """A network with random weights, or with those of `init` in all layers except the head."""
     if not part.init:
         network = _filled(part.model, seed, "random weights")
         return Weights({}, {}, None, "random"), network, part.model
@@ -123,15 +128,15 @@ def _random(part: Part, seed: int) -> tuple[Weights, nn.Module, dict[str, Any]]:
     return dataclasses.replace(weights, tensors={}, card=None), network, architecture
 
 
-def _filled(architecture: dict[str, Any], seed: int, name: str) -> nn.Module:
-    """A network with random weights that follow from the seed, whatever other threads draw."""
+def _filled(architecture: Description, seed: int, name: str) -> nn.Module:
+    """A network with random weights that depend on the seed only, even if other threads build networks, too."""
     with SEEDED:
         torch.manual_seed(seed)
         return checked(instantiate, architecture, name)
 
 
 def _read(part: Part, located: Located) -> Weights:
-    """The tensors of a file, recognised."""
+    """Read a file of weights and recognise its layout."""
     tensors = read_tensors(located.file)
     card = located.beside.get("card") or read_card(located.file)
     if card:
@@ -141,19 +146,19 @@ def _read(part: Part, located: Located) -> Weights:
     return recognise(tensors, part, located)
 
 
-def assign(architecture: dict[str, Any], tensors: Tensors, path: Path) -> nn.Module:
-    """The network with `tensors` as its own, neither initialised nor copied; fp16 and bf16 become fp32.
+def assign(architecture: Description, tensors: Tensors, path: Path) -> nn.Module:
+    """Build a network that uses `tensors` as its own, without initialising or copying; fp16 and bf16 become fp32.
 
-    Raises UserError where names or shapes differ.
+    Raises UserError if names or shapes differ.
     """
     network = checked(Unfilled.build, architecture, str(path))
     expected = shapes(network.state_dict())
     counters = [name for name in expected.keys() - tensors.keys() if name.endswith(".num_batches_tracked")]
-    # Weights may be older than these counters, which only training uses.
+    # Old checkpoints lack these counters, and only training uses them.
     tensors = tensors | {name: torch.tensor(0) for name in counters}
     check_fit(expected, tensors, architecture, path)
     network.load_state_dict(tensors, assign=True)
     if any(tensor.is_meta for tensor in itertools.chain(network.parameters(), network.buffers())):
-        network = instantiate(architecture)  # buffers outside the state dict need their real values
+        network = instantiate(architecture)  # buffers outside the state dict need their values
         network.load_state_dict(tensors, assign=True)
     return network.float()

@@ -1,4 +1,4 @@
-"""Where weights are: a path, or the id of a hub repository."""
+"""Locate weights: bundled, at a path, or in a hub repository."""
 
 import json
 import re
@@ -21,9 +21,10 @@ SUFFIXES = (".safetensors", *TORCH_SUFFIXES, ".h5")
 
 @dataclass
 class Located:
-    """Weights as the user named them, the file with the tensors, and the JSON beside it, where there is one.
+    """The weights of a part and the files that hold them.
 
-    file None: random weights. beside: "card" of our format; "config", "feature_extractor" of a Hugging Face directory.
+    weights: as the user named them. file: with the tensors; None: random weights.
+    beside: the JSON files beside it: "card" of our format; "config", "feature_extractor" of a Hugging Face directory.
     """
 
     weights: str
@@ -32,18 +33,18 @@ class Located:
 
     @cached_property
     def digest(self) -> str | None:
-        """SHA-256 of the file."""
+        """SHA-256 of the file; None for random weights."""
         return sha256(self.file) if self.file else None
 
     @property
     def absolute(self) -> str:
-        """The name by which the weights are found from any working directory."""
+        """The name of the weights with a path made absolute, so that it is valid in any working directory."""
         path = Path(self.weights).expanduser()
         return str(path.absolute()) if self.file and self.weights != "bundled" and exists(path) else self.weights
 
 
 def locate(part: Part) -> Located:
-    """Find the weights of a part. Raises UserError where there is nothing to read."""
+    """Find the weights of a part. Raises UserError if the part names none, or if they cannot be found."""
     if part.weights is None:
         raise UserError(
             f"{part.slot}={part.option} has no weights: give {part.slot}.weights= a checkpoint or a hub id, "
@@ -55,7 +56,10 @@ def locate(part: Part) -> Located:
 
 
 def find(weights: str, option: str, part: Part) -> Located:
-    """The file that `option`=weights names. Raises UserError where there is nothing to read."""
+    """Find the file of `weights`: bundled, a path or a hub id. Raises UserError if there is none.
+
+    option: the name of the option, for messages.
+    """
     path = Path(weights).expanduser()
     hub_id = HUB_ID.fullmatch(weights)
     if weights == "bundled":
@@ -93,13 +97,13 @@ def find(weights: str, option: str, part: Part) -> Located:
 
 
 def fetch(repository: str, revision: str | None, option: str) -> Path:
-    """The weights of a hub repository and their JSON, from the local cache or downloaded into it."""
+    """Download the weights of a hub repository and their JSON files into the local cache, unless they are there."""
     from huggingface_hub import snapshot_download
 
     patterns = [OUR_TENSORS, "pytorch_model.bin", "*.json"]
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
-    except Exception as error:  # huggingface_hub raises its own, requests' and the operating system's
+    except Exception as error:  # huggingface_hub raises its own exceptions, those of requests, and OSError
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         name = f"{repository}@{revision}" if revision else repository
         raise UserError(f"{option}={name}: no such file, and not available from the hub ({reason})") from None

@@ -1,6 +1,7 @@
-"""Our own format: safetensors, and a JSON ("card") that carries the architecture and the front end.
+"""The project's own format: safetensors, and a JSON ("card") with the architecture and the front end.
 
-The card is written beside the tensors, for people, and into the file of tensors, so that it cannot get lost.
+The card is written twice: beside the tensors, where people can read it, and into the tensors' file, so that it cannot
+get lost.
 """
 
 import importlib
@@ -17,18 +18,18 @@ from speech2face.errors import UserError
 from speech2face.files import atomic
 from speech2face.weights.card import model_card
 from speech2face.weights.locate import OUR_CARD, OUR_TENSORS
-from speech2face.weights.part import Part
+from speech2face.weights.part import Description, Part
 
 FORMAT = 1
 PREPROCESSING = "speech2face.preprocessing"
 RUN_SETTINGS = ("offset", "max_seconds", "silence_dbfs", "max_pixels")
-MOST_WINDOWS = 16  # number of windows that weights may ask for, at most
+MOST_WINDOWS = 16  # windows of a clip that weights may ask for
 
 
 def save(directory: Path, tensors: dict[str, torch.Tensor], card: dict[str, Any]) -> None:
-    """Write model.safetensors and speech2face.json into an existing directory, each whole or not at all.
+    """Write model.safetensors and speech2face.json atomically into an existing directory.
 
-    Weights with a record of their training get a README.md, too.
+    Weights with a record of their training also get a README.md. Raises OSError if a file cannot be written.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -37,7 +38,7 @@ def save(directory: Path, tensors: dict[str, torch.Tensor], card: dict[str, Any]
     with atomic(directory / OUR_TENSORS) as partial:
         try:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, {"speech2face": text})
-        except SafetensorError as error:  # which is no OSError
+        except SafetensorError as error:  # not a subclass of OSError
             raise OSError(f"{directory / OUR_TENSORS}: {error}") from None
     with atomic(directory / OUR_CARD) as partial:
         partial.write_text(text + "\n")
@@ -47,7 +48,7 @@ def save(directory: Path, tensors: dict[str, torch.Tensor], card: dict[str, Any]
 
 
 def read_card(path: Path) -> dict[str, Any] | None:
-    """The card inside a .safetensors file, None where there is none. Raises UserError for a damaged one."""
+    """Read the card inside a .safetensors file; None if there is none. Raises UserError if it is damaged."""
     if path.suffix != ".safetensors":
         return None
     from safetensors import safe_open
@@ -60,11 +61,11 @@ def read_card(path: Path) -> dict[str, Any] | None:
         raise UserError(f"{path}: the description in it is damaged") from None
 
 
-def check_card(card: Any, path: Path, part: Part, trusted: Collection[str]) -> dict[str, Any] | None:
-    """The front end that a card brings, None for none.
+def check_card(card: dict[str, Any], path: Path, part: Part, trusted: Collection[str]) -> Description | None:
+    """Check a card and return the front end that it brings, or None.
 
-    Refuses a card of another class than the part's, and one that names code beside this package's preprocessing and
-    the classes in `trusted`.
+    Raises UserError for a card of another class than the part's, and for one that names a class outside this package's
+    preprocessing and `trusted`.
     """
     where = f"description of {path}"
     try:
@@ -89,10 +90,11 @@ def check_card(card: Any, path: Path, part: Part, trusted: Collection[str]) -> d
     return without_run_settings(preprocessing)
 
 
-def without_run_settings(preprocessing: dict[str, Any]) -> dict[str, Any]:
-    """A front end without the settings of a run: the part of a recording that is used, the bounds on files.
+def without_run_settings(preprocessing: Description) -> Description:
+    """A front end without the settings that belong to a run: the part of a recording to use, and limits on files.
 
-    A network of short windows may ask for several windows of a clip; one window is the default of every run.
+    `windows` is kept from 2 to MOST_WINDOWS, because a network of short windows needs several of a clip. One window is
+    the default of every run.
     """
     kept = {key: value for key, value in preprocessing.items() if key not in RUN_SETTINGS}
     if kept.get("windows") not in range(2, MOST_WINDOWS + 1):
@@ -100,8 +102,12 @@ def without_run_settings(preprocessing: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def check_harmless(value: Any, where: str, trusted: Collection[str]) -> None:
-    """Refuse a `_target_` beside speech2face.preprocessing and `trusted`, Hydra's other keys, and interpolations."""
+def check_harmless(value: object, where: str, trusted: Collection[str]) -> None:
+    """Check that instantiating a value from a card runs no foreign code.
+
+    Raises UserError for a `_target_` outside speech2face.preprocessing and `trusted`, for Hydra's other special keys,
+    and for interpolations.
+    """
     if isinstance(value, dict):
         for key, item in value.items():
             if str(key).startswith("_") and not (key == "_target_" and (item in trusted or preprocessing_class(item))):
@@ -114,8 +120,8 @@ def check_harmless(value: Any, where: str, trusted: Collection[str]) -> None:
         raise UserError(f"{where}: {value} is refused: it may not interpolate")
 
 
-def preprocessing_class(target: Any) -> type | None:
-    """The class that `target` names, where a module of speech2face.preprocessing defines it."""
+def preprocessing_class(target: object) -> type | None:
+    """The class that `target` names, if a module of speech2face.preprocessing defines it, else None."""
     module, _, name = str(target).rpartition(".")
     if not re.fullmatch(re.escape(PREPROCESSING) + r"\.[a-z_]+", module):
         return None

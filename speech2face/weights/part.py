@@ -5,10 +5,12 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+Description = dict[str, Any]  # of an object: its class (_target_) and its arguments, which are YAML values
+
 
 @dataclass(kw_only=True, frozen=True)
 class Part:
-    """An encoder or a decoder in a named slot of a pipeline (`encoder`, `face`, `decoder`, `voices.NAME`)."""
+    """The description of an encoder or a decoder in a named slot: `encoder`, `face`, `decoder` or `voices.NAME`."""
 
     modality: Annotated[Literal["speech", "face"] | None, Meta(description="what an encoder takes")] = None
     weights: Annotated[str | None, Meta(description="bundled, a file, a directory, a hub id, or random")] = None
@@ -16,16 +18,16 @@ class Part:
         str | None, Meta(description="weights that training starts from, all but the head: a file or a hub id")
     ] = None
     sha256: Annotated[str | None, Meta(description="of the file of weights, where a run is repeated")] = None
-    model: Annotated[dict[str, Any], Meta(description="class of the network (_target_) and its arguments")]
-    preprocessing: Annotated[dict[str, Any] | None, Meta(description="front end of an encoder")] = None
+    model: Annotated[Description, Meta(description="class of the network (_target_) and its arguments")]
+    preprocessing: Annotated[Description | None, Meta(description="front end of an encoder")] = None
 
-    # What the reader of the configuration adds: see speech2face.config.read.
+    # Set by speech2face.config.read, not by the configuration.
     slot: str = "encoder"
-    option: str = ""  # the option chosen in the group, such as ast
-    typed: tuple[str, ...] = ()  # keys below the slot that the user typed: they win over the weights'
-    from_weights: bool = True  # False: exactly as described, whatever the weights bring
+    option: str = ""  # chosen in the configuration group, such as ast
+    typed: tuple[str, ...] = ()  # keys below the slot that the user typed; they win over the weights
+    from_weights: bool = True  # False: ignore the architecture and front end that the weights bring
 
     @property
     def kind(self) -> Literal["encoder", "decoder"]:
-        """The configuration group that the slot is filled from."""
+        """The configuration group of the slot."""
         return "decoder" if self.slot == "decoder" else "encoder"

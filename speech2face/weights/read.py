@@ -1,26 +1,26 @@
-"""Checkpoint files -> named tensors, by memory map and without running any code of theirs."""
+"""Checkpoint files -> named tensors, memory-mapped and without running code from the file."""
 
 import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from speech2face.errors import UserError
 
-# What training scripts leave beside the tensors and what is safe to build: NumPy's numbers.
+# Training scripts save NumPy numbers beside the tensors. Building these runs no code from the file.
 SAFE_GLOBALS = [np.dtype, np.ndarray, np._core.multiarray.scalar, np._core.multiarray._reconstruct] + [
     type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")
 ]
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors of a .safetensors file, a Keras .h5, or a .pt/.pth/.bin/.ckpt: bare, or in {"model_state_dict": ...}.
+    """Read the tensors of a .safetensors, Keras .h5, or .pt/.pth/.bin/.ckpt file, by name.
 
-    Tensors are views of the mapped file where its format allows. Raises UserError for anything but tensors and numbers.
+    A PyTorch file may hold the state dict itself or nest it, as in {"model_state_dict": ...}. The tensors are views of
+    the mapped file if its format allows. Raises UserError if the file is damaged or holds code or arbitrary objects.
     """
     try:
         path.open("rb").close()
@@ -43,8 +43,8 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise UserError(f"{path}: damaged, not a safetensors file ({error})") from None
 
 
-def load_torch(path: Path) -> Any:
-    """torch.load restricted to tensors and plain data, memory-mapped unless the file is older than torch 1.6."""
+def load_torch(path: Path) -> object:
+    """torch.load, restricted to tensors and plain data. Memory-maps the file unless it is older than torch 1.6."""
     with torch.serialization.safe_globals(SAFE_GLOBALS):
         try:
             try:
@@ -66,8 +66,11 @@ def load_torch(path: Path) -> Any:
             raise UserError(f"{path}: damaged, not a PyTorch checkpoint ({reason})") from None
 
 
-def find_state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
-    """The largest mapping of names to tensors in a checkpoint; prefixes of wrappers (module., _orig_mod.) removed."""
+def find_state_dict(content: object, path: Path) -> dict[str, torch.Tensor]:
+    """The largest mapping of names to tensors in a checkpoint, without the prefixes of wrappers.
+
+    The prefixes are module. (DataParallel) and _orig_mod. (torch.compile). Raises UserError if there are no tensors.
+    """
     if not isinstance(content, Mapping):
         raise UserError(f"{path}: holds a {type(content).__name__}, not a state dict")
     best: dict[str, torch.Tensor] = {}

@@ -2,7 +2,7 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from speech2face.errors import UserError
 from speech2face.weights.layout import Layout, Tensors
 from speech2face.weights.locate import Located
-from speech2face.weights.part import Part
+from speech2face.weights.part import Description, Part
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -23,36 +23,48 @@ if TYPE_CHECKING:
 
 @dataclass
 class Weights:
-    """Tensors under the network's names, and what comes with them: its arguments, a front end, a layout's name."""
+    """Weights as they are read from a file.
+
+    tensors: under the network's names. architecture: arguments of the network that the weights bring.
+    preprocessing: the front end that they bring. layout: its name. card: the card of our format.
+    """
 
     tensors: Tensors
-    architecture: dict[str, Any]
-    preprocessing: dict[str, Any] | None
+    architecture: Description
+    preprocessing: Description | None
     layout: str
     card: dict[str, Any] | None = None
 
 
 class Unfilled(TorchFunctionMode):
-    """Modules built under it have shapes and no values: on the meta device, initialisation passed over.
+    """Mode in which modules are built with shapes but no values: on the meta device, without initialisation.
 
-    (On that device even a random fill that does nothing would import torch's compiler, for over a second.)
+    Without this mode even a random fill on the meta device, which does nothing, would import torch's compiler. That
+    takes over a second.
     """
 
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> object:
         if function.__name__ in ("normal_", "uniform_"):
             return args[0] if args else kwargs["tensor"]
         return function(*args, **(kwargs or {}))
 
     @classmethod
-    def build(cls, architecture: dict[str, Any]) -> nn.Module:
+    def build(cls, architecture: Description) -> nn.Module:
+        """Instantiate a network without values."""
         with torch.device("meta"), cls():
             return instantiate(architecture)
 
 
 def recognise(tensors: Tensors, part: Part, located: Located) -> Weights:
-    """Tensors in the network's own names, or in a published layout of it.
+    """Recognise tensors as the network's own state dict or as one of its published layouts.
 
-    Raises UserError that names what was expected and what was found.
+    Raises UserError, with the expected and found names, if they are neither.
     """
     path, name = located.file, f"{part.slot}={part.option}"
     expected = checked(Unfilled.build, part.model, name).state_dict()
@@ -94,7 +106,7 @@ def recognise(tensors: Tensors, part: Part, located: Located) -> Weights:
 
 
 def package_layouts() -> list[tuple[str, Layout]]:
-    """Every published layout that this package knows, with its family, to name one that was given to another part."""
+    """All published layouts of this package as (family, layout), to name the layout of weights of another part."""
     from speech2face import decoders, encoders
 
     modules: list[ModuleType] = [
@@ -110,7 +122,8 @@ def package_layouts() -> list[tuple[str, Layout]]:
     ]
 
 
-def check_fit(expected: dict[str, Any], tensors: Tensors, architecture: dict[str, Any], path: Path) -> None:
+def check_fit(expected: dict[str, tuple[int, ...]], tensors: Tensors, architecture: Description, path: Path) -> None:
+    """Raise UserError unless the tensors are plain numbers with the expected names and shapes."""
     for name, tensor in tensors.items():
         if tensor.layout != torch.strided or tensor.is_meta or not (tensor.is_floating_point() or tensor.ndim == 0):
             raise UserError(
@@ -120,21 +133,23 @@ def check_fit(expected: dict[str, Any], tensors: Tensors, architecture: dict[str
         raise UserError(f"{path}: does not fit {architecture['_target_']}: {_difference(expected, shapes(tensors))}")
 
 
-def checked(build: Callable[[dict[str, Any]], nn.Module], architecture: dict[str, Any], name: str) -> nn.Module:
+def checked(build: Callable[[Description], nn.Module], architecture: Description, name: str) -> nn.Module:
+    """Build a network. Raises UserError, beginning with `name`, if its class does not accept the arguments."""
     try:
         return build(architecture)
-    except Exception as error:  # whatever a class makes of arguments that it was not made for
+    except Exception as error:  # a class can raise anything for arguments that it does not expect
         reason = " ".join(str(error.__cause__ or error).split())[:300]
         raise UserError(f"{name}: {architecture['_target_']} cannot be built so: {reason}") from None
 
 
-def _difference(expected: dict[str, Any], found: dict[str, Any]) -> str:
+def _difference(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> str:
     wrong = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
     first = [f"{name}: expected {expected.get(name, 'none')}, found {found.get(name, 'none')}" for name in wrong[:3]]
     return "; ".join(first) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else "")
 
 
 def shapes(tensors: Tensors) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor by name."""
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
