@@ -87,9 +87,12 @@ def begin(options: Train, run: Run, modality: str) -> tuple[Train, Dataset, dict
 
 def load(options: Train, run: Run) -> dict[str, "Loaded"]:
     """Load every part with the weights that the training starts from, and record the weights."""
+    import torch
+
     located = locate_parts(options)
     with run.stage("load"):
         loaded = load_parts(options, located)
+    torch.manual_seed(options.seed)  # of the layers that the training adds
     run.record["weights"] = {slot: one.record() for slot, one in loaded.items()}
     return loaded
 
