@@ -2,8 +2,8 @@
 
 python benchmarks/plain_torch.py ENCODER CHECKPOINT DECODER_CHECKPOINT CLIP FACE.png
 
-The networks are initialised and then filled from files read whole, everything is float32, and the libraries that the
-published scripts import are imported. (They also start two ffmpeg processes for a clip, and import more.)
+The networks are initialised and then filled from files that are read whole. Everything is float32. The libraries that
+the published scripts import are imported. (Those scripts also start two ffmpeg processes for a clip, and import more.)
 """
 
 import sys
@@ -19,29 +19,27 @@ from speech2face.encoders.paper import PaperEncoder
 from speech2face.preprocessing.audio import Audio
 from speech2face.preprocessing.fbank import LogMelFilterBank
 from speech2face.preprocessing.spectrogram import Spectrogram
-from speech2face.weights.load import recognise
 
 
-def fill(model: torch.nn.Module, part: str, choice: str, path: str) -> torch.nn.Module:
-    target = f"{type(model).__module__}.{type(model).__name__}"
+def fill(model: torch.nn.Module, path: str) -> torch.nn.Module:
+    """The model with the tensors of a checkpoint in one of its published layouts."""
     tensors = torch.load(path, map_location="cpu")["model_state_dict"]
-    tensors, *_ = recognise(tensors, path, part, choice, {"_target_": target})
-    model.load_state_dict(tensors, strict=False)
+    layout, renamed = next((one, found) for one in model.layouts if (found := one.rename(tensors)))
+    model.load_state_dict(layout.convert(renamed), strict=False)
     return model.eval()
 
 
 def main() -> None:
-    choice, weights, decoder_weights, clip, out = sys.argv[1:]
-    if choice == "ast":
+    encoder_name, weights, decoder_weights, clip, out = sys.argv[1:]
+    if encoder_name == "ast":
         from transformers import ASTFeatureExtractor, ASTModel  # noqa: F401
 
-        encoder, features = AudioSpectrogramTransformer(), LogMelFilterBank()
+        encoder, audio = AudioSpectrogramTransformer(), Audio(LogMelFilterBank(), window_seconds=10.26)
     else:
-        encoder, features = PaperEncoder(), Spectrogram("magnitude_phase")
-    encoder = fill(encoder, "encoder", choice, weights)
-    decoder = fill(NormalizedFaceDecoder(), "decoder", "normalized", decoder_weights)
+        encoder, audio = PaperEncoder(), Audio(Spectrogram("magnitude_phase", centered=True))
+    encoder, decoder = fill(encoder, weights), fill(NormalizedFaceDecoder(), decoder_weights)
     with torch.no_grad():
-        _, texture = decoder(encoder(Audio(features)(clip).features))
+        _, texture = decoder(encoder(audio(clip).features))
     Image.fromarray((texture[0].permute(1, 2, 0) * 255).byte().numpy()).save(out)
 
 

@@ -1,12 +1,16 @@
-"""How fast simulated people are made, and what can be learnt from them: `python benchmarks/talkers.py`.
+"""Speed of making simulated people, and the information in them: `python benchmarks/talkers.py [FACES VOICES]`.
 
-Prints the tables of docs/talkers.md. About six minutes on 2 cores.
+FACES, VOICES: people whose faces are drawn (2400) and whose voices are measured (300). Prints the table of
+docs/talkers.md. The default takes about six minutes on 2 cores.
 """
 
 import multiprocessing
 import sys
 import time
+from collections.abc import Callable
+from multiprocessing.pool import Pool
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,8 +23,10 @@ from tqdm import tqdm
 ROOT = Path(__file__).parents[1]
 sys.path += [str(ROOT), str(ROOT / "tests")]
 CORES = 2
-PIXEL_PEOPLE, PIXEL_TESTED = 2400, 400
-VOICE_PEOPLE, VOICE_CLIPS = 300, 3
+FACES, VOICES = 2400, 300  # people
+TESTED = 1 / 6  # share of the faces that the probes are tested on
+CLIPS = 3  # recordings of each voice
+CLEAN_VOICES = 200  # people whose requested and measured parameters are compared, at most
 
 
 def draw_faces(start: int, count: int) -> np.ndarray:
@@ -33,73 +39,77 @@ def draw_faces(start: int, count: int) -> np.ndarray:
     return torch.nn.functional.adaptive_avg_pool2d(images, 56).flatten(1).numpy()
 
 
-def speak(start: int, count: int) -> float:
+def make_recordings(start: int, count: int) -> float:
     """Seconds of finished recordings, one of each person."""
-    from speech2face.talkers.recording import RATE, encode, record
+    from speech2face.preprocessing.channel import RATE, encode
+    from speech2face.talkers.recording import record
     from speech2face.talkers.traits import draw_person
 
     waveforms = [record(draw_person(7, index), 0, 5.0) for index in range(start, start + count)]
     return sum(len(waveform) * bool(encode(waveform, "flac", "flac")) for waveform in waveforms) / RATE
 
 
-def hear(index: int) -> list[float]:
-    from test_talkers import heard
+def measure_voice(index: int) -> list[float]:
+    """Features of a person's voice, the mean over CLIPS recordings."""
+    from test_talkers import voice_features
 
     from speech2face.talkers.traits import draw_person
 
     person = draw_person(8, index)
-    return np.mean([heard(person, clip) for clip in range(VOICE_CLIPS)], axis=0).tolist()
+    return np.mean([voice_features(person, clip) for clip in range(CLIPS)], axis=0).tolist()
 
 
-def timed(pool: multiprocessing.Pool, function, count: int, size: int = 32) -> tuple[list, float]:
-    """Results of chunks and seconds, after a first chunk on each process that imports what is needed."""
+def timed(pool: Pool, function: Callable[[int, int], Any], count: int, size: int = 32) -> tuple[list, float]:
+    """Results of chunks and seconds, after a first chunk on each process, which imports what is needed."""
     pool.starmap(function, [(10**6, size)] * CORES, 1)
     began = time.perf_counter()
     jobs = [pool.apply_async(function, (start, min(size, count - start))) for start in range(0, count, size)]
     return [job.get() for job in tqdm(jobs, function.__name__)], time.perf_counter() - began
 
 
-def main() -> None:
+def main(face_count: int = FACES, voice_count: int = VOICES) -> None:
     from test_talkers import aligned_scales, clean, envelope, measured_pitch
 
     from speech2face.talkers.traits import draw_person
 
     with multiprocessing.get_context("spawn").Pool(CORES, torch.set_num_threads, (1,)) as pool:
-        faces, face_seconds = timed(pool, draw_faces, PIXEL_PEOPLE)
-        speech, speech_seconds = timed(pool, speak, 600, 10)
-        features = np.array(list(tqdm(pool.imap(hear, range(VOICE_PEOPLE)), "hear", VOICE_PEOPLE)))
-    rates = PIXEL_PEOPLE / face_seconds, sum(speech) / speech_seconds
+        faces, face_seconds = timed(pool, draw_faces, face_count)
+        speech, speech_seconds = timed(pool, make_recordings, 2 * voice_count, 10)
+        features = np.array(list(tqdm(pool.imap(measure_voice, range(voice_count)), "voices", voice_count)))
+    rates = face_count / face_seconds, sum(speech) / speech_seconds
     print("\nfaces a second: {:.0f}; seconds of speech a second: {:.0f}".format(*rates))
 
-    people = [draw_person(7, index) for index in range(PIXEL_PEOPLE)]
-    pixels, known = np.concatenate(faces), PIXEL_PEOPLE - PIXEL_TESTED
+    people = [draw_person(7, index) for index in range(face_count)]
+    tested = round(TESTED * face_count)
+    pixels, known = np.concatenate(faces), face_count - tested
     sex, age = (np.array([person.traits[name] for person in people]) for name in ("sex", "age"))
     by_sex = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000)).fit(pixels[:known], sex[:known])
     by_age = RidgeCV(np.logspace(0, 3, 7)).fit(pixels[:known], age[:known])
     right = (by_sex.predict(pixels[known:]) == sex[known:]).mean()
     error = np.abs(by_age.predict(pixels[known:]) - age[known:]).mean()
-    print(f"pixels, {PIXEL_TESTED} held-out people: sex {right:.1%}, age within {error:.1f} years on average")
+    print(f"pixels, {tested} held-out people: sex {right:.1%}, age within {error:.1f} years on average")
 
-    people = [draw_person(8, index) for index in range(VOICE_PEOPLE)]
+    people = [draw_person(8, index) for index in range(voice_count)]
     sex, age = (np.array([person.traits[name] for person in people]) for name in ("sex", "age"))
     by_sex = make_pipeline(StandardScaler(), LogisticRegression())
     right = (cross_val_predict(by_sex, features[:, :4], sex, cv=5) == sex).mean()
     by_age = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 3, 11)))
-    told = np.array([[v for k, v in person.traits.items() if k.startswith("voice_")] for person in people])
-    for name, known in (("measured in recordings", features), ("the voice's true parameters", told)):
+    parameters = np.array([[v for k, v in person.traits.items() if k.startswith("voice_")] for person in people])
+    for name, known in (("features measured in recordings", features), ("the voice's true parameters", parameters)):
         guess = cross_val_predict(by_age, known, age, cv=5)
         print(
-            f"age from what is {name}: correlation {np.corrcoef(guess, age)[0, 1]:.2f}, "
-            f"off by {np.abs(guess - age).mean():.1f} years; who knows nothing: {np.abs(age - age.mean()).mean():.1f}"
+            f"age from {name}: correlation {np.corrcoef(guess, age)[0, 1]:.2f}, mean error "
+            f"{np.abs(guess - age).mean():.1f} years; of the mean age: {np.abs(age - age.mean()).mean():.1f} years"
         )
     print(f"sex from pitch and formants measured in recordings: {right:.1%}")
 
-    voices = [clean(index) for index in tqdm(range(200), "clean voices")]
+    clean_count = min(CLEAN_VOICES, voice_count)
+    voices = [clean(index) for index in tqdm(range(clean_count), "clean voices")]
     pitch = np.corrcoef([p.traits["voice_pitch_hz"] for p, _ in voices], [measured_pitch(w) for _, w in voices])[0, 1]
     scales = aligned_scales([envelope(waveform) for _, waveform in voices])
     tract = np.corrcoef([person.traits["voice_formants"] for person, _ in voices], scales)[0, 1]
-    print(f"requested and obtained, 200 people: pitch {pitch:.4f}, vocal tract {tract:.3f}")
+    print(f"requested and measured, {clean_count} people: pitch {pitch:.4f}, vocal tract {tract:.3f}")
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))

@@ -14,6 +14,7 @@ def build(*overrides: str) -> "Reconstructor":
     >>> pipeline = build("pipeline=speech", "encoder=ast", "encoder.weights=ast.pt", "decoder.weights=decoder.pt")
     >>> result = pipeline("clip.wav")                     # or pipeline(samples, sample_rate=44_100)
     >>> result.face, result.landmarks, result.embedding   # (224, 224, 3) uint8, (72, 2) pixels, (4096,)
+    >>> results = pipeline(["a.wav", "b.wav"])            # in batches of batch_size=, read by workers= threads
 
     Random weights give a warning. Raises speech2face.errors.UserError where run.py would end with an error.
     """
@@ -22,9 +23,13 @@ def build(*overrides: str) -> "Reconstructor":
     from speech2face.errors import UserError
     from speech2face.pipelines import parts, reconstruct
 
+    if wrong := [one for one in overrides if not isinstance(one, str)]:
+        raise UserError(f"build takes overrides such as 'encoder=ast', not {wrong[0]!r}")
     store_defaults()
     options = options_of(*overrides)
     if not isinstance(options, Reconstruct):
         raise UserError(f"pipeline={options.pipeline.name} has nothing to build: only speech and face have")
     parts.check_modality(options.encoder, options.pipeline.name, f"pipeline={options.pipeline.name}")
-    return reconstruct.build(options, parts.load_parts(options, parts.locate_parts(options)))
+    pipeline = reconstruct.build(options, parts.load_parts(options, parts.locate_parts(options)))
+    pipeline.workers = options.workers
+    return pipeline

@@ -28,7 +28,7 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to. It replaces `path` if the block succeeds and is removed if it fails."""
+    """A temporary path beside `path` to write to. It replaces `path` if the block succeeds, else it is removed."""
     partial = path.with_name(f".{path.name}.partial")
     try:
         yield partial

@@ -1,9 +1,12 @@
 """Shared by all tests: the command line as typed, media files made on the spot, published-layout checkpoints."""
 
+import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,9 +25,8 @@ PHOTO = EXAMPLES / "astronaut.png"
 TINY = ["encoder.weights=random", "decoder.weights=random", "decoder.model.width=0.02"]
 TINY_AST = ["encoder=ast_tiny", "encoder.model.depth=1", *TINY]
 TINY_PAPER = ["encoder=paper", "encoder.model.channels=[4,4,4,4,4,4,4,4,4]", "encoder.model.hidden=16", *TINY]
-# The files that take longest, as they are dealt out (--dist loadfile --no-loadscope-reorder): the first two at once,
-# then one to who has few tests left. Full-size checkpoints are made once where goldens come third.
-LONGEST = ["test_readme", "test_evaluate", "test_goldens", "test_training", "test_command_line", "test_prepare"]
+# The files that take longest, in the order in which they are dealt out (--dist loadfile --no-loadscope-reorder).
+LONGEST = ["test_readme", "test_evaluate", "test_training", "test_command_line", "test_prepare", "test_goldens"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,12 +34,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: [*LONGEST, item.path.stem].index(item.path.stem))
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and what they start
+    if not hasattr(config, "workerinput"):  # the process that starts those of xdist
+        os.environ["CHECKPOINTS"] = tempfile.mkdtemp(prefix="checkpoints-")
 
 
-def pytest_unconfigure() -> None:
+def pytest_unconfigure(config: pytest.Config) -> None:
     stop()
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ["CHECKPOINTS"])
 
 
 def run_py(
@@ -119,13 +125,16 @@ def transformers_ast(**settings: object):
 
 
 @pytest.fixture(scope="session")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkpoints() -> Path:
     """Full-size checkpoints in the five published layouts, filled with the goldens' reproducible random numbers."""
-    directory = tmp_path_factory.mktemp("checkpoints")
-    subprocess.run([sys.executable, GOLDENS / "make_checkpoints.py", directory], check=True, stdout=subprocess.DEVNULL)
-    yield directory
-    for file in directory.iterdir():
-        file.unlink()
+    directory = Path(os.environ["CHECKPOINTS"])
+    lock = os.open(directory, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)  # another of xdist's processes may be making them
+    if len(list(directory.iterdir())) < 5:
+        command = [sys.executable, GOLDENS / "make_checkpoints.py", directory]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    os.close(lock)
+    return directory
 
 
 @pytest.fixture(scope="session")

@@ -64,8 +64,21 @@ def test_photos(face) -> None:
             face(wrong)
 
 
-@pytest.mark.parametrize("override", ["encoder=nosuch", "nosuch=1", "encoder=vgg_face", "pipeline=convert", "seed=x"])
-def test_a_mistake_in_the_overrides(override: str) -> None:
+MISTAKES = [
+    "encoder=nosuch",
+    "nosuch=1",
+    "encoder=vgg_face",
+    "pipeline=convert",
+    "seed=x",
+    None,
+    5,
+    ["encoder=ast"],
+    b"x",
+]
+
+
+@pytest.mark.parametrize("override", MISTAKES, ids=repr)
+def test_a_mistake_in_the_overrides(override: object) -> None:
     with pytest.raises(UserError) as caught:
         speech2face.build(override)
     assert "\n" not in str(caught.value)

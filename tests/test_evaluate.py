@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import av
 import numpy as np
@@ -20,11 +22,14 @@ from conftest import EXAMPLES, ROOT, TINY, run_py
 from people import fit
 from PIL import Image
 
-from speech2face.data.dataset import Dataset
+from speech2face.config.compose import options_of, store_defaults
+from speech2face.data.dataset import Dataset, read_dataset
 from speech2face.data.people import read_people
 from speech2face.errors import UserError
 from speech2face.evaluation.evaluation import Material
+from speech2face.pipelines.evaluate import choose, embed_enough, gather
 
+store_defaults()
 PEOPLE = 240
 TALKERS = ["pipeline=talkers", f"data.people={PEOPLE}", "data.clips=2", "data.photos=2", "data.seconds=2"]
 RANDOM = ["encoder=ast_tiny", "encoder.model.depth=1", "encoder.weights=random", "preprocessing.window_seconds=2"]
@@ -276,7 +281,7 @@ def test_bad_files_are_rows_and_the_others_are_evaluated(evaluate, home, tmp_pat
     assert failed.keys() == {str(named[0] / "audios" / "00.flac"), str(named[1] / "images" / "00.png")}
     assert "empty" in failed[str(named[1] / "images" / "00.png")]
     counts = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert counts["failed"] == 2 and counts["people"] == PEOPLE // 2 - 2
+    assert counts["failed"] == 2 and counts["people"] == PEOPLE // 2 - 1  # another photo stands for the damaged one
     assert result.stderr.count("\nfailed: ") == 2
 
 
@@ -329,7 +334,7 @@ def test_embeddings_are_cached_by_everything_that_they_depend_on(tmp_path, monke
     ("text", "words"),
     [
         ("name,sex\na,male\n", "needs a column `person`"),
-        ("person,sex\na,male\na,female\n", "line 3: a again"),
+        ("person,sex\na,male\na,female\n", "line 3: a again, after line 2"),
         ("person,sex\na,male,30\n", "line 2: not 2 values"),
         ("person,sex\na\n", "line 2: not 2 values"),
         (f"person,sex\na,{'x' * 200_000}\n", "line 2: not CSV"),
@@ -350,3 +355,98 @@ def test_unknown_values_and_codes_of_traits(tmp_path):
     assert np.array_equal(found["age"], [30, np.nan, 41.5, 50, np.nan], equal_nan=True)
     assert found["sex"].tolist() == ["0", "1", "1", "", ""]  # two codes are classes, not quantities
     assert found["hair"].tolist() == ["", "x", "", "y", ""] and "nothing" not in found
+
+
+def people_of(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(name.encode())
+
+
+class Embedded:
+    """What `embed` returns, of files whose content says whether they can be read."""
+
+    tried: ClassVar[list[str]] = []
+
+    def __init__(self, root: Path, paths: list[str]) -> None:
+        Embedded.tried += paths
+        bad = [path for path in paths if b"bad" in (root / path).read_bytes()]
+        self.digests = {path: path for path in paths if path not in bad}
+        self.errors = dict.fromkeys(bad, "damaged")
+
+    def of(self, paths: list[str]) -> list[str]:
+        return [self.digests[path] for path in paths]
+
+
+def evaluated(root: Path, *overrides: str) -> tuple[Material, dict[str, str]]:
+    """The material of an evaluation of a dataset."""
+    options = options_of("pipeline=evaluate", f"data.root={root}", *overrides)
+    dataset = read_dataset(root)
+    options, chosen = choose(dataset, options)
+    return gather(dataset, chosen, *[partial(Embedded, root)] * 2, options.encoder.modality)
+
+
+@pytest.mark.parametrize(
+    "beside", ["notes.txt", "a.json", "Thumbs.db", ".DS_Store", "list.CSV", "1.TextGrid", "cover.pdf"]
+)
+def test_what_lies_beside_the_files_is_neither_recording_nor_photo(tmp_path, beside):
+    for person in ("a", "b"):
+        people_of(tmp_path, *(f"{person}/audios/{name}" for name in (beside, "9.wav", "cover.jpg")))
+        people_of(tmp_path, *(f"{person}/images/{name}" for name in (beside, "9.jpg", "voice.mp3")))
+    material, errors = evaluated(tmp_path, "clips=1")
+    assert material.queries == ["a/audios/9.wav", "b/audios/9.wav"] and not errors
+    assert material.photos == ["a/images/9.jpg", "b/images/9.jpg"]
+
+
+def test_the_next_good_file_of_a_person_replaces_a_damaged_one(tmp_path):
+    people_of(
+        tmp_path, "a/images/0 bad.jpg", "a/images/1 bad.jpg", "a/images/2.jpg", "a/images/3.jpg", "b/images/0.jpg"
+    )
+    people_of(tmp_path, "a/audios/0 bad.wav", "a/audios/1.wav", "a/audios/2.wav", "b/audios/0.wav", "b/audios/1.wav")
+    people_of(tmp_path, "c/images/bad.jpg", "c/audios/0.wav")
+    material, errors = evaluated(tmp_path, "clips=1")
+    assert material.people == ["a", "b"] and material.photos == ["a/images/2.jpg", "b/images/0.jpg"]
+    assert material.queries == ["a/audios/1.wav", "b/audios/0.wav"] and material.rows.tolist() == [0, 1]
+    assert sorted(errors) == ["a/audios/0 bad.wav", "a/images/0 bad.jpg", "a/images/1 bad.jpg", "c/images/bad.jpg"]
+    material, _ = evaluated(tmp_path, "encoder=resnet", "encoder.weights=random", "clips=2")
+    assert material.photos == ["a/images/2.jpg", "b/images/0.jpg"] and material.queries == ["a/images/3.jpg"]
+
+
+def test_no_file_is_tried_that_is_not_needed(tmp_path):
+    files = [f"a/{number}" for number in range(100)]
+    people_of(tmp_path, *files, *(f"b/{number} bad" for number in range(9)))
+    Embedded.tried.clear()
+    wanted = {"a": (files, 2), "b": ([f"b/{number} bad" for number in range(9)], 1)}
+    found, embedded = embed_enough(wanted, partial(Embedded, tmp_path))
+    assert found == {"a": files[:2], "b": []} and len(embedded.errors) == 9
+    assert len(Embedded.tried) == len(set(Embedded.tried)) == 11
+
+
+def test_a_dataset_too_small_for_a_split_is_evaluated_whole(tmp_path, caplog):
+    for person in "abcdef":
+        people_of(tmp_path, f"{person}/images/0.jpg", f"{person}/audios/0.wav")
+    (tmp_path / "people.csv").write_text(
+        "person,split\n" + "".join(f"{one},train\n" for one in "abcd") + "e,val\nf,test\n"
+    )
+    material, _ = evaluated(tmp_path)
+    assert material.people == list("abcdef") and not material.train
+    assert "split test has 1 people" in caplog.text and "split=all" in caplog.text
+    assert "no training people" in caplog.text and "no attributes" in caplog.text
+    with pytest.raises(UserError, match=r"1 people of split val .* split=all evaluates everybody"):
+        evaluated(tmp_path, "split=validation")
+    (tmp_path / "people.csv").write_text("person,split\na,train\nb,train\nc,\nd,test\ne,testing\nf,\n")
+    caplog.clear()
+    material, _ = evaluated(tmp_path)
+    assert material.people == ["d", "e"] and material.train == ["a", "b"]
+    assert "2 people have no split" in caplog.text
+
+
+@pytest.mark.parametrize("where", ["x.csv", "x.csv/below"])
+def test_a_root_that_is_a_file_is_said_in_one_line(run, tmp_path, where):
+    words = "a file is in its way" if "/" in where else "a file, not a directory"
+    (tmp_path / "x.csv").write_text("person\n")
+    for more in (["pipeline=talkers", "data.people=1"], ["pipeline=prepare", "landmarks=false"]):
+        error = run(*more, f"data.root={where}", status=1).stderr
+        assert error.startswith("error: data.root=") and words in error and error.count("\n") == 1
+    with pytest.raises(UserError, match=words):
+        read_dataset(tmp_path / where)

@@ -179,3 +179,25 @@ def test_what_is_not_a_photo_is_refused_by_name(tmp_path: Path, name: str) -> No
 def test_too_many_pixels_are_refused_before_decoding() -> None:
     with pytest.raises(UserError, match="max_pixels=1000"):
         Image(max_pixels=1000)(PHOTO)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mean": 0.5},
+        {"mean": (0.5, 0.5)},
+        {"mean": ("a", "b", "c")},
+        {"std": (1.0, 0.0, 1.0)},
+        {"std": (1.0, float("nan"), 1.0)},
+        {"std": None},
+        {"scale": 0},
+        {"scale": "255"},
+        {"scale": float("inf")},
+        {"max_pixels": None},
+        {"max_pixels": 0},
+    ],
+    ids=str,
+)
+def test_options_that_are_no_numbers_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(UserError, match=rf"preprocessing\..*{next(iter(options))}"):
+        Image(**options)

@@ -13,7 +13,7 @@ from keras_files import CONVOLUTIONS, Layers, keras_layers, write_keras
 
 from speech2face import build
 from speech2face.errors import UserError
-from speech2face.weights.read import read_tensors
+from speech2face.weights.read import read_state_dicts
 
 DECODER = ["decoder.weights=random", "decoder.model.width=0.02"]
 ORIGINS = ("serengil", "rcmalli")
@@ -63,9 +63,9 @@ def test_feature_is_that_of_the_keras_layers(tmp_path: Path, origin: str, form: 
 
 def test_the_order_is_the_models_whatever_its_layers_are_called(tmp_path: Path) -> None:
     layers = keras_layers("rcmalli")
-    usual = read_tensors(write_keras(tmp_path / "usual.h5", "rcmalli", layers, "keras1"))
+    usual = read_state_dicts(write_keras(tmp_path / "usual.h5", "rcmalli", layers, "keras1"))[""]
     names = [f"dense_{i}" for i in range(16, 0, -1)]
-    unusual = read_tensors(write_keras(tmp_path / "unusual.h5", "rcmalli", layers, "keras1", names))
+    unusual = read_state_dicts(write_keras(tmp_path / "unusual.h5", "rcmalli", layers, "keras1", names))[""]
     assert usual.keys() == unusual.keys() and all(torch.equal(usual[name], unusual[name]) for name in usual)
 
 
@@ -216,7 +216,7 @@ def test_without_h5py_the_way_out_is_named(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "h5py", None)
     monkeypatch.delitem(sys.modules, "speech2face.weights.keras", raising=False)
     with pytest.raises(UserError, match=r"pip install 'speech2face\[convert\]'"):
-        read_tensors(path)
+        read_state_dicts(path)
 
 
 def test_flatten_of_another_name_is_refused(tmp_path: Path) -> None:

@@ -6,10 +6,12 @@ import math
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -217,6 +219,139 @@ def test_a_full_disk_loses_nothing_that_is_saved(home):
     assert json.loads((home / "full" / "weights" / "last" / "speech2face.json").read_text())["training"]["epoch"] == 2
 
 
+@pytest.fixture
+def trained(home, tmp_path) -> Path:
+    """A copy of a finished training of two epochs, and people to go on with."""
+    shutil.copytree(home / "train_face", tmp_path / "run")
+    (tmp_path / "people").symlink_to(home / "people")
+    return tmp_path
+
+
+AGAIN = [*FACE, *SHORT, "trainer.max_epochs=3", "resume=run"]
+
+
+def settings_of(home: Path) -> list[str]:
+    """The absolute root of the dataset, which a copy of the run elsewhere must name."""
+    return [f"data.root={home / 'people'}"]
+
+
+def test_a_training_goes_on_only_with_its_settings(home, trained):
+    before = (trained / "run" / "run.json").read_bytes(), (trained / "run" / ".hydra" / "effective.yaml").read_bytes()
+    same_data = settings_of(home)
+    for change, message in {
+        "training.lr=0.01": "training.lr=0.002 (now 0.01)",
+        "batch_size=4": "batch_size=8 (now 4)",
+        "training.losses.traits=0": "training.losses.traits=0.3 (now 0.0)",
+        "encoder.model.width=0.25": "encoder.model.width=0.125 (now 0.25)",
+        "seed=1": "seed=0 (now 1)",
+    }.items():
+        said = train(trained, *AGAIN, *same_data, change, status=1).stderr
+        (error,) = [line for line in said.splitlines() if line.startswith("error")]
+        assert message in error and "resume_changed=true" in error and "Traceback" not in said
+    files = (trained / "run" / "run.json").read_bytes(), (trained / "run" / ".hydra" / "effective.yaml").read_bytes()
+    assert files == before
+    wider = train(trained, *AGAIN, *same_data, "encoder.model.width=0.25", "resume_changed=true", status=1).stderr
+    assert "error: resume=" in wider and "its checkpoint is of another network" in wider and "Traceback" not in wider
+    train(trained, *AGAIN, *same_data, "training.lr=0.01", "batch_size=4", "resume_changed=true", "workers=0")
+    card = (trained / "run" / "weights" / "last" / "README.md").read_text()
+    assert "| changed after epoch 2 | `batch_size 8 -> 4, training.lr 0.002 -> 0.01` |" in card
+    rates = [row for table in (trained / "run").rglob("resumed_*/metrics.csv") for row in rows(table)]
+    optimizer = torch.load(trained / "run" / "checkpoints" / "last.ckpt", weights_only=True)["optimizer_states"][0]
+    assert {group["initial_lr"] for group in optimizer["param_groups"]} == {0.01} and rates
+    said = train(trained, *AGAIN, *same_data, status=1).stderr  # the settings of the last epoch count from now on
+    assert "training.lr=0.01 (now 0.002)" in said
+    said = train(trained, *AGAIN, *same_data, "training.lr=0.01", "batch_size=4", "training.patience=3").stderr
+    assert "all 3 epochs had been done: nothing was left to train" in said
+    card = json.loads((trained / "run" / "weights" / "last" / "speech2face.json").read_text())
+    assert "changed after epoch 2" in card["training"]["recipe"] and card["training"]["epoch"] == 2
+
+
+def test_a_training_of_more_people_is_another_one(home, trained):
+    (trained / "people").unlink()
+    shutil.copytree(home / "people", trained / "people", symlinks=True)
+    (trained / "train").mkdir()
+    command = [*FACE, *SHORT, "trainer.max_epochs=1", "hydra.run.dir=mine"]
+    train(trained, *command)
+    table = trained / "people" / "people.csv"
+    lines = table.read_text().replace(",test,", ",train,", 1)
+    table.write_text(lines)
+    command[-2:] = ["trainer.max_epochs=2", "resume=mine"]
+    said = train(trained, *command, status=1).stderr
+    assert re.search(r"data\.train\.people=(\d+) \(now \d+\)", said) and "Traceback" not in said
+    said = train(trained, *command, "resume_changed=true", status=1).stderr
+    assert "its checkpoint is of another network" in said and "Traceback" not in said
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_best_one(home, trained):
+    checkpoints = trained / "run" / "checkpoints"
+    whole = (checkpoints / "last.ckpt").read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2]):
+        (checkpoints / "last.ckpt").write_bytes(damaged)
+        said = train(trained, *AGAIN, *settings_of(home)).stderr
+        assert "last.ckpt: damaged, it cannot be read" in said and f"from {checkpoints / 'best.ckpt'}" in said
+        assert same(tensors(trained / "run"), load_epoch(checkpoints / "last.ckpt"))
+    for file in checkpoints.iterdir():
+        file.write_bytes(b"PK")
+    before = (trained / "run" / "run.json").read_bytes()
+    said = train(trained, *AGAIN, *settings_of(home), status=1).stderr
+    assert "error: resume=" in said and "no checkpoint can be read; start anew" in said and "Traceback" not in said
+    assert (trained / "run" / "run.json").read_bytes() == before
+    for file in checkpoints.iterdir():
+        file.unlink()
+    said = train(trained, *AGAIN, *settings_of(home), "trainer.max_epochs=1").stderr
+    assert "no checkpoint was saved there; the training starts anew" in said
+    assert json.loads((trained / "run" / "weights" / "last" / "speech2face.json").read_text())["training"]["epoch"] == 0
+
+
+def load_epoch(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """The network's tensors in a checkpoint."""
+    state = torch.load(checkpoint, weights_only=True)["state_dict"]
+    return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
+
+
+def test_the_last_checkpoint_is_that_of_the_last_epoch(home):
+    """Whether or not the epoch is the best one."""
+    last = torch.load(home / "train_face" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"] == 2
+    assert same(tensors(home / "train_face"), load_epoch(home / "train_face" / "checkpoints" / "last.ckpt"))
+
+
+def test_recordings_that_are_all_silent_end_a_training_with_one_line(home, tmp_path):
+    shutil.copytree(home / "people", tmp_path / "people", ignore=shutil.ignore_patterns("prepared"))
+    for file in tmp_path.glob("people/*/audios/*"):
+        with wave.open(str(file), "wb") as audio:
+            audio.setparams((1, 2, 16_000, 0, "NONE", "not compressed"))
+            audio.writeframes(bytes(32_000))
+    (tmp_path / "face").symlink_to(home / "face")
+    (tmp_path / "decoder").symlink_to(home / "decoder")
+    for workers in range(2):
+        said = train(tmp_path, *VOICE, *SHORT, f"workers={workers}", f"hydra.run.dir=out{workers}", status=1).stderr
+        assert [line for line in said.splitlines() if line.startswith("error")] == ["error: no recording can be read"]
+        assert "Traceback" not in said
+
+
+def test_a_terminated_training_is_recorded(home):
+    command = [*FACE, *SHORT, "trainer.max_epochs=500", "hydra.run.dir=terminated"]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "run.py"), *command],
+        cwd=home,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    out = home / "terminated"
+    while not (out / "checkpoints" / "last.ckpt").exists() and process.poll() is None:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGTERM)  # as a batch system does: to the processes that read, too
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 143 and "resume=" in said and "Traceback" not in said
+    assert json.loads((out / "run.json").read_text())["status"] == "interrupted"
+    assert not [path for path in out.rglob("*") if "partial" in path.name]
+    command[-2:] = ["trainer.max_epochs=2", "resume=terminated"]
+    assert "continues after epoch" in train(home, *command).stderr
+
+
 def test_two_processes_train_together(home):
     train(home, *FACE, *SHORT, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "hydra.run.dir=ddp",
           real=True)  # fmt: skip
@@ -246,6 +381,9 @@ def test_two_processes_train_together(home):
         (["training.lr=abc"], "training.lr=abc: must be a number"),
         (["training.losses.contrastive=abc"], "training.losses.contrastive=abc: must be a number"),
         (["+training.losses.contrastif=1"], "did you mean training.losses.contrastive?"),
+        (["training.warmup=5"], "training.warmup=5: must be a number, at least 0, at most 1"),
+        (["trainer.max_epochs=0"], "trainer.max_epochs=0 trains nothing"),
+        (["+trainer.max_steps=0"], "trainer.max_steps=0 trains nothing"),
         (["training.head=[nosuch]"], "the encoder's class states its head"),
         (["encoder@face=paper"], "face=paper takes a voice"),
     ],

@@ -17,7 +17,7 @@ from speech2face import build
 from speech2face.errors import UserError
 from speech2face.weights.load import Loaded, load
 from speech2face.weights.part import Part
-from speech2face.weights.read import read_tensors
+from speech2face.weights.read import read_state_dicts
 
 SMALL_AST = {"_target_": "speech2face.encoders.ast.AudioSpectrogramTransformer", "hidden_size": 64, "depth": 1}
 SMALL_AST |= {"heads": 1, "mlp_size": 64, "max_frames": 64}
@@ -64,7 +64,7 @@ def test_the_weights_are_found_among_other_tensors(tmp_path: Path, transformers_
 
 def test_both_namings_of_transformers(tmp_path: Path, transformers_ast) -> None:
     transformers_ast.save_pretrained(tmp_path)  # writes the old names, the model has the new
-    new, old = transformers_ast.state_dict(), read_tensors(tmp_path / "model.safetensors")
+    new, old = transformers_ast.state_dict(), read_state_dicts(tmp_path / "model.safetensors")[""]
     assert any("q_proj" in name for name in new) and any("attention.attention.query" in name for name in old)
     torch.save(new, tmp_path / "new.pt")
     torch.save(old, tmp_path / "old.pt")

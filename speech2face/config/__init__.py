@@ -1,1 +1,1 @@
-"""The configuration: composed by Hydra, read once into values, frozen once for the record."""
+"""The configuration: composed by Hydra, read once into options, and frozen once for the record."""

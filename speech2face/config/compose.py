@@ -1,6 +1,7 @@
-"""Where the configuration is, and how Hydra composes it."""
+"""Compose the configuration with Hydra."""
 
 import dataclasses
+import mimetypes
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import GrammarParseError, InterpolationResolutionError, OmegaConfBaseException
 
 from speech2face.config.names import canonical, nearest, short
 from speech2face.config.options import SCHEMAS, Options
@@ -26,13 +27,16 @@ CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "co
 
 
 def store_defaults() -> None:
-    """Give Hydra the defaults of every pipeline's options: conf/pipeline/NAME.yaml composes /options@_global_: NAME."""
+    """Store the defaults of every pipeline's options in Hydra, as the group `options`.
+
+    conf/pipeline/NAME.yaml composes them by /options@_global_: NAME.
+    """
     for name, schema in SCHEMAS.items():
         ConfigStore.instance().store(group="options", name=name, node=defaults(schema))
 
 
 def defaults(schema: type) -> dict[str, Any]:
-    """The fields of a dataclass of options that have a default, as plain data; options of groups are left out."""
+    """The defaults of a dataclass of options, as plain data. Fields without a default, such as groups, are left out."""
     found = {}
     for one in dataclasses.fields(schema):
         if one.name in ("choices", "resume"):
@@ -47,9 +51,9 @@ def defaults(schema: type) -> dict[str, Any]:
 
 
 def compose(overrides: list[str]) -> tuple[DictConfig, dict[str, str]]:
-    """What `python run.py OVERRIDES` would run, and the option chosen in each group.
+    """Compose the configuration of `python run.py OVERRIDES`. Returns it and the option chosen in each group.
 
-    Hydra's loader without its global state: it works within another Hydra application, and in threads.
+    This uses Hydra's loader without its global state, so it works within another Hydra application and in threads.
     """
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
@@ -68,12 +72,12 @@ def compose(overrides: list[str]) -> tuple[DictConfig, dict[str, str]]:
 
 
 def chosen(choices: Mapping[str, str]) -> dict[str, str]:
-    """The option chosen in each group of ours."""
+    """The option chosen in each group of this project, without Hydra's own groups."""
     return {group: one for group, one in choices.items() if one and not group.startswith(("hydra/", "options@"))}
 
 
 def options_of(*overrides: str) -> Options:
-    """The options that `python run.py OVERRIDES` would run with. Raises UserError where it would end with an error."""
+    """The options of `python run.py OVERRIDES`. Raises UserError where that command would end with an error."""
     typed = [canonical(one) for one in overrides]
     try:
         config, choices = compose(typed)
@@ -83,27 +87,53 @@ def options_of(*overrides: str) -> Options:
 
 
 def explain(error: Exception, overrides: list[str]) -> str:
-    """The message of an error of ours, Hydra's or OmegaConf's on one line, with the way out."""
+    """The message of a UserError or of an exception of Hydra or OmegaConf, on one line and with the way out."""
     message = str(error).partition("Config search path")[0]
     if isinstance(error, OverrideParseException):
         if "=" not in error.override:
-            option = "image" if any(one == "pipeline=face" for one in overrides) else "audio"
-            hint = f"; an input is given by {option}={error.override}" if Path(error.override).exists() else ""
-            message = f"{error.override}: an option is name=value{hint}"
+            message = f"{error.override}: an option is name=value{_value_hint(error.override, overrides)}"
         else:
             message = f"{error.override}: special characters need quotes inside quotes, as in \"audio='clip (1).wav'\""
+            message += "; ${ is written \\${" if "${" in error.override else ""
+    elif isinstance(error, GrammarParseError | InterpolationResolutionError):
+        option = f"{short(error.full_key)}: " if error.full_key else ""
+        message = (
+            f"{option}{message.splitlines()[0]}; ${{...}} stands for the value of an option, "
+            "and a name with these characters is written with \\${ in quotes"
+        )
     elif message.startswith("Could not override"):
-        name = re.findall(r"'(.+?)'", message)[0]
-        near = _nearest_option(name, overrides) or ": see python run.py --help"
-        message = f"{short(name)}: there is no such option{near}"
+        name = re.findall(r"'(.*?)'", message)[0]
+        message = f"{short(name)}: {_no_such_option(name, overrides)}"
     return " ".join(message.split())
 
 
-def _nearest_option(name: str, overrides: list[str]) -> str:
-    """The options nearest to one that does not exist, of the same command without it."""
+def _value_hint(word: str, overrides: list[str]) -> str:
+    """How to write what a word without = may mean: an option whose value follows, or an input."""
+    following = overrides[overrides.index(word) + 1 :] if word in overrides else []
+    if following and "=" not in following[0] and any(word in _names(schema) for schema in SCHEMAS.values()):
+        return f", as in {word}={following[0]}"
+    if not Path(word).exists():
+        return ""
+    option = "image" if "pipeline=face" in overrides else "audio"
+    if (mimetypes.guess_type(word)[0] or "").startswith("image/"):
+        option = "image" if "pipeline=face" in overrides else "pipeline=face image"
+    value = word if re.fullmatch(r"[\w./-]+", word) else f"\"'{word}'\""
+    return f"; an input is given by {option}={value}"
+
+
+def _no_such_option(name: str, overrides: list[str]) -> str:
+    """Why an option does not exist, with the options or the pipelines that the user may mean."""
     others = [one for one in overrides if one.lstrip("+~").partition("=")[0] != name]
     try:
         config, choices = compose(others)
     except (HydraException, OmegaConfBaseException):
-        return ""
-    return nearest(name, [*leaves(OmegaConf.to_container(config)), *choices])
+        return "there is no such option: see python run.py --help"
+    near = nearest(name, [*leaves(OmegaConf.to_container(config)), *choices])
+    owners = [pipeline for pipeline, schema in SCHEMAS.items() if name.partition(".")[0] in _names(schema)]
+    if owners and not near:
+        return f"pipeline={config.pipeline.name} has no such option; pipeline={', '.join(owners)} has it"
+    return f"there is no such option{near or ': see python run.py --help'}"
+
+
+def _names(schema: type) -> set[str]:
+    return {one.name for one in dataclasses.fields(schema)}

@@ -1,7 +1,7 @@
-"""Types and bounds of options: how they are written, and how they are said in words."""
+"""Types and bounds of options: how to declare them, and their description in words."""
 
 import dataclasses
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Literal, get_args, get_origin
 
 from msgspec import Meta
 
@@ -12,12 +12,12 @@ KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "
 
 
 def says(description: str, **bounds: float) -> Meta:
-    """Description and bounds (ge, gt, le, lt, min_length) of an option."""
+    """The description and bounds (ge, gt, le, lt, min_length) of an option, for Annotated."""
     return Meta(description=description, **bounds)
 
 
-def unwrap(hint: Any) -> tuple[Any, Meta | None]:
-    """A type without Annotated, and what Annotated says."""
+def unwrap(hint: object) -> tuple[object, Meta | None]:
+    """Split a type hint into the type and the Meta of its Annotated, or None."""
     if get_origin(hint) is Annotated:
         inner, *notes = get_args(hint)
         deeper, note = unwrap(inner)
@@ -25,8 +25,8 @@ def unwrap(hint: Any) -> tuple[Any, Meta | None]:
     return hint, None
 
 
-def describe(hint: Any) -> str:
-    """A type and its bounds in words: "a whole number, at least 1"."""
+def describe(hint: object) -> str:
+    """Describe a type and its bounds in words, such as "a whole number, at least 1"."""
     inner, meta = unwrap(hint)
     options = [one for one in get_args(inner) if one is not type(None)] if is_union(inner) else [inner]
     words = []
@@ -50,6 +50,6 @@ def describe(hint: Any) -> str:
     )
 
 
-def is_union(hint: Any) -> bool:
-    """Whether a type is a union, such as one with None."""
+def is_union(hint: object) -> bool:
+    """Whether a type hint is a union."""
     return type(None) in get_args(hint) or "Union" in type(hint).__name__

@@ -1,9 +1,9 @@
-"""`--help`, generated: pipelines and their options from the dataclasses, the other groups from the files in conf/."""
+"""The text of `--help`: pipelines and options from the dataclasses, the other groups from the files in conf/."""
 
 import dataclasses
 import textwrap
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import get_type_hints
 
 from speech2face.config.compose import CONF
 from speech2face.config.describe import describe, unwrap
@@ -23,18 +23,18 @@ An option is name=value. With -m a value may be a list, and every combination ru
 python run.py pipeline=NAME --help shows the options of a pipeline.
 """
 GROUPS = {
-    "encoder": "what hears or sees; in another slot of a pipeline: encoder@face=resnet",
+    "encoder": "voice and face encoders; in another slot of a pipeline: encoder@face=resnet",
     "preprocessing": "the front end of the encoder; weights bring the one that they were trained with",
-    "decoder": "what draws",
+    "decoder": "face decoders",
     "data": "datasets: <person>/audios/**, <person>/images/**, people.csv, prepared/ below data.root=",
-    "trainer": "where a training runs",
-    "logger": "where a training's metrics go; several: logger=[csv,tensorboard]",
-    "experiment": "recipes: every option of a run under a name",
+    "trainer": "the devices of a training",
+    "logger": "loggers of a training's metrics; several: logger=[csv,tensorboard]",
+    "experiment": "recipes: all options of a run under one name",
 }
 TAIL = """Weights (encoder.weights=, decoder.weights=, face.weights=)
   bundled (default of ast, paper, resnet, normalized), a file in our or in any published layout (README.md), a directory
   of ours or of Hugging Face's, a hub id (owner/name or owner/name@revision), or random: untrained, to try things out
-  encoder.init=WEIGHTS starts a training from all layers of these weights but the head
+  encoder.init=WEIGHTS starts a training from these weights in all layers except the head
 
 Inputs (audio=, image=)
   a file, a directory, a glob, or a list of these: "audio=[a.wav,clips/]"
@@ -42,24 +42,27 @@ Inputs (audio=, image=)
 Runs
   hydra.run.dir=DIR              where the results go (default outputs/<pipeline>/<date>/<time>)
   resume=DIR                     go on with the run in that directory: the same command, and this
-  -cd DIR/.hydra -cn effective   repeat the run in DIR, nothing else needed
+  -cd DIR/.hydra -cn effective   repeat the run in DIR; no other options are needed
   --cfg job                      show the whole configuration
   HYDRA_FULL_ERROR=1             show tracebacks"""
 
 
 def help_text(arguments: list[str]) -> str:
-    """The help page; with pipeline=NAME among the arguments, the options of that pipeline."""
+    """The help page. With pipeline=NAME among the arguments it is that of the pipeline."""
     named = [one.partition("=")[2] for one in arguments if one.startswith("pipeline=")]
     if named and named[0] in SCHEMAS:
         return _pipeline_help(named[0], SCHEMAS[named[0]])
-    parts = [HEAD, _group("pipeline", "what to run", {name: one.__doc__ or "" for name, one in SCHEMAS.items()})]
+    parts = [
+        HEAD,
+        _group("pipeline", "the task of the run", {name: one.__doc__ or "" for name, one in SCHEMAS.items()}),
+    ]
     parts += [_group(name, about, _files(name)) for name, about in GROUPS.items()]
     parts += ["Options of every pipeline", *_options(Options), "", TAIL]
     return "\n".join(parts)
 
 
 def _files(group: str) -> dict[str, str]:
-    """The options of a group, with the first line of each file."""
+    """The options of a group, each with the first comment of its file."""
     files = sorted((CONF / group).glob("[!_]*.yaml"))
     return {file.stem: _first_comment(file) for file in files}
 
@@ -88,7 +91,7 @@ def _pipeline_help(name: str, schema: type) -> str:
 
 
 def _options(schema: type, prefix: str = "") -> list[str]:
-    """A line for each option: its name, default, range and meaning."""
+    """The lines of the options of a dataclass: name, description, range and default."""
     lines = []
     hints = get_type_hints(schema, include_extras=True)
     for one in dataclasses.fields(schema):
@@ -105,7 +108,7 @@ def _options(schema: type, prefix: str = "") -> list[str]:
 
 
 def _default(one: dataclasses.Field) -> str:
-    value: Any = one.default
+    value: object = one.default
     if one.default_factory is not dataclasses.MISSING:
         value = one.default_factory()
     if value is dataclasses.MISSING:

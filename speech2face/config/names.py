@@ -1,15 +1,18 @@
-"""Names of options: those that are typed in short, those that were renamed, and the nearest to a mistyped one."""
+"""Names of options: short forms, old names, and suggestions for mistyped names."""
 
 import difflib
 import re
 
 from speech2face.errors import UserError
 
-# `preprocessing` is the front end of the encoder; `pipeline.x` was where some options of a pipeline stood.
-FRONT_END = "preprocessing@encoder.preprocessing"
-# Options whose value is text even where it looks like a number, as the folder 2024_05_01 does.
-TEXT = re.compile(r"audio|image|resume|hydra\.(run|sweep)\.dir|data\.(root|audios|images|names)|.*\.(weights|init)")
-NUMBER = re.compile(r"[-+]?[\d._]+([eE][-+]?\d+)?")
+FRONT_END = "preprocessing@encoder.preprocessing"  # `preprocessing` is short for it
+# Options whose value is text even if it looks like a number, such as the folder 2024_05_01.
+TEXT = re.compile(
+    r"audio|image|resume|average|hydra\.(run\.dir|sweep\.(sub)?dir)|data\.(root|audios|images|names)"
+    r"|(training\.)?(cache|crops)|.*\.(weights|init)"
+)
+NUMBER = re.compile(r"[-+]?([\d._]+(e[-+]?\d+)?|inf|nan)|true|false", re.IGNORECASE)
+ITEM = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^'",\[\]]+|.""", re.DOTALL)  # of a list, or of a sweep
 GONE = {
     "face.overrides": "the slot `face` takes options itself, as in face.preprocessing.crop=none",
     "training.voices": "voices are slots: +encoder@voices.ast=ast voices.ast.weights=DIR",
@@ -18,16 +21,19 @@ GONE = {
 
 
 def canonical(argument: str) -> str:
-    """An argument of the command line in Hydra's spelling. Raises UserError for an option that is gone.
+    """Translate an argument of the command line to Hydra's spelling.
 
-    preprocessing=fbank is the group of the slot `encoder`, preprocessing.windows=3 an option of its front end,
-    face.encoder=resnet the group of the slot `face`; pipeline.clips=3 is clips=3. Names of files stay text.
+    preprocessing=fbank selects the group of the slot `encoder`, preprocessing.windows=3 sets an option of its front
+    end, face.encoder=resnet selects the group of the slot `face`, and pipeline.clips=3, an old name, becomes clips=3.
+    Names of files stay text. Raises UserError for an option that was removed.
     """
     sign, key, equals, value = re.fullmatch(r"([+~]*)([^=]*)(=?)(.*)", argument, re.DOTALL).groups()
     if not equals and not sign:
         return argument
     if value == "null" and key in ("pipeline", "encoder", "decoder", "preprocessing", "data"):
         raise UserError(f"{key}=null: one of the group must be chosen; python run.py --help lists them")
+    if not key:
+        raise UserError(f"{argument}: an option is name=value")
     if key in GONE:
         raise UserError(f"{key}: there is no such option any more; {GONE[key]}")
     if key == "preprocessing":
@@ -38,13 +44,18 @@ def canonical(argument: str) -> str:
         key = f"encoder.{key}"
     elif key.startswith("pipeline.") and key not in ("pipeline.name", "pipeline._target_"):
         key = key.removeprefix("pipeline.")
-    if TEXT.fullmatch(key) and NUMBER.fullmatch(value):
-        value = f"'{value}'"
+    if TEXT.fullmatch(key):
+        value = "".join(_as_text(item) for item in ITEM.findall(value))
     return f"{sign}{key}{equals}{value}"
 
 
+def _as_text(item: str) -> str:
+    """Quote a number, so that Hydra takes it for text."""
+    return re.sub(r"\S+", r"'\g<0>'", item) if NUMBER.fullmatch(item.strip()) else item
+
+
 def short(override: str) -> str:
-    """An override as people type it: the reverse of `canonical` for the front end of the encoder."""
+    """The short form of an override: the reverse of `canonical` for the front end of the encoder."""
     return override.replace(FRONT_END, "preprocessing", 1).replace("encoder.preprocessing.", "preprocessing.", 1)
 
 

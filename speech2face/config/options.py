@@ -1,8 +1,8 @@
-"""The options of every pipeline: type, range, default and one line of description each.
+"""The options of every pipeline: type, range, default and a description in one line.
 
 `python run.py pipeline=NAME --help` is generated from these classes, Hydra composes their defaults, and
-speech2face.config.read checks what the user gave against them. Parts (encoder, face, decoder) and the groups data,
-trainer and logger have their defaults in conf/.
+speech2face.config.read checks the user's values against them. The defaults of parts (encoder, face, decoder) and of
+the groups data, trainer and logger are in conf/.
 """
 
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from speech2face.weights.part import Part
 
 @dataclass(kw_only=True, frozen=True)
 class Pipeline:
-    """conf/pipeline/NAME.yaml: what runs."""
+    """The pipeline, from conf/pipeline/NAME.yaml: its function and its name."""
 
     _target_: str
     name: str
@@ -28,82 +28,93 @@ class Pipeline:
 class Options:
     """Options of every pipeline."""
 
+    resumable = False  # whether resume= goes on with an earlier run; not an option
     pipeline: Pipeline
     choices: dict[str, Any] = field(default_factory=dict)
     from_weights: Annotated[
-        bool, says("take architecture and front end as the weights bring them; false: exactly as configured")
+        bool, says("use the architecture and the front end that the weights bring; false: those that are configured")
     ] = True
     resume: Annotated[str | None, says("output directory of an earlier run to go on with")] = None
     device: Annotated[str, says("auto, cpu, cuda, cuda:N or mps")] = "auto"
     precision: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16"], says("of the networks; auto: bf16 where the hardware is fast at it")
+        Literal["auto", "fp32", "bf16", "fp16"],
+        says("precision of the networks; auto: bf16 if the hardware is fast at it, else fp32"),
     ] = "auto"
-    batch_size: Annotated[int, says("inputs that go through the networks together", ge=1)] = 1
-    workers: Annotated[int, says("threads or processes that read inputs meanwhile", ge=1)] = 2
-    seed: Annotated[int, says("of everything random", ge=0, le=2**63 - 1)] = 0
-    metric: Annotated[str | None, says("name of the metric that a sweeper optimises; none: the pipeline's own")] = None
+    batch_size: Annotated[int, says("inputs that pass through the networks together", ge=1)] = 1
+    workers: Annotated[int, says("threads or processes that read inputs", ge=1)] = 2
+    seed: Annotated[int, says("seed of all random numbers", ge=0, le=2**63 - 1)] = 0
+    metric: Annotated[str | None, says("name of the metric that a sweeper optimises; null: the pipeline's own")] = None
 
 
 @dataclass(kw_only=True, frozen=True)
 class Reconstruct(Options):
     """Options of pipeline=speech and pipeline=face."""
 
+    resumable = True
     encoder: Part
     decoder: Part
-    samples: Annotated[int, says("more faces that the input may belong to, of a decoder that draws several", ge=0)] = 0
+    samples: Annotated[int, says("further faces that the input may belong to, if the decoder can draw them", ge=0)] = 0
 
 
 @dataclass(kw_only=True, frozen=True)
 class Speech(Reconstruct):
-    """A recording to a face."""
+    """Reconstruct faces from recordings."""
 
     audio: Annotated[str | list[str] | None, says("recordings: a file, a directory, a glob, or a list of these")] = None
 
     @property
     def sources(self) -> tuple[str, str | list[str] | None]:
+        """The name and the value of the option that names the inputs."""
         return "audio", self.audio
 
 
 @dataclass(kw_only=True, frozen=True)
 class Face(Reconstruct):
-    """A photo to a face."""
+    """Reconstruct faces from photos."""
 
     image: Annotated[str | list[str] | None, says("photos: a file, a directory, a glob, or a list of these")] = None
 
     @property
     def sources(self) -> tuple[str, str | list[str] | None]:
+        """The name and the value of the option that names the inputs."""
         return "image", self.image
 
 
 @dataclass(kw_only=True, frozen=True)
 class Convert(Options):
-    """Any readable checkpoint to our format."""
+    """Convert any readable checkpoint to the project's format."""
 
     encoder: Part
     decoder: Part
     part: Annotated[Literal["encoder", "decoder"], says("the part whose weights are converted")] = "encoder"
-    slim: Annotated[bool, says("half precision, and no classification layer")] = False
-    average: Annotated[list[str], says("further weights of the same network; what is written is the mean of all")] = (
-        field(default_factory=list)
+    slim: Annotated[bool, says("write half precision, without the classification layer")] = False
+    average: Annotated[list[str], says("further weights of the same network; the mean of all is written")] = field(
+        default_factory=list
     )
 
 
 @dataclass(kw_only=True, frozen=True)
 class Data:
-    """conf/data: where a dataset is, or which simulated people it is made of."""
+    """A dataset, from conf/data: its directories, or the settings of simulated people."""
 
     root: Annotated[str | None, says("directory of the dataset: <person>/audios/**, <person>/images/**")] = None
-    audios: Annotated[str | None, says("pipeline=prepare: recordings elsewhere, a folder for each person")] = None
-    images: Annotated[str | None, says("pipeline=prepare: photos elsewhere, a folder for each person")] = None
-    names: Annotated[str | None, says("table that joins folder names and describes people: vox1_meta.csv")] = None
-    people: Annotated[Whole | None, says("data=talkers: simulated people")] = None
-    clips: Annotated[int, says("data=talkers: recordings of each person", ge=0)] = 3
-    photos: Annotated[int, says("data=talkers: pictures of each person", ge=0)] = 3
-    seconds: Annotated[float, says("data=talkers: approximate length of a recording", ge=0.5, le=600)] = 5.0
+    audios: Annotated[
+        str | None, says("pipeline=prepare: directory of recordings outside root, a folder per person")
+    ] = None
+    images: Annotated[str | None, says("pipeline=prepare: directory of photos outside root, a folder per person")] = (
+        None
+    )
+    names: Annotated[
+        str | None, says("table that maps folder names to people and describes them, such as vox1_meta.csv")
+    ] = None
+    people: Annotated[Whole | None, says("data=talkers: number of simulated people")] = None
+    clips: Annotated[int, says("data=talkers: recordings per person", ge=0)] = 3
+    photos: Annotated[int, says("data=talkers: pictures per person", ge=0)] = 3
+    seconds: Annotated[float, says("data=talkers: approximate length of a recording in s", ge=0.5, le=600)] = 5.0
 
     @property
     def simulated(self) -> bool:
-        """Whether the dataset is one of talkers that are made where they are missing."""
+        """Whether the dataset is one of simulated people (data=talkers)."""
         return self.people is not None
 
     @property
@@ -114,63 +125,67 @@ class Data:
 
 @dataclass(kw_only=True, frozen=True)
 class Talkers(Options):
-    """A dataset of simulated people, each with a voice and a face."""
+    """Make a dataset of simulated people, each with a voice and a face."""
 
     data: Data
 
 
 @dataclass(kw_only=True, frozen=True)
 class Prepare(Options):
-    """Measure and list a folder of recordings and photos, for training and evaluation."""
+    """Measure recordings and photos, and list them in a manifest for training and evaluation."""
 
     data: Data
     face: Part
-    workers: Annotated[int, says("processes; 0: one for each core", ge=0)] = 0
+    workers: Annotated[int, says("processes that measure; 0: one per core", ge=0)] = 0
     landmarks: Annotated[bool, says("find 72 landmarks of each face, which needs the extra `landmarks`")] = True
-    shards: Annotated[int, says("parts that the people are divided into", ge=1)] = 16
-    shard: Annotated[Natural | None, says("measure only this part, as one process of many; then once without")] = None
+    shards: Annotated[int, says("number of parts that the people are divided into", ge=1)] = 16
+    shard: Annotated[Natural | None, says("measure only this part, from 0; after all parts, run once without it")] = (
+        None
+    )
 
 
 @dataclass(kw_only=True, frozen=True)
 class Evaluate(Options):
-    """How well an encoder's embeddings match the true faces' embeddings."""
+    """Compare an encoder's embeddings with those of the true faces."""
 
     data: Data
     encoder: Part
     face: Part
     decoder: Part
-    split: Annotated[str, says("people of this split of people.csv; all: everybody, and no probes", min_length=1)] = (
+    split: Annotated[str, says("split of people.csv to evaluate; all: all people, without probes", min_length=1)] = (
         "test"
     )
-    clips: Annotated[int, says("recordings of a person, at most", ge=1)] = 3
-    queries: Annotated[int, says("recordings in all, at most", ge=1)] = 10_000
+    clips: Annotated[int, says("most recordings per person", ge=1)] = 3
+    queries: Annotated[int, says("most recordings in all", ge=1)] = 10_000
     gallery_sizes: Annotated[
-        list[Annotated[int, Meta(ge=2)]], says("sizes of random galleries, besides that of all people")
+        list[Annotated[int, Meta(ge=2)]], says("sizes of random galleries, in addition to the gallery of all people")
     ] = field(default_factory=lambda: [100, 1000, 5000])
-    attributes: Annotated[list[str], says("columns of people.csv that probes read, where they exist")] = field(
+    attributes: Annotated[list[str], says("columns of people.csv that probes predict, if they exist")] = field(
         default_factory=lambda: ["sex", "age", "size", "skin_tone", "hair_colour"]
     )
-    train_people: Annotated[int, says("people that probes and the ideal observer are fitted on, at most", ge=0)] = 2000
-    pictures: Annotated[int, says("people whose faces are drawn and compared, at most", ge=1)] = 300
+    train_people: Annotated[int, says("most people to fit probes and the ideal observer on", ge=0)] = 2000
+    pictures: Annotated[int, says("most people whose decoded faces are compared", ge=1)] = 300
     samples: Annotated[int, says("resamples of the bootstrap", ge=20)] = 1000
     cache: Annotated[str, says("directory of cached embeddings", min_length=1)] = "outputs/embeddings"
 
 
 @dataclass(kw_only=True, frozen=True)
 class Train(Options):
-    """Options of all three trainings."""
+    """Options of the three trainings."""
 
+    resumable = True
     data: Data
     trainer: Annotated[dict[str, Any], says("arguments of lightning.Trainer")]
-    logger: Annotated[dict[str, Any], says("loggers of the training by name, Lightning's or others")]
+    logger: Annotated[dict[str, Any], says("loggers of the training by name: class (_target_) and arguments")]
     encoder: Part
     batch_size: Annotated[int, says("rows of a training step", ge=1)] = 32
     workers: Annotated[int, says("processes that read batches", ge=0)] = 2
+    resume_changed: Annotated[bool, says("resume= with other settings than before; the model card names them")] = False
 
 
 @dataclass(kw_only=True, frozen=True)
 class TrainFace(Train):
-    """Train a face encoder to tell people apart by their photos."""
+    """Train a face encoder to distinguish people by their photos."""
 
     training: FaceTraining
     batch_size: Annotated[int, says("rows of a training step", ge=1)] = 64
@@ -182,9 +197,9 @@ class TrainDecoder(Train):
 
     decoder: Part
     training: DecoderTraining
-    voices: Annotated[
-        dict[str, Part], says("voice encoders whose embeddings are drawn too: +encoder@voices.ast=ast")
-    ] = field(default_factory=dict)
+    voices: Annotated[dict[str, Part], says("voice encoders whose embeddings are added: +encoder@voices.ast=ast")] = (
+        field(default_factory=dict)
+    )
 
 
 @dataclass(kw_only=True, frozen=True)

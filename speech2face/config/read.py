@@ -1,4 +1,4 @@
-"""Composed configuration -> options with checked values, and back, to be repeated."""
+"""Composed configuration -> checked options, and options -> configuration that repeats the run."""
 
 import dataclasses
 import re
@@ -15,14 +15,14 @@ from speech2face.config.options import SCHEMAS, Options
 from speech2face.errors import UserError
 from speech2face.weights.part import Part
 
-ADDED = ("slot", "option", "typed", "from_weights")  # fields of Part that are no options
+ADDED = ("slot", "option", "typed", "from_weights")  # fields of Part that are not options
 
 
 def read(config: DictConfig, choices: dict[str, str], overrides: list[str]) -> Options:
-    """The options of config.pipeline as values.
+    """Read a composed configuration into the options of its pipeline.
 
-    choices: the option chosen in each group, unless the configuration is that of an earlier run and knows them.
-    overrides: as the user typed them, in Hydra's spelling. Raises UserError for what the options do not allow.
+    choices: the option chosen in each group; the configuration of an earlier run contains its own choices, which win.
+    overrides: as the user typed them, in Hydra's spelling. Raises UserError for unknown options and wrong values.
     """
     config = config.copy()
     OmegaConf.set_struct(config, False)
@@ -55,7 +55,7 @@ def read(config: DictConfig, choices: dict[str, str], overrides: list[str]) -> O
 
 
 def _of_version_0_1(config: DictConfig) -> DictConfig:
-    """The configuration of an earlier run, whose front end stood beside the encoder, in today's form.
+    """Convert the configuration of a run of version 0.1, whose front end was beside the encoder.
 
     Raises UserError for the pipelines whose options had other names.
     """
@@ -69,7 +69,7 @@ def _of_version_0_1(config: DictConfig) -> DictConfig:
 
 
 def parts(options: Options) -> dict[str, Part]:
-    """The parts of a pipeline by slot: encoder, face, decoder, voices.NAME."""
+    """The parts in the options by slot: encoder, face, decoder, voices.NAME."""
     found: dict[str, Part] = {}
     for one in dataclasses.fields(options):
         value = getattr(options, one.name)
@@ -81,7 +81,7 @@ def parts(options: Options) -> dict[str, Part]:
 
 
 def with_parts(options: Options, described: dict[str, Part], **changes: Any) -> Options:
-    """The options with other parts, by slot, and other changes."""
+    """Replace parts, by slot, and other fields of the options."""
     voices = {slot.removeprefix("voices."): part for slot, part in described.items() if slot.startswith("voices.")}
     changes |= {slot: part for slot, part in described.items() if "." not in slot} | (
         {"voices": voices} if voices else {}
@@ -90,7 +90,7 @@ def with_parts(options: Options, described: dict[str, Part], **changes: Any) -> 
 
 
 def freeze(options: Options) -> str:
-    """The options as YAML that repeats them exactly, whatever the weights bring: .hydra/effective.yaml.
+    """The options as YAML (.hydra/effective.yaml) that repeats the run exactly and takes nothing from the weights.
 
     `python run.py -cd DIRECTORY/.hydra -cn effective` runs it.
     """
@@ -106,7 +106,7 @@ def freeze(options: Options) -> str:
 
 
 def _escaped(value: Any) -> Any:
-    """Text with ${ kept from being read as an interpolation."""
+    """Escape ${ in texts, at every depth, so that OmegaConf does not interpolate it."""
     if isinstance(value, dict):
         return {key: _escaped(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -121,7 +121,7 @@ def _choice(choices: dict[str, str], slot: str) -> str:
 
 
 def _typed(slot: str, overrides: list[str]) -> Iterator[str]:
-    """What the user typed below a slot: keys, and "preprocessing" for a front end that was chosen."""
+    """The keys below a slot that the user typed. A front end that the user chose gives the key "preprocessing"."""
     for override in overrides:
         key = override.lstrip("+").partition("=")[0]
         if key == f"preprocessing@{slot}.preprocessing":
@@ -135,12 +135,12 @@ def _hints(schema: type) -> dict[str, Any]:
 
 
 def _check_names(schema: type, values: dict[str, Any], prefix: str = "") -> None:
-    """Raise UserError for a name that is no option of `schema`, or of a dataclass in it."""
+    """Raise UserError for a name that is not an option of `schema`, or of a dataclass in it."""
     hints = _hints(schema)
     for key, value in values.items():
         if key not in hints:
             if not prefix and key in ("encoder", "decoder", "data", "hydra"):
-                continue  # composed for every pipeline, used by some
+                continue  # some pipelines compose these groups without using them
             known = [f"{prefix}{name}" for name in hints if name not in ADDED]
             raise UserError(f"{prefix}{key}: there is no such option{nearest(prefix + key, known)}")
         inner, _ = unwrap(hints[key])
@@ -154,7 +154,7 @@ def _check_names(schema: type, values: dict[str, Any], prefix: str = "") -> None
 
 
 def _explain(message: str, schema: type, values: dict[str, Any]) -> str:
-    """msgspec's message as a line that names the option, its value and what it must be."""
+    """Translate a message of msgspec to a line with the option, its value and the allowed values."""
     where = re.search(r"`\$(.*)`", message)
     path = re.findall(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]", where[1]) if where else []
     missing = re.search(r"missing required field `(\w+)`", message)
@@ -182,7 +182,7 @@ def _explain(message: str, schema: type, values: dict[str, Any]) -> str:
     return f"{option}={'null' if value is None else value}: must be {describe(hint)}"
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def _fits(value: object, hint: object) -> bool:
     try:
         msgspec.convert(value, hint)
     except msgspec.ValidationError:

@@ -1,11 +1,12 @@
-"""The options of a training, below `training.`: see speech2face.config.options."""
+"""The options below `training.` of the three trainings; see speech2face.config.options."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
 from speech2face.config.describe import Positive, Whole, says
+from speech2face.weights.part import Description
 
 Losses = dict[str, Annotated[float, Meta(ge=0)]]
 
@@ -14,13 +15,15 @@ Losses = dict[str, Annotated[float, Meta(ge=0)]]
 class Training:
     """Options of every training, below `training.`"""
 
-    losses: Annotated[Losses, says("weight of each term of the loss; 0 switches one off")]
+    losses: Annotated[Losses, says("weight of each loss term; 0 switches a term off")]
     lr: Annotated[float, says("highest learning rate", gt=0)] = 1e-3
     warmup: Annotated[float, says("share of all steps over which the learning rate rises", ge=0, le=1)] = 0.05
-    optimizer: Annotated[dict[str, Any], says("class of the optimizer (_target_) and its arguments")] = field(
+    optimizer: Annotated[Description, says("class of the optimizer (_target_) and its arguments")] = field(
         default_factory=lambda: {"_target_": "torch.optim.AdamW", "_partial_": True, "weight_decay": 0.05}
     )
-    patience: Annotated[Whole | None, says("epochs without a better validation, then training stops")] = None
+    patience: Annotated[Whole | None, says("epochs without a better validation metric after which training stops")] = (
+        None
+    )
     cache: Annotated[str, says("directory of cached embeddings", min_length=1)] = "outputs/embeddings"
     crops: Annotated[str, says("directory of cached crops of photos", min_length=1)] = "outputs/crops"
 
@@ -33,14 +36,14 @@ class FaceTraining(Training):
         default_factory=lambda: {"identity": 1.0, "traits": 0.3, "portrait": 2.0}
     )
     lr: Annotated[float, says("highest learning rate", gt=0)] = 2e-3
-    margin: Annotated[float, says("of the cosine between an embedding and its class", ge=0, le=1)] = 0.2
-    traits: Annotated[list[str], says("columns of people.csv to learn besides, where they exist")] = field(
+    margin: Annotated[float, says("margin of the cosine of an embedding and its class", ge=0, le=1)] = 0.2
+    traits: Annotated[list[str], says("columns of people.csv to learn in addition, if they exist")] = field(
         default_factory=lambda: (
             ["sex", "age", "size", "skin_tone", "hair_colour", "hair_style", "eye_colour", "beard", "glasses"]
         )
     )
     crop: Annotated[
-        Literal["face", "require", "none"] | None, says("of the training photos, where it is not the front end's")
+        Literal["face", "require", "none"] | None, says("crop of the training photos; null: that of the front end")
     ] = None
 
 
@@ -51,11 +54,11 @@ class DecoderTraining(Training):
     losses: Annotated[
         Losses, says("weights of landmarks (squared pixels), texture, picture and identity; 0 switches a term off")
     ] = field(default_factory=lambda: {"landmarks": 0.01, "texture": 5.0, "picture": 5.0, "identity": 0.5})
-    optimizer: Annotated[dict[str, Any], says("class of the optimizer (_target_) and its arguments")] = field(
+    optimizer: Annotated[Description, says("class of the optimizer (_target_) and its arguments")] = field(
         default_factory=lambda: {"_target_": "torch.optim.AdamW", "_partial_": True, "weight_decay": 0.01}
     )
     voices_of: Annotated[
-        dict[str, str] | None, says("only voices of people with these traits: {glasses: none, beard: none}")
+        dict[str, str] | None, says("use only voices of people with these traits: {glasses: none, beard: none}")
     ] = None
 
 
@@ -65,7 +68,7 @@ class VoiceTraining(Training):
 
     losses: Annotated[
         Losses,
-        says("weights of the terms; the paper (section 3.2): normalized 0.025, layer 1, distillation 200, others 0"),
+        says("weights of the terms; in the paper (section 3.2): normalized 0.025, layer 1, distillation 200, else 0"),
     ] = field(
         default_factory=lambda: {
             "normalized": 1.0,
@@ -77,21 +80,23 @@ class VoiceTraining(Training):
         }
     )
     lr: Annotated[float, says("highest learning rate", gt=0)] = 5e-4
-    traits: Annotated[list[str], says("columns of people.csv to learn besides, where they exist")] = field(
+    traits: Annotated[list[str], says("columns of people.csv to learn in addition, if they exist")] = field(
         default_factory=lambda: (
             ["sex", "age"]
             + [f"voice_{name}" for name in ("pitch_hz", "range", "formants", "rate", "breathiness", "unsteadiness")]
         )
     )
     pairing: Annotated[
-        Literal["all_to_all", "one_to_one", "all_to_one"], says("of recordings and photos of a person")
+        Literal["all_to_all", "one_to_one", "all_to_one"], says("pairing of the recordings and photos of a person")
     ] = "all_to_all"
-    balanced: Annotated[bool, says("each person equally often, whatever the number of recordings")] = False
+    balanced: Annotated[bool, says("draw all persons equally often, independently of their number of recordings")] = (
+        False
+    )
     seconds: Annotated[
-        Positive | None, says("length of a training window in s, at a random place; none: the front end's")
+        Positive | None, says("length of the training window in s, at a random place; null: that of the front end")
     ] = None
     augment: Annotated[
         float, says("share of recordings that are augmented: equaliser, room, noise, speed, vocal tract", ge=0, le=1)
     ] = 1.0
-    head_epochs: Annotated[int, says("first epochs in which only the head learns", ge=0)] = 0
-    later_lr: Annotated[float, says("factor of the learning rate after these epochs", gt=0)] = 0.1
+    head_epochs: Annotated[int, says("first epochs, in which only the head is trained", ge=0)] = 0
+    later_lr: Annotated[float, says("factor of the learning rate after head_epochs", gt=0)] = 0.1

@@ -1,6 +1,6 @@
 """Datasets in the project's layout: the people and the files of each person."""
 
-import os
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from speech2face.data.people import read_people
+from speech2face.data.folders import FOLDERS, Found, directory, files_of, folders, log_problems, unlike_a_person
+from speech2face.data.media import passed_over
+from speech2face.data.parquet import is_manifest, open_table, read_landmarks
+from speech2face.data.people import Traits, find_people, known, read_people
+from speech2face.data.tables import column_name
 from speech2face.errors import UserError
-from speech2face.files import atomic
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-UNKNOWN = {"", "na", "n/a", "nan", "none", "null", "unknown", "?"}
-FOLDERS = {"speech": "audios", "face": "images"}
+log = logging.getLogger(__name__)
 TABLES = {"speech": "clips", "face": "faces"}
 
 
@@ -80,7 +82,7 @@ class Dataset:
     @cached_property
     def _pictures(self) -> dict[str, tuple[dict[str, str], dict[str, np.ndarray]]]:
         tables = {name: self.root / "prepared" / f"{name}.parquet" for name in ("faces", "normalized")}
-        return {name: _landmarks(table) for name, table in tables.items() if table.exists()}
+        return {name: read_landmarks(table) for name, table in tables.items() if table.exists()}
 
     @property
     def normalized(self) -> dict[str, str]:
@@ -92,15 +94,42 @@ class Dataset:
         """By path of a picture in the tables of prepared/, its landmarks (72, 2) float32 as x, y in pixels."""
         return {path: points for _, landmarks in self._pictures.values() for path, points in landmarks.items()}
 
-    def split(self, name: str) -> list[str]:
-        """The people of a split who have a photo, sorted.
+    @property
+    def marked(self) -> bool:
+        """Whether people.csv gives a split to anybody."""
+        return any(traits.get("split") for traits in self.traits.values())
 
-        "all" means all people with a photo, and so does "test" if no person has a split.
+    def split(self, name: str) -> list[str]:
+        """The people of a split who have a photo, sorted. People without a split are in none, but see `learners`.
+
+        "all" means all people with a photo, and so does "test" if no person has a split. Raises UserError for "train"
+        if there are splits and they leave nobody to train on.
         """
-        known = any(traits.get("split") for traits in self.traits.values())
-        whole = name == "all" or (name == "test" and not known)
-        people = sorted(self.files["face"])
-        return [person for person in people if whole or self.traits.get(person, {}).get("split") == name]
+        if name == "all" or (name == "test" and not self.marked):
+            return sorted(self.files["face"])
+        if name != "train":
+            return self._of(name)
+        people = self.learners()
+        if self.marked and not people:
+            marked = "people.csv marks everybody with a photo val or test"
+            raise UserError(f"data.root={self.root}: nobody to train on: {marked}")
+        return people
+
+    def learners(self) -> list[str]:
+        """The people of split train who have a photo, or none if no person has a split.
+
+        If there are splits and nobody is marked train, the people without a split are meant. They are never trained on
+        beside people who are marked train.
+        """
+        train, others = self._of("train"), self._of("") if self.marked else []
+        if train and others:
+            log.warning("%d people have no split in people.csv and are left out, such as %s", len(others), others[0])
+        elif others:
+            log.warning("people.csv marks nobody train: the %d people without a split are taken", len(others))
+        return train or others
+
+    def _of(self, split: str) -> list[str]:
+        return [one for one in sorted(self.files["face"]) if self.traits.get(one, {}).get("split", "") == split]
 
     def columns(self, names: Sequence[str], people: Sequence[str]) -> dict[str, np.ndarray]:
         """Columns of people.csv as arrays with one value per person of `people`.
@@ -110,7 +139,7 @@ class Dataset:
         """
         found = {}
         for column in names:
-            values = {person: _known(row.get(column)) for person, row in self.traits.items()}
+            values = {person: known(row.get(column_name(column))) for person, row in self.traits.items()}
             distinct = {value for value in values.values() if value}
             wanted = [values.get(person, "") for person in people]
             if len(distinct) > 2 and all(map(_is_number, distinct)):
@@ -122,31 +151,39 @@ class Dataset:
 
 def read_dataset(root: str | Path) -> Dataset:
     """Read a dataset in the project's layout. Raises UserError if there is no such directory or it has no files."""
-    dataset = Dataset(Path(root).expanduser())
-    if not dataset.root.is_dir():
-        raise UserError(f"data.root={root}: no such directory")
-    for table in (dataset.root / "prepared" / "people.csv", dataset.root / "people.csv"):
-        if table.exists():
-            dataset.traits = read_people(table)
-            break
+    dataset = Dataset(directory(Path(root).expanduser(), "data.root"))
+    problems: dict[str, Found] = {}
     for modality in FOLDERS:
         manifest = dataset.root / "prepared" / f"{TABLES[modality]}.parquet"
         listed = manifest.exists() and _listed(manifest)
-        dataset.files[modality] = listed or _found(dataset.root, modality)
+        dataset.files[modality] = listed or _found(dataset.root, modality, problems)
+    log_problems(dataset.root, list(problems.values()))
     if not any(dataset.files.values()):
-        raise UserError(f"data.root={root}: no <person>/audios or <person>/images with files there")
+        hints = (f"; {name}: {why}" for name in folders(dataset.root) if (why := unlike_a_person(dataset.root, name)))
+        raise UserError(f"data.root={root}: no <person>/audios or <person>/images with files there{next(hints, '')}")
+    dataset.traits = _traits(dataset)
     return dataset
 
 
-def is_manifest(table: Path) -> bool:
-    """Whether a table has the column `status`, as those of pipeline=prepare do. Raises UserError if not readable."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return "status" in pq.read_schema(table).names
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{table}: not a table that can be read ({' '.join(str(error).split())})") from None
+def _traits(dataset: Dataset) -> dict[str, Traits]:
+    """The people of prepared/people.csv, with what people.csv says of them now."""
+    names = {person for files in dataset.files.values() for person in files} | set(folders(dataset.root))
+    prepared, own = dataset.root / "prepared" / "people.csv", find_people(dataset.root)
+    traits = read_people(prepared, names) if prepared.exists() else {}
+    changed = []
+    for person, row in (read_people(own, names, every=True) if own else {}).items():
+        before = traits.get(person, {})
+        traits[person] = before | {name: value for name, value in row.items() if value or name not in before}
+        if before.get("split") and before["split"] != traits[person]["split"]:
+            changed.append(person)
+    if changed:
+        log.warning(
+            "%s gives %d people another split than pipeline=prepare did, such as %s, and wins; prepare again",
+            own,
+            len(changed),
+            changed[0],
+        )
+    return traits
 
 
 def _listed(manifest: Path) -> Files | None:
@@ -164,74 +201,21 @@ def _listed(manifest: Path) -> Files | None:
     return Files(names, np.append(starts, len(rows)), table=table, rows=rows)
 
 
-def _found(root: Path, modality: str) -> Files:
+def _found(root: Path, modality: str, problems: dict[str, Found]) -> Files:
+    """The files of a modality as they lie there, without those that are something else by their names.
+
+    problems: gets what cannot be searched, by path.
+    """
     people, offsets, paths = [], [0], []
     for person in folders(root):
-        files = sorted(files_below(root, f"{person}/{FOLDERS[modality]}"))
+        found = list(files_of(root, person, modality))
+        problems |= {one.path: one for one in found if one.problem}
+        files = sorted(one.path for one in found if not one.problem and not passed_over(one.path, modality))
         if files:
             people.append(person)
             paths += files
             offsets.append(len(paths))
     return Files(people, np.array(offsets), paths)
-
-
-def open_table(parquet: Path) -> "pa.Table":
-    """Map a Parquet table into memory, by way of the .arrow file beside it.
-
-    The .arrow file is written if it is missing or older. Raises UserError if the table cannot be read.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    mapped = parquet.with_suffix(".arrow")
-    try:
-        if not mapped.exists() or mapped.stat().st_mtime_ns < parquet.stat().st_mtime_ns:
-            with (
-                pq.ParquetFile(parquet) as table,
-                atomic(mapped) as partial,
-                pa.ipc.new_file(str(partial), table.schema_arrow) as file,
-            ):
-                for batch in table.iter_batches(4096):
-                    file.write_batch(batch)
-        return pa.ipc.open_file(pa.memory_map(str(mapped))).read_all()
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{parquet}: not a table that can be read ({' '.join(str(error).split())})") from None
-
-
-def folders(base: Path) -> list[str]:
-    """Names of the people's folders, sorted: all folders but hidden ones and prepared/."""
-    entries = (entry for entry in os.scandir(base) if entry.is_dir() and not entry.name.startswith("."))
-    return sorted(entry.name for entry in entries if entry.name != "prepared")
-
-
-def files_below(base: Path, folder: str) -> Iterator[str]:
-    """Paths, relative to `base`, of all files below a folder, without hidden files and folders."""
-    for directory, subfolders, files in os.walk(base / folder):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        for name in files:
-            if not name.startswith("."):
-                yield os.path.relpath(os.path.join(directory, name), base)
-
-
-def _landmarks(file: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    """The path of the last picture by person, and the landmarks (72, 2) by path."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        if "landmarks" not in pq.read_schema(file).names:
-            return {}, {}
-        table = pq.read_table(file, columns=["person", "path", "landmarks"]).drop_null()
-        values = table["landmarks"].combine_chunks().flatten().to_numpy().reshape(-1, 72, 2)
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        raise UserError(f"{file}: not a table of faces ({' '.join(str(error).split())})") from None
-    people, paths = table["person"].to_pylist(), table["path"].to_pylist()
-    return dict(zip(people, paths, strict=True)), dict(zip(paths, values, strict=True))
-
-
-def _known(value: str | None) -> str:
-    value = (value or "").strip()
-    return "" if value.lower() in UNKNOWN else value
 
 
 def _is_number(text: str) -> bool:

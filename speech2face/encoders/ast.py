@@ -117,10 +117,7 @@ class AudioSpectrogramTransformer(EncoderNetwork):
         return torch.cat([tokens, grid.flatten(1, 2)], dim=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Features (batch, frames, mel_bins) -> embeddings (batch, 4096).
-
-        Raises ValueError for fewer than 16 frames.
-        """
+        """Features (batch, frames, mel_bins) -> embeddings (batch, 4096). Raises ValueError below 16 frames."""
         if x.shape[1] < self.least_frames:
             raise ValueError(f"{x.shape[1]} frames are too few: the Audio Spectrogram Transformer needs {PATCH}")
         x = self.patch_projection(x.transpose(1, 2).unsqueeze(1))  # (batch, hidden_size, rows, columns)
@@ -197,7 +194,7 @@ def _from_extractor(extractor: dict[str, Any]) -> dict[str, Any]:
     names = {"mean": "mean", "std": "std", "num_mel_bins": "mel_bins", "max_length": "max_frames"}
     brought = {ours: extractor[theirs] for theirs, ours in names.items() if theirs in extractor}
     if extractor.get("do_normalize") is False:
-        brought |= {"mean": 0.0, "std": 0.5}  # (x - mean) / (2 std) leaves x as it is
+        brought |= {"mean": 0.0, "std": 0.5}  # (x - mean) / (2 std) is then x
     return brought
 
 

@@ -1,8 +1,9 @@
 """Recordings or photos -> 4096-D embeddings."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from PIL import Image as PillowImage
 
     from speech2face.weights.front_end import FrontEnd
+    from speech2face.weights.part import Description
 
-    Source = str | Path | np.ndarray | PillowImage.Image
+    Source = str | os.PathLike[str] | np.ndarray | torch.Tensor | PillowImage.Image
 
 NOT_FINITE = "not finite: damaged weights, or a precision too low for them"
 
@@ -39,7 +41,7 @@ class Encoder(OnDevice):
         device: str = "auto",
         precision: str = "auto",
         batch_size: int = 1,
-        description: dict[str, Any] | None = None,
+        description: dict[str, "Description | None"] | None = None,
     ) -> None:
         if batch_size < 1:
             raise UserError(f"batch_size={batch_size}: must be at least 1")
@@ -53,6 +55,8 @@ class Encoder(OnDevice):
 
         Raises UserError for bad input.
         """
+        if isinstance(source, os.PathLike):
+            source = Path(os.fsdecode(source))
         return self.preprocessing(source, sample_rate)
 
     @torch.inference_mode()

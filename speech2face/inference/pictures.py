@@ -12,11 +12,13 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from PIL.PngImagePlugin import PngInfo, putchunk
 
+from speech2face.inference.waveforms import describe_recording, draw_recording
+from speech2face.inference.waveforms import draw_spectrogram as draw_spectrogram
+from speech2face.inference.waveforms import draw_waveform as draw_waveform
+
 INK, FAINT, PAPER, WARNING = "#1d2733", "#6b7885", "#ffffff", "#b3261e"
-VOICE = "#2f6f8f"
 FACE = 224
 PART_COLOURS = ("#ffd166", "#06d6a0", "#06d6a0", "#4cc9f0", "#4cc9f0", "#f72585", "#f72585", "#ff8fa3", "#ff5d5d")
-SPECTROGRAM_COLOURS = ("#0b0724", "#5b1a75", "#c73e5d", "#f98e52", "#fcf3bd")
 NOTE = "Synthetic: an average-looking face consistent with the input, not a likeness."
 
 
@@ -99,32 +101,6 @@ def draw_landmarks(face: np.ndarray, landmarks: np.ndarray, parts: dict[str, int
     return image
 
 
-def draw_waveform(waveform: np.ndarray, width: int, height: int) -> Image.Image:
-    """The envelope of a waveform (samples,): the least and the greatest sample of every column."""
-    image = Image.new("RGB", (width, height), "#eef3f6")
-    draw = ImageDraw.Draw(image)
-    edges = np.linspace(0, len(waveform), width + 1).astype(int)
-    peak = max(float(np.abs(waveform).max()), 1e-9)
-    low, high = (height / 2 * (1 - 0.95 * f.reduceat(waveform, edges[:-1]) / peak) for f in (np.minimum, np.maximum))
-    for x in range(width):
-        draw.line((x, float(high[x]), x, float(low[x])), VOICE)
-    return image
-
-
-def draw_spectrogram(waveform: np.ndarray, width: int, height: int) -> Image.Image:
-    """Log power spectrogram of a waveform (samples,): 70 dB of range, low frequencies at the bottom."""
-    size = 512
-    padded = np.pad(waveform, (0, max(0, size - len(waveform))))
-    starts = np.linspace(0, len(padded) - size, width).astype(int)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[starts] * np.hanning(size).astype(np.float32)
-    power = 20 * np.log10(np.abs(np.fft.rfft(frames)) + 1e-9)
-    levels = np.clip((power - power.max() + 70) / 70, 0, 1)
-    grey = Image.fromarray((255 * levels.T[::-1]).astype(np.uint8)).resize((width, height), Image.Resampling.BILINEAR)
-    stops = np.array([tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)) for colour in SPECTROGRAM_COLOURS])
-    table = [np.interp(np.arange(256), np.linspace(0, 255, len(stops)), stops[:, c]) for c in range(3)]
-    return Image.fromarray(np.stack(table, axis=-1).astype(np.uint8)[np.asarray(grey)])
-
-
 def panel(
     name: str,
     preview: dict[str, Any],
@@ -144,18 +120,9 @@ def panel(
     image = Image.new("RGB", (left + 2 * side + 4 * gap, top + side + 56), PAPER)
     draw = ImageDraw.Draw(image)
     _text(draw, (gap, 14), name, 20, width=left)
-    _text(draw, (gap, 40), _describe(preview), 14, FAINT)
     if "waveform" in preview:
-        waveform = np.asarray(preview["waveform"])
-        image.paste(draw_waveform(waveform, left, 140), (gap, top))
-        image.paste(draw_spectrogram(waveform, left, side - 140 - 44), (gap, top + 152))
-        seconds, nyquist = len(waveform) / preview["sample_rate"], preview["sample_rate"] / 2000
-        for share in (0, 0.25, 0.5, 0.75, 1):
-            x = gap + share * (left - 1)
-            anchor = "la" if share == 0 else "ra" if share == 1 else "ma"
-            draw.text((x, top + side - 26), f"{share * seconds:.1f} s", FAINT, _font(13), anchor=anchor)
-        draw.text((gap + 6, top + 156), f"{nyquist:g} kHz", "white", _font(12))
-        draw.text((gap + 6, top + side - 48), "0", "white", _font(12))
+        _text(draw, (gap, 40), describe_recording(preview), 14, FAINT, width=left)
+        image.paste(draw_recording(preview, left, side, PAPER), (gap, top))
     else:
         for i, (key, label) in enumerate((("photo", "photo"), ("crop", "what the encoder sees"))):
             half = (left - 16) // 2
@@ -177,12 +144,6 @@ def panel(
     note = "UNTRAINED: random weights, the face means nothing. " + NOTE if untrained else NOTE
     _text(draw, (gap, top + side + 32), note, 13, WARNING if untrained else FAINT)
     return image
-
-
-def _describe(preview: dict[str, Any]) -> str:
-    if "waveform" in preview:
-        return f"first window, {len(preview['waveform']) / preview['sample_rate']:.2f} s at {preview['sample_rate']} Hz"
-    return ""
 
 
 def sheet(

@@ -1,15 +1,19 @@
 """Encoder and decoder together: a recording or a photo -> embedding and faces."""
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
 from speech2face.inference.decoder import Decoder, Faces
 from speech2face.inference.encoder import Encoder
+from speech2face.inference.threads import after_the_networks, ahead
 from speech2face.preprocessing import Prepared
 
 if TYPE_CHECKING:
@@ -36,20 +40,23 @@ class Reconstruction:
 
 
 class Reconstructor:
-    """Files or arrays -> embeddings and faces.
+    """Files or arrays -> embeddings and faces. It can be pickled, and called from several threads.
 
     stage: returns a context manager for a stage ("encode", "decode"), which can measure its time.
+    workers: threads that read the files of a list while the networks run.
     """
 
     def __init__(
         self,
         encoder: Encoder,
         decoder: Decoder,
-        stage: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext(),
+        stage: Callable[[str], AbstractContextManager[None]] = nullcontext,
+        workers: int = 2,
     ) -> None:
         self.encoder = encoder
         self.decoder = decoder
         self.stage = stage
+        self.workers = workers
 
     def reconstruct(self, prepared: Sequence[Prepared]) -> list[Reconstruction]:
         """Prepared inputs -> reconstructions.
@@ -64,9 +71,42 @@ class Reconstructor:
             arrays = embeddings.cpu().numpy()
         return [Reconstruction(*one) for one in zip(arrays, faces, prepared, strict=True)]
 
-    def __call__(self, source: "Source", sample_rate: int | None = None) -> Reconstruction:
-        """A file, RGB pixels, or samples with their rate in Hz -> reconstruction. Raises UserError for bad input."""
+    @overload
+    def __call__(self, source: "Source", sample_rate: int | None = None) -> Reconstruction: ...
+
+    @overload
+    def __call__(self, source: "list[str | Path] | tuple[str | Path, ...]") -> list[Reconstruction]: ...
+
+    def __call__(
+        self, source: "Source | list[str | Path] | tuple[str | Path, ...]", sample_rate: int | None = None
+    ) -> Reconstruction | list[Reconstruction]:
+        """A file, RGB pixels, or samples with their rate in Hz -> reconstruction.
+
+        A list of files gives a list of reconstructions in the same order. They are computed in batches, while other
+        threads read the next files. Raises UserError for bad input, and for the first file of a list that is bad.
+        """
+        if isinstance(source, list | tuple) and sample_rate is None and all(map(_is_path, source)):
+            return self._reconstruct_files(source)
         return self.reconstruct([self.encoder.prepare(source, sample_rate)])[0]
+
+    def _reconstruct_files(self, paths: "Sequence[str | Path]") -> list[Reconstruction]:
+        results: list[Reconstruction] = []
+        batch: list[Prepared] = []
+        with ThreadPoolExecutor(self.workers, "prepare", after_the_networks) as executor:
+            try:
+                for prepared in ahead(executor, self.encoder.prepare, paths, self.workers + 1):
+                    batch.append(prepared)
+                    if sum(len(one.features) for one in batch) >= self.encoder.batch_size:
+                        results += self.reconstruct(batch)
+                        batch = []
+            except BaseException:
+                executor.shutdown(wait=False, cancel_futures=True)
+                raise
+        return results + (self.reconstruct(batch) if batch else [])
+
+
+def _is_path(source: object) -> bool:
+    return isinstance(source, str | os.PathLike)
 
 
 def _key(prepared: Prepared) -> bytes:

@@ -2,12 +2,14 @@
 
 import dataclasses
 import logging
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speech2face.config.options import Convert
 from speech2face.errors import UserError
 from speech2face.run.record import Run
-from speech2face.weights.locate import locate
+from speech2face.weights.locate import OUR_CARD, OUR_TENSORS, Located, locate
 
 if TYPE_CHECKING:
     from speech2face.weights.layout import Tensors
@@ -19,12 +21,13 @@ def convert(options: Convert, run: Run) -> int:
     """Write the weights of `part` to the run's directory, with their architecture and front end. Returns 0.
 
     With `average`, write the mean of these weights and further weights of the same network. Raises UserError for
-    weights of different networks.
+    weights of different networks, and for a directory that holds weights already.
     """
     if run.earlier is not None:
         raise UserError("pipeline=convert has nothing to resume")
     part = getattr(options, options.part)
     located = [locate(dataclasses.replace(part, weights=weights)) for weights in (part.weights, *options.average)]
+    check_apart(run.directory, located)
     from speech2face.weights.load import load
     from speech2face.weights.ours import save, without_run_settings
 
@@ -63,6 +66,16 @@ def convert(options: Convert, run: Run) -> int:
         run.directory,
     )
     return 0
+
+
+def check_apart(directory: Path, sources: list[Located]) -> None:
+    """Raise UserError if `directory` is that of a source, by whatever name, or holds other weights in our format."""
+    way_out = "convert writes over no weights; give another directory by hydra.run.dir="
+    for source in sources:
+        if source.file and directory.samefile(source.file.resolve().parent):
+            raise UserError(f"{directory}: the directory of {source.weights}, which is converted; {way_out}")
+    if found := [name for name in (OUR_TENSORS, OUR_CARD) if os.path.lexists(directory / name)]:
+        raise UserError(f"{directory}: holds a {found[0]} already; {way_out}")
 
 
 def mean(networks: "list[Tensors]") -> "Tensors":

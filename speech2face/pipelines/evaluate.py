@@ -3,11 +3,16 @@
 import dataclasses
 import logging
 import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speech2face.config.options import Evaluate
-from speech2face.data.dataset import FOLDERS, Dataset, read_dataset
+from speech2face.data.dataset import Dataset, read_dataset
+from speech2face.data.folders import FOLDERS
+from speech2face.data.people import split_name
 from speech2face.errors import UserError
 from speech2face.pipelines.parts import build_encoder, check_modality, load_parts, locate_parts, settled, untrained
 from speech2face.run.process import quick_imports
@@ -21,6 +26,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 INTERVAL = ("value", "low", "high")
 TRAIN_PHOTOS = 3  # of each person
+Files = dict[str, list[str]]  # paths by person
+
+
+@dataclass
+class Chosen:
+    """Who and what is compared.
+
+    people: the gallery, one photo of each. training: people whom probes learn from, none of whom is in the gallery.
+    queries: how many files of each person are compared with the gallery.
+    """
+
+    people: list[str]
+    training: list[str]
+    queries: Files
 
 
 def evaluate(options: Evaluate, run: Run) -> int:
@@ -39,7 +58,7 @@ def evaluate(options: Evaluate, run: Run) -> int:
     located = locate_parts(options)
     with run.stage("find"):
         dataset = read_dataset(options.data.root)
-    chosen = choose_files(dataset, options)
+    options, chosen = choose(dataset, options)
     with quick_imports():
         import torch  # noqa: F401
     run.imported()
@@ -60,12 +79,13 @@ def evaluate(options: Evaluate, run: Run) -> int:
     run.save(device=str(encoder.device), precision=encoder.precision, seed=options.seed)
     with run.stage("encode"):
         cache = Path(options.cache).expanduser()
-        paths = [*chosen["gallery"], *chosen["train"]]
-        photos = embed(dataset.root, paths, face, cache, options.workers, "photos")
-        queries = embed(dataset.root, list(chosen["queries"]), encoder, cache, options.workers, "queries")
-    errors = photos.errors | queries.errors
+        workers = options.workers
+        of_photos = partial(embed, dataset.root, encoder=face, directory=cache, workers=workers, name="photos")
+        of_queries = partial(embed, dataset.root, encoder=encoder, directory=cache, workers=workers, name="queries")
+        material, errors = gather(dataset, chosen, of_photos, of_queries, options.encoder.modality)
     write_failures(run.directory, dataset.root, errors)
-    material = gather(dataset, chosen, photos, queries)
+    if len(material.people) < 2 or not material.queries:
+        raise UserError(f"data.root={dataset.root}: too few files could be read; results.csv has the reasons")
     about = {"people": len(material.people), "queries": len(material.queries), "training photos": len(material.train)}
     about["failed"] = len(errors)
     run.save(counts=about)
@@ -85,58 +105,116 @@ def evaluate(options: Evaluate, run: Run) -> int:
     return int(bool(errors))
 
 
-def gather(dataset: Dataset, chosen: dict[str, dict[str, str]], photos: "Embedded", queries: "Embedded") -> "Material":
-    """The material of the evaluation: the chosen files that have an embedding, with their people.
+def gather(
+    dataset: Dataset,
+    chosen: Chosen,
+    of_photos: "Callable[[list[str]], Embedded]",
+    of_queries: "Callable[[list[str]], Embedded]",
+    modality: str,
+) -> "tuple[Material, dict[str, str]]":
+    """The material of the evaluation, and the reason by path for files that could not be read.
 
-    chosen: see choose_files. Raises UserError if too few files could be read.
+    A file that cannot be read is replaced by the next one of the person. of_photos, of_queries: embed files, given by
+    their paths. modality: of the queries.
     """
     import numpy as np
 
     from speech2face.evaluation.evaluation import Material
 
-    good = {what: [path for path in chosen[what] if path in photos.digests] for what in ("gallery", "train")}
-    people = [chosen["gallery"][path] for path in good["gallery"]]
-    row = {person: i for i, person in enumerate(people)}
-    paths = [path for path, person in chosen["queries"].items() if path in queries.digests and person in row]
-    if len(people) < 2 or not paths:
-        raise UserError(f"data.root={dataset.root}: too few files could be read; results.csv has the reasons")
-    return Material(
+    faces = dataset.files["face"]
+    wanted = dict.fromkeys(chosen.people, 1) | dict.fromkeys(chosen.training, TRAIN_PHOTOS)
+    photos, embedded = embed_enough({person: (faces[person], count) for person, count in wanted.items()}, of_photos)
+    people = [person for person in chosen.people if photos[person]]
+    gallery = [photos[person][0] for person in people]
+    candidates = {}
+    for person, photo in zip(people, gallery, strict=True):
+        files = [path for path in dataset.files[modality].get(person, []) if modality != "face" or path != photo]
+        asked = chosen.queries.get(person, [])
+        first = [path for path in asked if path in files]
+        candidates[person] = [*first, *(path for path in files if path not in first)], len(asked)
+    found, queries = embed_enough(candidates, of_queries)
+    paths = {path: row for row, person in enumerate(people) for path in found[person]}
+    train = [(person, path) for person in chosen.training for path in photos[person]]
+    material = Material(
         dataset=dataset,
         people=people,
-        photos=good["gallery"],
-        gallery=photos.of(good["gallery"]),
-        queries=paths,
-        embeddings=queries.of(paths),
-        rows=np.array([row[chosen["queries"][path]] for path in paths]),
-        train=[chosen["train"][path] for path in good["train"]],
-        train_embeddings=photos.of(good["train"]),
+        photos=gallery,
+        gallery=embedded.of(gallery),
+        queries=list(paths),
+        embeddings=queries.of(list(paths)),
+        rows=np.array(list(paths.values())),
+        train=[person for person, _ in train],
+        train_embeddings=embedded.of([path for _, path in train]),
     )
+    return material, embedded.errors | queries.errors
 
 
-def choose_files(dataset: Dataset, options: Evaluate) -> dict[str, dict[str, str]]:
-    """Choose the files of the evaluation: person by path, for the keys "gallery", "train" and "queries".
+def embed_enough(
+    wanted: dict[str, tuple[Sequence[str], int]], embed: "Callable[[list[str]], Embedded]"
+) -> "tuple[Files, Embedded]":
+    """Embed the first files of each person that can be read.
 
-    gallery: the first photo of each person. train: photos of training people, none of whom is evaluated. queries: the
-    recordings, or for a face encoder the other photos. Raises UserError if there are too few files.
+    wanted: by person, the files, and how many are needed. Returns the files by person, in the given order, and the
+    embeddings of all files that were tried. Files after the needed ones are tried only if those cannot be read.
     """
-    people = dataset.split(options.split)
-    training = [person for person in dataset.split("train") if person not in set(people)][: options.train_people]
+    tried = {person: count for person, (_, count) in wanted.items()}
+    todo = {person: list(files[:count]) for person, (files, count) in wanted.items()}
+    found: Files = {person: [] for person in wanted}
+    embedded = None
+    while embedded is None or any(todo.values()):
+        more = embed([path for paths in todo.values() for path in paths])
+        if embedded is not None:
+            more.digests, more.errors = embedded.digests | more.digests, embedded.errors | more.errors
+        embedded = more
+        for person, paths in todo.items():
+            found[person] += [path for path in paths if path in embedded.digests]
+        todo = {
+            person: list(wanted[person][0][tried[person] : 2 * tried[person]])
+            for person, paths in found.items()
+            if len(paths) < wanted[person][1]
+        }
+        tried |= {person: 2 * tried[person] for person in todo}
+    return {person: paths[: wanted[person][1]] for person, paths in found.items()}, embedded
+
+
+def choose(dataset: Dataset, options: Evaluate) -> tuple[Evaluate, Chosen]:
+    """Choose the people and the queries. Returns the options, too: all people if split test has fewer than two.
+
+    queries: the first recordings of each person, or for a face encoder the photos after the first, at most
+    options.queries in all. Raises UserError if there are too few files.
+    """
+    options = dataclasses.replace(options, split=split_name(options.split))
+    people, everybody = dataset.split(options.split), dataset.split("all")
+    if options.split == "test" and len(people) < 2 <= len(everybody):
+        log.warning(
+            "split test has %d people with a photo, too few for an evaluation: all %d people are evaluated, as by "
+            "split=all; those of split train are among them",
+            len(people),
+            len(everybody),
+        )
+        options, people = dataclasses.replace(options, split="all"), everybody
+    training = _others(dataset.learners(), people)[: options.train_people]
     if not training:
         log.warning("no training people (split train of people.csv) besides those evaluated: no attributes")
-    gallery = {dataset.files["face"][person][0]: person for person in people}
-    train = {photo: person for person in training for photo in dataset.files["face"][person][:TRAIN_PHOTOS]}
-    first = int(options.encoder.modality == "face")
-    queries = {
-        file: person
-        for person in people
-        for file in dataset.files[options.encoder.modality].get(person, [])[first : first + options.clips]
-    }
+    modality = options.encoder.modality
+    first = int(modality == "face")
+    files = {person: dataset.files[modality].get(person, [])[first : first + options.clips] for person in people}
+    queries = {path: person for person, paths in files.items() for path in paths}
     if len(queries) > options.queries:
         kept = random.Random(options.seed).sample(sorted(queries), options.queries)
-        queries = {file: queries[file] for file in sorted(kept)}
-    if len(gallery) < 2 or not queries:
+        queries = {path: queries[path] for path in sorted(kept)}
+    if len(people) < 2 or not queries:
+        way_out = "" if options.split == "all" else "; split=all evaluates everybody"
         raise UserError(
             f"data.root={dataset.root}: {len(people)} people of split {options.split} with a photo, and {len(queries)} "
-            f"files to compare in their {FOLDERS[options.encoder.modality]}; an evaluation needs two people, and one"
+            f"files to compare in their {FOLDERS[modality]}; an evaluation needs two people, and one file{way_out}"
         )
-    return {"gallery": gallery, "train": train, "queries": queries}
+    asked: Files = {}
+    for path, person in queries.items():
+        asked.setdefault(person, []).append(path)
+    return options, Chosen(people, training, asked)
+
+
+def _others(people: Iterable[str], but: Iterable[str]) -> list[str]:
+    but = set(but)
+    return [person for person in people if person not in but]

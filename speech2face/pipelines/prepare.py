@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from speech2face.config.options import Data, Prepare
-from speech2face.data.dataset import FOLDERS, TABLES, folders, is_manifest
-from speech2face.data.people import read_people
+from speech2face.data.dataset import TABLES
+from speech2face.data.folders import FOLDERS, directory, folders
+from speech2face.data.parquet import is_manifest
+from speech2face.data.people import find_people, read_people
 from speech2face.errors import UserError
 from speech2face.files import lock
 from speech2face.pipelines.parts import build_encoder, check_modality, load_parts, locate_parts, settled
@@ -37,6 +39,7 @@ TOGETHER = 64  # files of a person that a process reads at a time
 MEASURED = "2"  # version of the measurements: raise it when the code changes the rows
 DEADLY = "the process that reads it dies: damaged beyond reading, or too large for the memory"
 Chunk = tuple[str, list[File]]  # kind, and files of one person
+SHOWN = 5  # folders and links that cannot be followed, in the log; the report has all
 KEPT_ROWS = 64  # rows per write, and so the most that a killed run loses
 
 
@@ -63,8 +66,14 @@ def prepare(options: Prepare, run: Run) -> int:
     root, bases, joined, traits = sources(options.data)
     with run.stage("find"):
         files = {TABLES[modality]: find(root, modality, bases[modality], joined[modality]) for modality in FOLDERS}
-    if not any(files.values()):
-        raise UserError(f"data.root={root}: no <person>/audios or <person>/images with files there")
+    listed_once = {file.path for file in files["clips"] if file.problem}  # a folder that is both kinds' problem
+    files["faces"] = [file for file in files["faces"] if not (file.problem and file.path in listed_once)]
+    problems = [file for listed in files.values() for file in listed if file.problem]
+    if len(problems) == sum(map(len, files.values())):
+        why = "".join(f"; {file.path}: {file.problem}" for file in problems[:1])
+        raise UserError(f"data.root={root}: no <person>/audios or <person>/images with files there{why}")
+    for file in problems[:SHOWN]:
+        log.warning("%s: %s", root / file.path, file.problem)
     prepared = root / "prepared"
     for kind in files:
         if (prepared / f"{kind}.parquet").exists() and not is_manifest(prepared / f"{kind}.parquet"):
@@ -82,20 +91,23 @@ def prepare(options: Prepare, run: Run) -> int:
         notes["faces"]["encoder"] = json.dumps(identity(face), sort_keys=True)
     run.record["weights"] = {slot: one.record() for slot, one in loaded.items()}
     run.save_options(settled(options, loaded, data=dataclasses.replace(options.data, root=str(root))))
-    (prepared / "parts").mkdir(parents=True, exist_ok=True)
-    (prepared / "crops").mkdir(exist_ok=True)
+    for folder in ("parts", "crops"):
+        directory(prepared / folder, "data.root", make=True)
     lock(prepared, shared=options.shard is not None)
     reader = partial(PhotoReader, root, face, options.landmarks)
-    mine = "all" if options.shard is None else f"{options.shard:05d}-of-{options.shards:05d}"
+    share = "all" if options.shard is None else f"{options.shard:05d}-of-{options.shards:05d}"
     todo, parts = {}, {}
     for kind, listed in files.items():
         known = manifest.done(manifest.measured(prepared, kind, notes[kind]))
         own = listed if options.shard is None else shard_of(listed, options.shard, options.shards)
         todo[kind] = [file for file in own if manifest.key(file) not in known]
-        path = prepared / "parts" / f"{kind}-{mine}"
+        path = prepared / "parts" / f"{kind}-{share}"
         path.touch()
         lock(path)
         parts[kind] = manifest.Part(path, kind, notes[kind])
+        if known_bad := [file.row(error=file.problem) for file in todo[kind] if file.problem]:
+            parts[kind].append(known_bad)
+            todo[kind] = [file for file in todo[kind] if not file.problem]
     counts = {kind: len(files) for kind, files in todo.items()}
     with run.stage("measure"):
         if any(todo.values()):
@@ -119,18 +131,22 @@ def sources(data: Data) -> tuple[Path, dict[str, Path | None], dict[str, dict[st
     root = Path(str(data.root)).expanduser().absolute()
     bases = {"speech": data.audios, "face": data.images}
     bases = {modality: base and Path(str(base)).expanduser().absolute() for modality, base in bases.items()}
-    for option, path in (("audios", bases["speech"]), ("images", bases["face"])):
-        if path and not path.is_dir():
-            raise UserError(f"data.{option}={path}: no such directory")
-    if not root.is_dir() and not all(bases.values()):
-        raise UserError(f"data.root={root}: no such directory")
-    root.mkdir(parents=True, exist_ok=True)
-    traits = read_people(root / "people.csv") if (root / "people.csv").exists() else {}
+    for modality, path in bases.items():
+        if path:
+            directory(path, f"data.{FOLDERS[modality]}")
+    directory(root, "data.root", make=all(bases.values()))
     joined: dict[str, dict[str, str]] = {modality: {} for modality in FOLDERS}
+    folders_of = {modality: folders(base or root) for modality, base in bases.items()}
+    named: dict[str, dict[str, str]] = {}
     if data.names:
-        folders_of = {modality: folders(base or root) for modality, base in bases.items()}
         joined, named = read_names(Path(str(data.names)).expanduser(), folders_of)
-        traits = {person: named.get(person, {}) | traits.get(person, {}) for person in {**named, **traits}}
+    people = {joined[modality].get(name, name) for modality, names in folders_of.items() for name in names}
+    table = find_people(root)
+    traits = read_people(table, people, every=True) if table else {}
+    traits = {
+        person: named.get(person, {}) | {name: value for name, value in traits.get(person, {}).items() if value}
+        for person in {**named, **traits}
+    }
     return root, bases, joined, traits
 
 

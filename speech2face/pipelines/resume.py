@@ -1,22 +1,39 @@
-"""Resume a reconstruction: find the results of the earlier run that can be kept."""
+"""Resume a run: the results of a reconstruction that can be kept, the settings and the checkpoint of a training."""
 
+import logging
 import os
+import re
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 from tqdm import tqdm
 
-from speech2face.config.options import Reconstruct
-from speech2face.config.read import freeze
+from speech2face.config.names import short
+from speech2face.config.options import Reconstruct, Train
+from speech2face.config.read import freeze, parts
+from speech2face.data.dataset import Dataset
 from speech2face.errors import UserError
 from speech2face.files import sha256
+from speech2face.pipelines.parts import settled
 from speech2face.run.inputs import Input
 from speech2face.run.record import Run
 from speech2face.run.results import FILES, read_results
+from speech2face.weights.front_end import leaves
 
-SHARED = ("pipeline", "encoder", "decoder", "precision", "seed", "samples")  # options that both runs must share
+if TYPE_CHECKING:
+    from speech2face.training.modules import Training
+    from speech2face.weights.load import Loaded
+
+log = logging.getLogger(__name__)
+SHARED = ("pipeline", "encoder", "decoder", "precision", "seed", "samples")  # of both runs of a reconstruction
+FREE = re.compile(  # options of a training that may change
+    r"(choices|logger)\..*|device|workers|metric|from_weights|resume|resume_changed|defaults|training\.(patience|cache|crops)"
+    r"|trainer\.((max|min)_(epochs|steps|time)|accelerator|enable_progress_bar|log_every_n_steps)"
+    r"|data\.(audios|images|names|people|clips|photos|seconds)"  # data.root has been made of these
+)
 
 
 def rows_to_keep(options: Reconstruct, run: Run, inputs: list[Input], executor: Executor) -> list[dict[str, str]]:
@@ -60,3 +77,99 @@ def _difference(key: str, earlier: Mapping[Any, Any], now: Mapping[Any, Any]) ->
         if old.get("sha256") != new["sha256"]:
             return f"file of {key}.weights"
     return key
+
+
+def changed_settings(options: Train, run: Run) -> dict[str, tuple[Any, Any]]:
+    """The settings of a training that differ from those of the run that it resumes: (before, now) by name.
+
+    FREE options may differ. Weights are the same if their SHA-256 is. The numbers of people and files, which are in
+    the record of both runs, are settings, too. Without the configuration of the earlier run there are no changes.
+
+    options: as they are frozen.
+    """
+    file = run.directory / ".hydra" / "effective.yaml"
+    if run.earlier is None or not file.exists():
+        return {}
+    old, new = OmegaConf.load(file), OmegaConf.create(freeze(options))
+    before, now = (leaves(OmegaConf.to_container(one, resolve=False)) for one in (old, new))
+    if "data" in run.earlier:
+        before |= leaves({"data": run.earlier["data"]})
+        now |= leaves({"data": run.record["data"]})
+
+    def same(name: str) -> bool:
+        digest = name.removesuffix("weights") + "sha256"
+        return before.get(name) == now.get(name) or (
+            name.endswith(".weights") and before.get(digest) is not None and before[digest] == now.get(digest)
+        )
+
+    return {
+        name: (before.get(name), now.get(name)) for name in before | now if not same(name) and not FREE.fullmatch(name)
+    }
+
+
+def check_resumed(
+    options: Train, run: Run, loaded: "dict[str, Loaded]", dataset: Dataset, people: dict[str, list[str]]
+) -> None:
+    """Record the size of the dataset. Raises UserError if a resumed training has other settings than before.
+
+    loaded: the parts by slot. people: by split. With resume_changed=true the settings may differ, see `record_changes`.
+    """
+    from speech2face.training.loop import training_precision
+
+    used = {"photos": dataset.files["face"]}
+    if any(part.modality == "speech" for part in parts(options).values()):
+        used["recordings"] = dataset.files["speech"]
+    run.record["data"] = {
+        split: {"people": len(names)}
+        | {kind: sum(len(files.of(one)) for one in names if one in files) for kind, files in used.items()}
+        for split, names in people.items()
+    }
+    precision = training_precision(options.precision, options.trainer, options.device)
+    changes = changed_settings(settled(options, loaded, precision=precision), run)
+    if changes and not options.resume_changed and any((run.directory / "checkpoints").glob("*.ckpt")):
+        had = ", ".join(f"{short(name)}={old} (now {new})" for name, (old, new) in changes.items())
+        raise UserError(
+            f"resume={run.directory}: that training had {had}; give the same, or resume_changed=true to go on so"
+        )
+
+
+def record_changes(options: Train, run: Run, epochs: int) -> None:
+    """Record the settings that differ from those of the run that is resumed, after those of earlier resumptions.
+
+    options: as they are frozen. epochs: number of epochs done before.
+    """
+    run.record["changes"] = run.earlier.get("changes", [])
+    if changes := changed_settings(options, run):
+        settings = {short(name): {"before": old, "now": new} for name, (old, new) in changes.items()}
+        run.record["changes"] = [*run.record["changes"], {"after_epochs": epochs, "settings": settings}]
+
+
+def find_checkpoint(directory: Path, module: "Training") -> tuple[Path, int] | None:
+    """The checkpoint that a training continues from, and the number of epochs done; None if nothing was saved.
+
+    It is the last one, or the best one if the last one cannot be read. Raises UserError if none can be read, and for
+    the checkpoint of another network.
+    """
+    import torch
+
+    files = [directory / "checkpoints" / f"{name}.ckpt" for name in ("last", "best")]
+    files = [file for file in files if file.exists()]
+    for file in files:
+        try:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+            progress, tensors = content["loops"]["fit_loop"]["epoch_progress"], content["state_dict"]
+        except Exception:  # damaged files raise anything
+            log.warning("%s: damaged, it cannot be read", file)
+            continue
+        epochs = progress["current"]["processed"]
+        shapes = {name: tensor.shape for name, tensor in tensors.items()}
+        if shapes != {name: tensor.shape for name, tensor in module.state_dict().items()}:
+            raise UserError(
+                f"resume={directory}: its checkpoint is of another network; start anew, in another directory"
+            )
+        log.info("continues after epoch %d, from %s", epochs, file)
+        return file, epochs
+    if files:
+        raise UserError(f"resume={directory}: no checkpoint can be read; start anew, in another directory")
+    log.warning("resume=%s: no checkpoint was saved there; the training starts anew", directory)
+    return None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from speech2face.config.options import Talkers, Train
+from speech2face.data.folders import directory
 from speech2face.errors import UserError
 from speech2face.files import atomic, csv_line, lock, unlock
 from speech2face.inference import pictures
@@ -65,8 +66,7 @@ def provide(options: Train, run: Run) -> Train:
 def ensure(options: Talkers | Train, run: Run) -> int:
     """Write the people of `data` that are missing, under a lock. Returns 0."""
     data = dataclasses.replace(options.data, root=str(options.data.path))
-    root = data.path
-    root.mkdir(parents=True, exist_ok=True)
+    root = directory(data.path, "data.root", make=True)
     run.save_options(dataclasses.replace(options, data=data))
     made_of = {"generator": GENERATOR, "seed": options.seed}
     made_of |= {"clips": data.clips, "photos": data.photos, "seconds": data.seconds}

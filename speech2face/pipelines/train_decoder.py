@@ -10,6 +10,7 @@ from speech2face.config.options import TrainDecoder
 from speech2face.data.dataset import Dataset
 from speech2face.errors import UserError
 from speech2face.pipelines.parts import build_encoder
+from speech2face.pipelines.resume import check_resumed
 from speech2face.pipelines.training import Job, begin, carry_out, common, load, normalized_faces
 from speech2face.run.record import Run
 
@@ -44,6 +45,7 @@ def train_decoder(options: TrainDecoder, run: Run) -> int:
     cache, workers = Path(training.cache).expanduser(), max(options.workers, 1)
     sets: dict[str, Portraits] = {}
     errors: dict[str, str] = {}
+    check_resumed(options, run, loaded, dataset, people)
     with run.stage("read"):
         for split in people:
             owners = [person for person in people[split] if person in dataset.normalized]

@@ -8,6 +8,7 @@ import numpy as np
 
 from speech2face.config.options import TrainFace
 from speech2face.errors import UserError
+from speech2face.pipelines.resume import check_resumed
 from speech2face.pipelines.training import Job, begin, carry_out, common, load, normalized_faces
 from speech2face.run.record import Run
 
@@ -37,6 +38,7 @@ def train_face(options: TrainFace, run: Run) -> int:
     heads = learnt_traits(dataset, people["train"], training.traits)
     sets: dict[str, Photos] = {}
     errors: dict[str, str] = {}
+    check_resumed(options, run, loaded, dataset, people)
     with run.stage("read"):
         for split in people:
             owners = {path: person for person in people[split] for path in dataset.files["face"][person]}

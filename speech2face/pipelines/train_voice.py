@@ -10,6 +10,7 @@ import numpy as np
 from speech2face.config.options import TrainVoice
 from speech2face.errors import UserError
 from speech2face.pipelines.parts import build_encoder
+from speech2face.pipelines.resume import check_resumed
 from speech2face.pipelines.training import Job, begin, carry_out, common, load
 from speech2face.run.record import Run
 
@@ -54,6 +55,7 @@ def train_voice(options: TrainVoice, run: Run) -> int:
     options = dataclasses.replace(options, training=training)
     sets: dict[str, Clips] = {}
     errors: dict[str, str] = {}
+    check_resumed(options, run, loaded, dataset, people)
     with run.stage("read"):
         for split in people:
             speakers = [person for person in people[split] if person in recordings]
@@ -64,7 +66,7 @@ def train_voice(options: TrainVoice, run: Run) -> int:
             speakers = [speakers[i] for i in np.flatnonzero(with_photo)]
             starts = photos.starts[np.append(with_photo, True)]
             if not speakers:
-                raise UserError(f"data.root={dataset.root}: nobody of split {split} has a recording and a photo")
+                raise UserError(f"data.root={dataset.root}: no person of split {split} has a recording and a photo")
             if split == "val":
                 first_photos = [dataset.root / photos.paths[start] for start in starts[:-1]]
             sets[split] = Clips(

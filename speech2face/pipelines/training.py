@@ -14,6 +14,7 @@ from speech2face.config.read import parts
 from speech2face.data.dataset import Dataset, read_dataset
 from speech2face.errors import UserError
 from speech2face.pipelines.parts import check_modality, load_parts, locate_parts, settled
+from speech2face.pipelines.resume import find_checkpoint, record_changes
 from speech2face.pipelines.talkers import provide
 from speech2face.run.process import quick_imports
 from speech2face.run.record import Run
@@ -67,8 +68,9 @@ def begin(options: Train, run: Run, modality: str) -> tuple[Train, Dataset, dict
             )
     if not any(options.training.losses.values()):
         raise UserError("training.losses: all are switched off")
-    if run.earlier is not None:
-        run.begin()
+    for limit in ("max_epochs", "max_steps"):
+        if options.trainer.get(limit) == 0:
+            raise UserError(f"trainer.{limit}=0 trains nothing: give at least 1")
     options = provide(options, run)
     if options.data.root is None:
         raise UserError(f"pipeline={options.pipeline.name} needs data.root= a dataset, or data=talkers")
@@ -138,10 +140,17 @@ def carry_out(options: Train, run: Run, job: Job) -> int:
 
     precision = training_precision(options.precision, options.trainer, options.device)
     options = settled(options, job.loaded, precision=precision)
+    found = None
+    if run.earlier is not None:
+        found = find_checkpoint(run.directory, job.module)
+        if found:
+            record_changes(options, run, found[1])
+        run.begin()
     run.save_options(options)
     run.save(device=options.device, precision=options.precision, seed=options.seed)
     root = Path(options.data.root)
-    write_failures(run.directory, root, job.errors)
+    if run.first:
+        write_failures(run.directory, root, job.errors)
     if not len(job.train) or not len(job.val):
         raise UserError(f"data.root={root}: no file to train on could be read; results.csv has the reasons")
     torch.manual_seed(options.seed)
@@ -155,10 +164,16 @@ def carry_out(options: Train, run: Run, job: Job) -> int:
         precision=options.precision,
         patience=options.training.patience,
         resume=run.earlier is not None,
+        checkpoint=found and found[0],
     )
     log.info("%d rows to train on, %d to validate", len(job.train), len(job.val))
     with run.stage("train"):
         metrics = fit(job.module, data, settings, card(options, run, job), job.draw)
+    if not metrics:
+        if not found:
+            raise UserError("trainer: not one epoch was done, and nothing was saved; allow more epochs, steps or time")
+        log.warning("all %d epochs had been done: nothing was left to train (trainer.max_epochs)", found[1])
+        metrics = run.earlier.get("metrics", {})
     run.record["metrics"] = metrics
     run.own_metric = next((name for name in metrics if name.startswith("best/")), None)
     log.info("%s", ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
@@ -175,6 +190,9 @@ def card(options: Train, run: Run, job: Job) -> dict[str, Any]:
     recipe = {"batch_size": options.batch_size, "precision": options.precision, "seed": options.seed}
     training = msgspec.to_builtins(options.training)
     recipe |= {key: value for key, value in training.items() if key not in ("cache", "crops")}
+    for change in run.record.get("changes", []):
+        listed = ", ".join(f"{name} {one['before']} -> {one['now']}" for name, one in change["settings"].items())
+        recipe[f"changed after epoch {change['after_epochs']}"] = listed
     root = Path(options.data.root)
     part = job.loaded[job.slot].part
     return {

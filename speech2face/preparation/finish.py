@@ -22,6 +22,7 @@ from speech2face.preprocessing.faces import points_in_crop
 log = logging.getLogger(__name__)
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 AGE_GROUP = 20  # years
+RESERVED = {"status", "problem"}  # columns of the manifest that no trait may replace
 
 
 def finish(
@@ -33,15 +34,20 @@ def finish(
 ) -> None:
     """Write the manifest, people.csv, statistics.json, normalized.parquet and report.html to <root>/prepared.
 
-    files: all files by kind ("clips", "faces"); each must have been measured under notes[kind].
+    files: all files by kind ("clips", "faces"); each must have been measured under notes[kind], if it has no problem.
     traits: the columns of people.csv by person. notes: the settings of the measurement by kind. seed: of the splits.
     """
     prepared = root / "prepared"
-    people = sorted({file.person for listed in files.values() for file in listed})
-    earlier = read_people(prepared / "people.csv") if (prepared / "people.csv").exists() else {}
+    everything = {file.person: file for listed in files.values() for file in listed}
+    earlier = read_people(prepared / "people.csv", everything) if (prepared / "people.csv").exists() else {}
+    found = {file.person for listed in files.values() for file in listed if not file.problem}
+    named = everything.keys() & (earlier.keys() | traits.keys())  # a person whose folder cannot be read keeps a split
+    people = sorted(found | named)
     splits = assign_splits(people, traits, {person: row["split"] for person, row in earlier.items()}, seed)
+    rows_of = dict.fromkeys(everything, "") | splits
+    columns = {person: {name: one[name] for name in one if name not in RESERVED} for person, one in traits.items()}
     tables = {
-        kind: manifest.merge(prepared, kind, listed, splits, traits, notes[kind]) for kind, listed in files.items()
+        kind: manifest.merge(prepared, kind, listed, rows_of, columns, notes[kind]) for kind, listed in files.items()
     }
     names = sorted({name for one in traits.values() for name in one} - {"person", "split"})
     with atomic(prepared / "people.csv") as partial, open(partial, "wb") as file:
@@ -88,6 +94,9 @@ def assign_splits(
         return own.get("sex", "").strip().lower(), age, order
 
     splits = {person: traits.get(person, {}).get("split") or earlier.get(person, "") for person in people}
+    told, left = Counter(filter(None, splits.values())), sum(not split for split in splits.values())
+    if told and left:
+        log.info("splits of people.csv or an earlier preparation: %s; given to %d others", dict(told), left)
     counts = Counter(filter(None, splits.values()))
     for person in sorted((person for person in people if not splits[person]), key=stratum):
         total = counts.total() + 1

@@ -16,10 +16,11 @@ from speech2face.inference.encoder import Encoder
 from speech2face.preparation.manifest import Row
 from speech2face.preparation.sources import File
 from speech2face.preprocessing.audio import Audio
-from speech2face.preprocessing.decode import OPTIONS
 from speech2face.preprocessing.faces import Face, crop_padded, detect_faces, face_box
 from speech2face.preprocessing.fbank import LogMelFilterBank
 from speech2face.preprocessing.photo import open_image
+from speech2face.preprocessing.speech import little_speech, speech_share
+from speech2face.preprocessing.streams import OPTIONS, pick_stream
 
 if TYPE_CHECKING:
     import dlib
@@ -28,8 +29,6 @@ RATE = 16_000
 FBANK_SECONDS = 10.26  # the window of an Audio Spectrogram Transformer
 # Levels are those of the first minute, which is what the front ends read by default.
 AUDIO = Audio(LogMelFilterBank(max_frames=None, mean=0.0, std=0.5), sample_rate=RATE)
-VAD_FRAME, VAD_MODE = 480, 2  # samples (30 ms); aggressiveness of WebRTC's detector, 0 to 3 (fewest false alarms)
-LITTLE_SPEECH = 0.2
 CROP_SIZE, CROP_MARGIN = 224, 0.25
 PHOTOS_TOGETHER = 16
 # The iBUG point of each of the 72 landmarks. A lip runs from a corner along its outer edge, then back along its inner.
@@ -47,15 +46,15 @@ def recording(root: Path, file: File) -> Row:
         sound = AUDIO.read(root / file.path, silence=True)
     except (UserError, OSError) as error:
         return {"error": reason(error, root / file.path)}
-    waveform, warnings, seconds = sound.waveform, sound.warnings, len(sound.waveform) / RATE
+    waveform, warnings, seconds = sound.waveform, sound.warnings, len(sound.part) / RATE
     if seconds >= AUDIO.max_seconds - 0.1:
         seconds = max(seconds, packet_seconds(root / file.path))
     row = {"sha256": digest, "seconds": round(seconds, 3), "level_dbfs": max(sound.level_dbfs, -200.0)}
-    if not sound.level_dbfs >= AUDIO.silence_dbfs:
-        return row | {"error": f"silent (level {sound.level_dbfs:.0f} dBFS)"}
+    if not sound.spans:
+        return row | {"error": "; ".join([f"silent (level {sound.level_dbfs:.0f} dBFS)", *warnings])}
     row["speech_share"] = share = round(speech_share(waveform), 3)
-    if share < LITTLE_SPEECH:
-        warnings.append(f"hardly any speech ({share:.0%} of the frames)")
+    if doubt := little_speech(len(waveform) / RATE, share):
+        warnings.append(doubt)
     window = torch.from_numpy(waveform[: round(FBANK_SECONDS * RATE)])
     if len(window) >= RATE // 10:
         energies = AUDIO.features(window[None]).double()
@@ -69,7 +68,7 @@ def packet_seconds(path: Path) -> float:
     end = 0.0
     try:
         with av.open(f"file:{path}", options=dict(OPTIONS), metadata_errors="ignore") as container:
-            stream = container.streams.audio[0]
+            stream, _ = pick_stream(container, AUDIO.track, str(path))
             start = stream.start_time or 0
             for packet in container.demux(stream):
                 if packet.pts is not None:
@@ -77,20 +76,6 @@ def packet_seconds(path: Path) -> float:
     except (av.FFmpegError, OSError, ValueError):
         pass  # a truncated file ends here
     return end
-
-
-def speech_share(waveform: np.ndarray) -> float:
-    """Share, in [0, 1], of the 30 ms frames that WebRTC's voice activity detector classifies as speech.
-
-    waveform: (samples,) at 16 kHz.
-    """
-    import webrtcvad
-
-    detector = webrtcvad.Vad(VAD_MODE)
-    loud = waveform * (0.7 / max(float(np.abs(waveform).max()), 1e-9))
-    pcm = (loud * 32767).astype("<i2").tobytes()
-    frames = [pcm[i : i + 2 * VAD_FRAME] for i in range(0, len(pcm) - 2 * VAD_FRAME + 1, 2 * VAD_FRAME)]
-    return sum(detector.is_speech(frame, RATE) for frame in frames) / max(len(frames), 1)
 
 
 class PhotoReader:

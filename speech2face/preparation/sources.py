@@ -1,6 +1,6 @@
 """The files that preparation measures: find recordings and photos, and assign each to a person."""
 
-import csv
+import logging
 import os
 import zlib
 from collections.abc import Iterable
@@ -8,12 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from speech2face.data.dataset import FOLDERS, files_below, folders
+from speech2face.data.folders import FOLDERS, files_of, folders, unlike_a_person
+from speech2face.data.media import is_beside
+from speech2face.data.people import Traits, traits, unique
+from speech2face.data.tables import read_table
 from speech2face.errors import UserError
 
-# The names and values of VoxCeleb's own tables -> ours.
-COLUMNS = {"gender": "sex", "set": "split"}
-VALUES = {"sex": {"m": "male", "f": "female"}, "split": {"dev": ""}}
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,14 @@ class File:
 
     path: relative to the dataset's root. size: in bytes. mtime_ns: time of the last change. A file whose size and
     mtime_ns are unchanged is not measured again. A size of -1 marks a name that is not UTF-8, which no table can hold.
+    problem: of a folder or link that cannot be followed: why. It is in the report, and is not measured.
     """
 
     person: str
     path: str
     size: int
     mtime_ns: int
+    problem: str | None = None
 
     def row(self, **measured: object) -> dict[str, object]:
         """A row of the manifest: the measurements, and the person, path, size and mtime_ns of the file."""
@@ -38,65 +41,64 @@ def find(root: Path, modality: str, base: Path | None, people: dict[str, str]) -
     """All recordings ("speech") or photos ("face") of a dataset, sorted by person and path.
 
     base: a directory that has one folder of this modality per person; None: <root>/<person>/audios or images.
-    people: the person by folder name, where the two differ. A name that is not UTF-8 is spelt with backslashes.
+    people: the person by folder name, where the two differ. A name that is not UTF-8 is spelt with backslashes. Files
+    that are neither recordings nor photos by their names are left out. What cannot be searched has a `problem`.
     """
-    found = []
+    found, beside = [], []
     for folder in folders(base or root):
-        below = folder if base else f"{folder}/{FOLDERS[modality]}"
-        for file in files_below(base or root, below):
-            path = os.path.relpath(base / file, root) if base else file
+        person = _printable(people.get(folder, folder))
+        if not base and (why := unlike_a_person(root, folder)):
+            found.append(File(person, _printable(folder), 0, 0, why))
+            continue
+        for one in files_of(base or root, folder, None if base else modality):
+            path = os.path.relpath(base / one.path, root) if base else one.path
             size, mtime_ns = 0, 0
-            with suppress(OSError):  # a dangling link: the measurement reports it
-                state = os.stat((base or root) / file)
-                size, mtime_ns = state.st_size, state.st_mtime_ns
+            if is_beside(path):
+                beside.append(path)
+                continue
+            with suppress(OSError):  # the measurement reports it
+                state = os.stat((base or root) / one.path)
+                size, mtime_ns = (0, 0) if one.problem else (state.st_size, state.st_mtime_ns)
             if _printable(path) != path:
                 size = -1
-            found.append(File(_printable(people.get(folder, folder)), _printable(path), size, mtime_ns))
+            found.append(File(person, _printable(path), size, mtime_ns, one.problem))
+    if beside:
+        what = f"{len(beside)} files in the {FOLDERS[modality]}"
+        log.info("passed over %s that are neither recordings nor photos by their names, such as %s", what, beside[0])
     return sorted(found, key=lambda file: (file.person, file.path))
 
 
-def read_names(table: Path, folders_of: dict[str, list[str]]) -> tuple[dict[str, dict[str, str]], dict[str, dict]]:
+def read_names(table: Path, folders_of: dict[str, list[str]]) -> tuple[dict[str, dict[str, str]], dict[str, Traits]]:
     """Read a table that maps folder names to people and describes the people, such as VoxCeleb's vox1_meta.csv.
 
-    table: text separated by commas or tabs, with a line of column names. Gender becomes sex (m, f: male, female) and
-    Set becomes split. folders_of: folder names by modality. The column that contains most of a modality's folders is
-    taken as its folder names.
+    table: see read_table; its columns become traits (m, f: male, female; Set: split). folders_of: folder names by
+    modality. The column that contains most of a modality's folders is taken as its folder names.
 
     Returns two dictionaries: by modality, the person by folder name; and by person, the other columns. A person is
-    named by the folder of the recordings, if there is one. Raises UserError if the file is not such a table.
+    named by the folder of the recordings, if there is one. Raises UserError if the file is not such a table, or names
+    a person or a folder twice.
     """
-    try:
-        lines = table.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
-        raise UserError(f"data.names={table}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
-    delimiter = "\t" if lines and "\t" in lines[0] else ","
-    rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter) if any(row)]
-    if len(rows) < 2 or len(set(map(len, rows))) > 1:
-        raise UserError(f"data.names={table}: not a table with a line of column names and as many cells in each line")
-    header, *rows = rows
+    read = read_table(table, f"data.names={table}")
     column = {}
     for modality, names in folders_of.items():
         if not names:
             continue
-        matches = [len({row[i] for row in rows} & set(names)) for i in range(len(header))]
+        matches = [len({row[i] for row in read.rows} & set(names)) for i in range(len(read.columns))]
         if not max(matches):
-            raise UserError(f"data.names={table}: no column of it names the folders, such as {names[0]}")
+            first = f"; line {read.lines[0]} has {', '.join(read.rows[0][:3])}" if read.rows else ""
+            raise UserError(f"data.names={table}: no column of it names the folders, such as {names[0]}{first}")
         column[modality] = matches.index(max(matches))
+        if lost := sorted(set(names) - {row[column[modality]] for row in read.rows}):
+            log.warning("data.names=%s: %d folders are not in it, such as %s", table, len(lost), lost[0])
+    persons = [next((row[i] for i in column.values() if row[i]), "") for row in read.rows]
+    unique(read, persons)
     joined: dict[str, dict[str, str]] = {modality: {} for modality in FOLDERS}
-    traits: dict[str, dict] = {}
-    for row in rows:
-        person = next((row[i] for i in column.values() if row[i]), "")
-        for modality, i in column.items():
-            if row[i]:
-                joined[modality][row[i]] = person
-        values = {_name(header[i]): cell for i, cell in enumerate(row) if i not in column.values()}
-        traits[person] = {name: VALUES.get(name, {}).get(cell.lower(), cell) for name, cell in values.items()}
-    return joined, traits
-
-
-def _name(column: str) -> str:
-    name = "_".join(column.lower().split())
-    return COLUMNS.get(name, name)
+    for modality, i in column.items():
+        for row, (cells, person) in enumerate(zip(read.rows, persons, strict=True)):
+            if cells[i] and joined[modality].setdefault(cells[i], person) != person:
+                first = read.lines[persons.index(joined[modality][cells[i]])]
+                raise UserError(f"{read.at(row)}: folder {cells[i]} again, after line {first}; it is of one person")
+    return joined, dict(zip(persons, traits(read, set(column.values())), strict=True))
 
 
 def _printable(name: str) -> str:

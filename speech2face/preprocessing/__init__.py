@@ -15,7 +15,8 @@ class Prepared:
     """One input, ready for an encoder.
 
     features: (windows, ...) float32, one row for each window of a clip; a photo has one row.
-    preview: the data of the panel. Speech: "waveform" (samples,) float32 and "sample_rate" in Hz.
+    preview: the data of the panel. Speech: "waveform" (samples,) float32, the first window; "part" (samples,), all that
+        was read; "heard", start and end in s of each window in that part; and "sample_rate" in Hz.
         Photo: "photo" and "crop", (height, width, 3) uint8 RGB, and "box": left, top, right and bottom of the crop in
         pixels of "photo".
     measurements: value by column of results.csv.

@@ -46,6 +46,13 @@ class LogMelFilterBank:
         frames = 1 if self.max_frames is not None else frames
         return round((self.frame_ms + (frames - 1) * self.hop_ms) * self.sample_rate / 1000)
 
+    @property
+    def most_samples(self) -> int | None:
+        """The length of the longest window of which no frame is cut; None if there is no limit."""
+        if self.max_frames is None:
+            return None
+        return round((self.frame_ms + self.max_frames * self.hop_ms) * self.sample_rate / 1000) - 1
+
     def __call__(self, waveform: torch.Tensor) -> torch.Tensor:
         """(batch, samples) -> normalised log energies (batch, frames, mel_bins)."""
         from torchaudio.compliance.kaldi import fbank

@@ -1,5 +1,7 @@
 """The front end of every face encoder: photo -> upright RGB -> crop of the face -> square of `size` pixels."""
 
+import math
+from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +13,7 @@ from PIL import Image as PillowImage
 from speech2face.errors import UserError
 from speech2face.preprocessing import Prepared
 from speech2face.preprocessing.faces import Face, crop_padded, detect_faces, face_box
-from speech2face.preprocessing.photo import from_array, open_image, to_rgb
+from speech2face.preprocessing.photo import from_array, from_pillow, open_image
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,6 +24,15 @@ CROPS = ("face", "require", "none")
 def to_batch(pixels: np.ndarray | torch.Tensor) -> torch.Tensor:
     """(batch, height, width, 3) uint8 -> (batch, 3, height, width) float32 in [0, 1]."""
     return torch.as_tensor(pixels).permute(0, 3, 1, 2).float() / 255
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _numbers(values: object) -> bool:
+    """Whether the values are three numbers."""
+    return isinstance(values, Sequence) and len(values) == 3 and all(map(_is_number, values))
 
 
 class Image:
@@ -39,7 +50,7 @@ class Image:
     """
 
     modality = "face"
-    version = 1  # raise it when opening, cropping or scaling changes the result: cached embeddings depend on it
+    version = 2  # raise it when opening, cropping or scaling changes the result: cached embeddings depend on it
     measurements = ("width", "height", "faces", "face_score", "crop")
 
     def __init__(
@@ -61,8 +72,12 @@ class Image:
             raise UserError(f"preprocessing.margin={margin}: must be a number from 0 to 10")
         if not (isinstance(size, int) and 1 <= size <= 4096):
             raise UserError(f"preprocessing.size={size}: must be a whole number from 1 to 4096")
-        if len(mean) != 3 or len(std) != 3 or 0 in std:
+        if not _numbers(mean) or not _numbers(std) or 0 in std:
             raise UserError("preprocessing.mean and .std: must be three numbers, and no deviation zero")
+        if not (_is_number(scale) and scale != 0):
+            raise UserError(f"preprocessing.scale={scale}: must be a number other than 0")
+        if not (isinstance(max_pixels, int) and max_pixels >= 1):
+            raise UserError(f"preprocessing.max_pixels={max_pixels}: must be a whole number, at least 1")
         self.crop = crop
         self.margin = margin
         self.size = size
@@ -103,6 +118,8 @@ class Image:
     ) -> Prepared:
         """A photo (file, Pillow image, or (height, width, 3) uint8 RGB) -> features (1, 3, size, size) and a report.
 
+        A file and a Pillow image are turned upright, as their EXIF orientation says; pixels are taken as they are.
+
         sample_rate: not used; it is there because both front ends are called alike. faces: of the photo, the most
         confident first, if they have been detected. Raises UserError if the photo cannot be read, and for
         crop="require" if it has no face.
@@ -111,8 +128,10 @@ class Image:
         name = str(source) if isinstance(source, str | Path) else "image"
         if isinstance(source, str | Path):
             image = open_image(source, self.max_pixels)
+        elif isinstance(source, PillowImage.Image):
+            image = from_pillow(source, self.max_pixels)
         else:
-            image = to_rgb(source if isinstance(source, PillowImage.Image) else from_array(source))
+            image = from_array(source)
         warnings: list[str] = []
         if self.crop == "none":
             faces = []

@@ -5,6 +5,7 @@ from speech2face.run import process  # isort: skip - first: it notes when the pr
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from speech2face.config.read import read
 from speech2face.config.recipes import set_by_recipe
 from speech2face.errors import UserError, defect
 from speech2face.files import lock
+from speech2face.run.directory import resumes, trains
 from speech2face.run.record import Run, read_record
 
 log = logging.getLogger(__name__)
@@ -39,6 +41,8 @@ def main() -> None:
     if {"-h", "--help"} & set(arguments):
         print(help_text(arguments))
         return
+    process.use_utf8()
+    process.interrupt_on_termination()
     store_defaults()
     with one_line_errors():
         sys.argv[1:] = [one if one.startswith("-") else canonical(one) for one in arguments]
@@ -59,7 +63,7 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(process.interrupted())
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:  # OSError: no output directory
         print(f"error: {explain(error, sys.argv[1:])}", file=sys.stderr)
         sys.exit(1)
@@ -74,41 +78,55 @@ def execute(config: DictConfig) -> float | None:
     """
     process.keep_freed_memory()
     settings = HydraConfig.get()
-    directory = Path(settings.runtime.output_dir)
+    runtime = OmegaConf.to_container(settings.runtime, resolve=False)  # names of directories may contain ${
+    os.chdir(runtime["cwd"])  # relative paths mean the user's directory, under hydra.job.chdir=true, too
+    directory = Path(runtime["output_dir"])
     sweeping = settings.mode == RunMode.MULTIRUN
-    overrides = list(settings.overrides.task)
+    overrides = OmegaConf.to_container(settings.overrides.task, resolve=False)
     try:
-        earlier = None if OmegaConf.is_missing(config, "resume") else read_record(directory)
-        if process.is_first():
+        earlier = read_record(directory) if resumes(config) else None
+        first = process.is_first(trains(config))
+        if first:
             lock(directory)
     except UserError as error:
-        log.error("error: %s", error)
+        report("error: %s", error)
         sys.exit(1)
-    run = Run(directory, overrides, earlier, config.get("metric"))
+    run = Run(directory, overrides, earlier, OmegaConf.select(config, "metric"), first)
     status = 1
     try:
         choices = chosen(settings.runtime.choices)
-        folders = [Path(source.path) for source in settings.runtime.config_sources if source.schema == "file"]
+        folders = [Path(source["path"]) for source in runtime["config_sources"] if source["schema"] == "file"]
         options = read(config, choices, [*set_by_recipe(choices.get("experiment"), folders), *overrides])
+        if options.resumable:
+            run.way_on = "the same command with resume={directory}"
         status = get_method(options.pipeline._target_)(options, run)
         run.save(status="failed" if status else "finished")
-    except UserError as error:
-        log.error("error: %s", error)
-        run.save(status="failed", error=" ".join(str(error).split()))
-    except OmegaConfBaseException as error:
-        log.error("error: %s", explain(error, overrides))
-        run.save(status="failed", error=explain(error, overrides))
-    except KeyboardInterrupt:
-        log.error("interrupted" if sweeping else f"interrupted; to go on: {run.way_on.format(directory=directory)}")
-        run.save(status="interrupted")
-        sys.exit(130)
-    except OSError as error:  # such as a full disk
-        way_on = run.way_on.format(directory=directory)
-        log.error("error: %s; what was written is whole; to go on: %s", error, way_on)
-        run.save(status="failed", error=str(error))
-    except Exception as error:
-        log.exception("defect: %s", error)
-        run.save(status="failed", error=defect(error))
+    except (KeyboardInterrupt, Exception) as error:
+        if isinstance(error, KeyboardInterrupt) or process.terminated_by:  # a signal that also ends workers
+            code = process.interrupted()
+            report("interrupted%s", "" if sweeping else f"; to go on: {run.way_on.format(directory=directory)}")
+            run.save(status="interrupted")
+            sys.exit(code)
+        if isinstance(error, UserError | OmegaConfBaseException):
+            message = explain(error, overrides)
+            report("error: %s", message)
+        elif isinstance(error, OSError):  # such as a full disk
+            message = str(error)
+            report("error: %s; what was written is whole; to go on: %s", error, run.way_on.format(directory=directory))
+        else:
+            message = defect(error)
+            report("defect: %s", error, exc_info=True)
+        run.save(status="failed", error=message)
     if not sweeping and status:
         sys.exit(status)
     return run.optimised() if not status else None
+
+
+def report(message: str, *arguments: object, exc_info: bool = False) -> None:
+    """Log an error, or print it where the log is switched off (hydra/job_logging=disabled)."""
+    if log.hasHandlers() and not log.disabled:
+        log.error(message, *arguments, exc_info=exc_info)
+        return
+    print(message % arguments, file=sys.stderr)
+    if exc_info:
+        traceback.print_exc()

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from speech2face.config.names import short
 from speech2face.files import atomic, csv_line
@@ -24,28 +24,29 @@ class Comparison(Callback):
     """Hydra callback that writes comparison.png and comparison.csv, and exits with status 1 if a job failed."""
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        directory = Path(config.hydra.sweep.dir)
-        jobs = sorted(_jobs(directory), key=_number)
-        records = [_record(job) for job in jobs]
-        labels = job_labels([list(OmegaConf.load(job / ".hydra" / "overrides.yaml")) for job in jobs])
-        failed = sum(record["status"] != "finished" for record in records)
+        failed = 0
         try:
+            directory = Path(config.hydra.sweep.dir)
+            jobs = sorted(_jobs(directory), key=_number)
+            records = [_record(job) for job in jobs]
+            failed = sum(record["status"] != "finished" for record in records)
+            labels = job_labels([record["overrides"] for record in records])
             if any((job / "metrics.json").exists() for job in jobs):
                 compare_metrics(directory, jobs, labels)
             else:
                 compare(directory, jobs, labels, records)
-        except Exception:  # Hydra would log it and exit with status 0
+            log.info("%d jobs, %d with failures: %s", len(jobs), failed, directory)
+        except Exception:  # Hydra would warn of it and exit with status 0
             log.exception("defect: no comparison")
             failed += 1
-        log.info("%d jobs, %d with failures: %s", len(jobs), failed, directory)
         if failed:
             sys.exit(1)
 
 
 def _jobs(directory: Path) -> Iterator[Path]:
     """Output directories of a sweep's jobs, at any depth, because hydra.sweep.subdir sets it."""
-    for folder, subfolders, _ in os.walk(directory):
-        if ".hydra" in subfolders:
+    for folder, subfolders, files in os.walk(directory):
+        if ".hydra" in subfolders or {"run.json", "run.log"} & set(files):
             subfolders.clear()
             yield Path(folder)
 
@@ -55,10 +56,11 @@ def _number(job: Path) -> tuple[int, str]:
 
 
 def _record(job: Path) -> dict[str, Any]:
+    """The content of run.json, or what is known of a job that left none."""
     try:
         return json.loads((job / "run.json").read_text())
     except (OSError, ValueError):
-        return {"status": "lost", "error": "the job left no run.json"}
+        return {"status": "lost", "error": "the job left no run.json", "overrides": [f"job {job.name}"]}
 
 
 def job_labels(overrides: list[list[str]]) -> list[str]:

@@ -1,22 +1,81 @@
-"""The process of a run: its start time, memory allocation, imports, and rank among processes that train together."""
+"""The process of a run: start time, rank among processes that train together, encoding, signals, memory, imports."""
 
 import ctypes
 import gc
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 
-from speech2face.files import leave_to_parent
+from speech2face.errors import UserError
 
 STARTED = time.perf_counter()  # this module is imported first
 RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
 
 
-def is_first() -> bool:
-    """Whether this process has rank 0 or is the only one. Only this process writes files."""
-    return not any(int(os.environ.get(name) or 0) for name in RANKS)
+TERMINATIONS = (signal.SIGTERM, signal.SIGHUP)
+terminated_by: int | None = None  # the signal of TERMINATIONS that this process has received
+
+
+def is_first(trains: bool) -> bool:
+    """Whether this process writes the files of its run.
+
+    Several processes run one training together, and the one of rank 0 writes. Other runs have one process, whatever
+    the environment says of ranks. Raises UserError for a rank that is not a number.
+
+    trains: the run is a training.
+    """
+    for name in RANKS if trains else ():
+        value = os.environ.get(name) or "0"
+        try:
+            if int(value) > 0:
+                return False
+        except ValueError:
+            raise UserError(f"{name}={value}: the rank of this process must be a whole number; unset it") from None
+    return True
+
+
+def use_utf8() -> None:
+    """Start this command again in Python's UTF-8 mode if the locale has another encoding.
+
+    Names of files are UTF-8 nearly everywhere, and the locale C cannot express them.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and sys.executable:
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
+def interrupt_on_termination() -> None:
+    """Let SIGTERM and SIGHUP interrupt this process as Control-C does (KeyboardInterrupt), but not its forks.
+
+    A signal that is ignored, as by nohup, stays ignored.
+    """
+    for number in TERMINATIONS:
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _interrupt)
+    os.register_at_fork(after_in_child=_terminate_by_default)
+
+
+def _interrupt(number: int, _: FrameType | None) -> None:
+    global terminated_by
+    terminated_by = number
+    raise KeyboardInterrupt
+
+
+def _terminate_by_default() -> None:
+    for number in TERMINATIONS:
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+
+
+def interrupted() -> int:
+    """The exit status of this process after an interruption, after which it ignores further signals of TERMINATIONS."""
+    for number in TERMINATIONS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler raises an error for workers that ended, too
+    return 128 + (terminated_by or signal.SIGINT)
 
 
 def keep_freed_memory() -> None:
@@ -33,6 +92,8 @@ def keep_freed_memory() -> None:
 def single_thread() -> None:
     """Initialise a worker process: torch uses one thread, and the parent handles interrupts."""
     import torch
+
+    from speech2face.files import leave_to_parent
 
     torch.set_num_threads(1)
     leave_to_parent()

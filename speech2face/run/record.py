@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from speech2face.config.read import freeze
 from speech2face.errors import UserError
 from speech2face.files import atomic
-from speech2face.run.process import STARTED, is_first
+from speech2face.run.process import STARTED
 
 if TYPE_CHECKING:
     from speech2face.config.options import Options
@@ -32,16 +32,24 @@ class Run:
     record: the content of run.json. earlier: the record of the run that this one resumes, or None.
     stages: wall time of each stage in s; `preprocess` and `write` run on other threads and overlap the rest.
     metric: name of the metric that a sweeper optimises; None: the pipeline's own.
+    first: this process writes; of several that train together it is the one of rank 0.
+    way_on: how to go on after an interruption; a pipeline may set another way.
     """
 
-    way_on = "the same command with resume={directory}"  # after an interruption; a pipeline may set another
+    way_on = "the same command with another hydra.run.dir="
     own_metric: str | None = None  # set by the pipeline: a key of record["metrics"]
     count = 0  # of runs in this process; the time of the first run of a sweep includes the imports
 
     def __init__(
-        self, directory: Path, overrides: list[str], earlier: dict[str, Any] | None = None, metric: str | None = None
+        self,
+        directory: Path,
+        overrides: list[str],
+        earlier: dict[str, Any] | None = None,
+        metric: str | None = None,
+        first: bool = True,
     ) -> None:
         self.directory = directory
+        self.first = first
         self.earlier = earlier
         self.metric = metric
         self.begun = False
@@ -69,7 +77,7 @@ class Run:
 
     def begin(self) -> None:
         """Write run.json from now on. A run that resumes another calls this after it has checked that it can."""
-        self.begun = is_first()
+        self.begun = self.first
         self.save()
 
     @contextmanager
@@ -110,15 +118,15 @@ class Run:
 
     def save_options(self, options: "Options") -> None:
         """Write the effective options to .hydra/effective.yaml, with the front end and architecture of the weights."""
-        if not is_first():
+        if not self.first:
             return
         file = self.directory / ".hydra" / "effective.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
         with atomic(file) as partial:
-            partial.write_text(freeze(options))
+            partial.write_text(freeze(options), encoding="utf-8")
 
 
-def git_state() -> dict[str, Any] | None:
+def git_state() -> dict[str, str | bool] | None:
     """The commit of the project's checkout, and whether tracked files are modified; None outside a checkout."""
     project = Path(__file__).parents[2]
     if not (project / ".git").exists():

@@ -15,7 +15,6 @@ from speech2face import __version__
 from speech2face.decoders.landmarks import LANDMARK_PARTS
 from speech2face.files import atomic, csv_line
 from speech2face.inference import pictures
-from speech2face.run.process import is_first
 
 if TYPE_CHECKING:
     from speech2face.inference.decoder import Face
@@ -119,8 +118,6 @@ def write_failures(directory: Path, root: Path, errors: dict[str, str]) -> None:
 
     errors: the reason by path relative to `root`.
     """
-    if not is_first():
-        return
     results = Results(directory, (), [])
     for path, error in errors.items():
         results.add({"input": str(root / path), "status": "failed", "error": error})

@@ -1,1 +1,1 @@
-"""Training of every part: pairs of a dataset, losses, and one loop for all."""
+"""Training of encoders and decoders: rows of a dataset, loss terms, and one loop for all parts."""

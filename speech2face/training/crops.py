@@ -1,10 +1,11 @@
-"""Photos as a front end crops them, read once and kept in one file."""
+"""Cache of photos as a front end crops them, in one memory-mapped file."""
 
 import hashlib
 import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +15,21 @@ from speech2face.errors import UserError, defect, reason
 from speech2face.files import atomic
 from speech2face.preprocessing.image import Image
 
-THUMBNAIL = 28  # pixels of a normalized face in small
+THUMBNAIL = 28  # width and height of a thumbnail in pixels
 
 
 def crops(
     root: Path, paths: Sequence[str], preprocessing: Image, directory: Path, workers: int, name: str
 ) -> tuple[np.ndarray, dict[str, str]]:
-    """Photos below `root` as the front end crops them, (n, size, size, 3) uint8, and by path why one cannot be read.
+    """Crop photos by a front end. Returns (n, size, size, 3) uint8, and the reason by path for unreadable photos.
 
-    They are kept in `directory`, in one file that is mapped into memory; a photo that cannot be read is black.
+    The crops are cached in a file in `directory` and memory-mapped. A photo that cannot be read is black.
+
+    paths: relative to `root`. workers: threads. name: for the progress bar.
     """
     about = {"root": str(root.absolute()), "crop": preprocessing.crop, "margin": preprocessing.margin}
-    about |= {"versions": preprocessing.versions}
-    about |= {"files": [(path, os.stat(root / path).st_size, os.stat(root / path).st_mtime_ns) for path in paths]}
+    about |= {"versions": preprocessing.versions, "heic": find_spec("pillow_heif") is not None}
+    about |= {"files": [(path, *_state(root / path)) for path in paths]}
     shape = (len(paths), preprocessing.size, preprocessing.size, 3)
     file = directory / f"{hashlib.sha256(json.dumps([about, shape]).encode()).hexdigest()[:20]}.u8"
     errors_file = file.with_suffix(".json")
@@ -39,7 +42,7 @@ def crops(
                 return preprocessing(root / path).preview["crop"]
             except UserError as error:
                 errors[path] = reason(error, root / path)
-            except Exception as error:  # one file must not end a training, whatever a codec raises
+            except Exception as error:  # codecs raise anything, and one file must not end a training
                 errors[path] = f"could not be prepared ({defect(error)})"
             return np.zeros(shape[1:], np.uint8)
 
@@ -52,8 +55,17 @@ def crops(
     return np.memmap(file, np.uint8, "r", shape=shape), json.loads(errors_file.read_text())
 
 
+def _state(path: Path) -> tuple[int, int]:
+    """Size in bytes and time of the last change of a file; zeros for a file that is not there or not to be read."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
 def thumbnails(pictures: np.ndarray) -> np.ndarray:
-    """(n, 224, 224, 3) uint8 -> (n, THUMBNAIL, THUMBNAIL, 3) float32 in [0, 1], averaged."""
+    """(n, 224, 224, 3) uint8 -> (n, THUMBNAIL, THUMBNAIL, 3) float32 in [0, 1], by averaging."""
     step = pictures.shape[1] // THUMBNAIL
     shape = (THUMBNAIL, step, THUMBNAIL, step, 3)
     return np.stack([picture.reshape(shape).mean((1, 3), dtype=np.float32) / 255 for picture in pictures])

@@ -1,6 +1,7 @@
-"""Rows of a dataset as a training reads them. All randomness of an item follows from the seed, the epoch and the row.
+"""Datasets of the trainings, and the sampler of their rows.
 
-A resumed training therefore reads the same items as one that was never interrupted.
+The randomness of an item depends only on seed, epoch and row, so a resumed training reads the same items as one that
+was never interrupted.
 """
 
 import itertools
@@ -8,7 +9,6 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,15 +21,18 @@ from speech2face.preprocessing.audio import Audio, dbfs
 from speech2face.training.augmentation import augment_recording, perturb_speed, perturb_vocal_tract, spec_augment
 
 log = logging.getLogger(__name__)
-MEASURED_SECONDS = 60.0  # of a recording: the part whose level pipeline=prepare measures
+MEASURED_SECONDS = 60.0  # pipeline=prepare measures the level of this part of a recording
 Item = tuple[int, int]  # epoch, row
+Example = dict[str, torch.Tensor | np.ndarray | np.generic | int | bool]
 
 
 class Shuffled(Sampler[Item]):
-    """(epoch, row) of every row, in another order every epoch; each of several processes gets its share.
+    """Yields (epoch, row) for every row, in another order every epoch.
 
-    starts: where each person's rows begin, and the end of the last; then an epoch draws equally many rows of each
-    person at random, and as many rows in all.
+    rank, world: number of this process and of all processes; each gets an equal share of the rows.
+    shuffle: False: in the order of the rows.
+    starts: (people + 1,), the first row of each person, and the number of rows. If it is given, an epoch draws rows at
+        random, equally many of each person, and as many rows in all.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Shuffled(Sampler[Item]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
+        """Set the epoch of the next iteration. Lightning calls it."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -67,17 +71,17 @@ class Shuffled(Sampler[Item]):
             order = self.starts[people] + (random.random(self.rows) * counts[people]).astype(np.int64)
         elif self.shuffle:
             order = random.permutation(order)
-        order = np.resize(order, len(self) * self.world)  # the same number for every process
+        order = np.resize(order, len(self) * self.world)  # every process needs the same number
         return ((self.epoch, int(row)) for row in order[self.rank :: self.world])
 
 
 class Photos(Dataset):
-    """Photos as the front end crops them: {"photo": (size, size, 3) uint8, "person", "row"} and traits by name.
+    """Photos as the front end crops them. An item is {"photo": (size, size, 3) uint8, "person", "row"} and its traits.
 
-    pixels: (n, size, size, 3) uint8. people: (n,) number of the person on each photo. traits: by name (n,),
-    standardised numbers with NaN where unknown, or classes as whole numbers with -1 where unknown.
-    portraits: thumbnail of the normalized face and landmarks of each person; an item then has
-    {"portrait": (28, 28, 3) in [0, 1], "landmarks": (72, 2)}, too.
+    pixels: (n, size, size, 3) uint8. people: (n,), number of the person on each photo.
+    traits: (n,) by name: standardised numbers, NaN where unknown, or class indices, -1 where unknown.
+    portraits: thumbnails of the normalized faces and landmarks, by person. If they are given, an item also has
+        {"portrait": (28, 28, 3) in [0, 1], "landmarks": (72, 2)}.
     """
 
     def __init__(
@@ -92,7 +96,7 @@ class Photos(Dataset):
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def __getitem__(self, item: Item) -> dict[str, Any]:
+    def __getitem__(self, item: Item) -> Example:
         _, row = item
         person = self.people[row]
         known = {name: values[row] for name, values in self.traits.items()}
@@ -102,12 +106,12 @@ class Photos(Dataset):
 
 
 class Portraits(Dataset):
-    """Embeddings and the normalized faces that a decoder should draw of them.
+    """Embeddings, each with the normalized face that a decoder should draw from it.
 
-    {"embedding": (4096,), "picture": (224, 224, 3) uint8, "landmarks": (72, 2), "from_photo": bool, "row"}.
+    An item is {"embedding": (4096,), "picture": (224, 224, 3) uint8, "landmarks": (72, 2), "from_photo": bool, "row"}.
 
-    embeddings: of photos, and then of other inputs, such as recordings. pictures, landmarks: of m normalized faces.
-    which: for each of the embeddings, the number of its normalized face.
+    embeddings: several arrays (n, 4096), first those of photos, then those of other inputs, such as recordings.
+    pictures, landmarks: of m normalized faces. which: for each array of embeddings, (n,) indices of the faces.
     """
 
     def __init__(
@@ -119,7 +123,7 @@ class Portraits(Dataset):
     def __len__(self) -> int:
         return int(self.ends[-1])
 
-    def __getitem__(self, item: Item) -> dict[str, Any]:
+    def __getitem__(self, item: Item) -> Example:
         _, row = item
         source = int(np.searchsorted(self.ends, row, side="right"))
         place = row - (self.ends[source] - len(self.which[source]))
@@ -134,15 +138,18 @@ class Portraits(Dataset):
 
 
 class Clips(Dataset):
-    """Recordings with a face each: {"features": the encoder's input, "face": (4096,), "person", "row"}, and traits.
+    """Recordings, each with the embedding of a photo of the speaker.
 
-    root, files: where recordings are. people: names; rows starts[i] to starts[i + 1] of this dataset are all recordings
-    of person i. photos, likewise: person i has the rows photos[i] to photos[i + 1] of `faces`, at least one.
-    pairing: all_to_all, any photo of the speaker, another one every epoch; one_to_one, the first recording with the
-    first photo and so on; all_to_one, every recording with the first photo.
-    seconds: length of the window, at a random place. augment: share of the recordings that are augmented and whose
-    features are masked; with 0 the window is the first one. traits: of each person, by name, as those of `Photos`.
-    A recording that cannot be read is replaced by the next one, with a warning.
+    An item is {"features": the encoder's input, "face": (4096,), "person", "row"} and its traits. A recording that
+    cannot be read is replaced by the next one, with a warning.
+
+    root, files: the recordings. people: names; rows starts[i] to starts[i + 1] are all recordings of person i.
+    photos: (people + 1,); rows photos[i] to photos[i + 1] of `faces`, at least one, are the photos of person i.
+    pairing: all_to_all: a random photo of the speaker, another one every epoch; one_to_one: the first recording with
+        the first photo, and so on; all_to_one: every recording with the first photo.
+    seconds: length of the window, which is at a random place. augment: share of the recordings that are augmented and
+        whose features are masked; with 0 the window is the first one.
+    traits: (people,) by name, encoded as those of `Photos`.
     """
 
     def __init__(
@@ -170,7 +177,7 @@ class Clips(Dataset):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, item: Item) -> dict[str, Any]:
+    def __getitem__(self, item: Item) -> Example:
         epoch, wanted = item
         for row in itertools.chain(range(wanted, len(self)), range(wanted)):
             random = np.random.default_rng([self.seed, epoch, row])
@@ -179,7 +186,7 @@ class Clips(Dataset):
                 break
             except UserError as error:
                 log.warning("passed over: %s", error)
-            except Exception as error:  # one file must not end a training, whatever a codec raises
+            except Exception as error:  # codecs raise anything, and one file must not end a training
                 log.warning("passed over: %s (%s)", self.root / self.files.path(self.rows[row]), defect(error))
         else:
             raise UserError("no recording can be read")
@@ -191,7 +198,7 @@ class Clips(Dataset):
         return {"features": features, "face": face, "person": person, "row": row} | known
 
     def features(self, row: int, random: np.random.Generator) -> torch.Tensor:
-        """The front end's features of a window of a recording, augmented with probability `augment`."""
+        """Features of a window of a recording, augmented with probability `augment`. row: of `files`."""
         window = self.window(self.root / self.files.path(row), self.files.measured(row), random)
         augmented = random.random() < self.augment
         if augmented:
@@ -203,9 +210,10 @@ class Clips(Dataset):
         return features
 
     def window(self, path: Path, measured: dict[str, float], random: np.random.Generator) -> np.ndarray:
-        """(samples,) at the front end's level, as inference hears them; no more of a measured recording is decoded.
+        """A window (samples,) of a recording, at the front end's level as in inference.
 
-        The window is at a random place, or the first one without augmentation; a short recording is repeated.
+        The window is at a random place, or the first one without augmentation. A short recording is repeated. If
+        `measured` has the duration and level of the recording, only the window is decoded.
         """
         audio, size = self.audio, round(self.seconds * self.audio.sample_rate)
         used = audio.max_seconds or math.inf

@@ -1,4 +1,4 @@
-"""Training of a decoder."""
+"""Training of a decoder: loss terms and metrics."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,13 +13,17 @@ from speech2face.training.modules import Batch, Terms, Training
 
 
 class DecoderTraining(Training):
-    """Landmarks by squared distance, texture by absolute difference, identity through the face encoder.
+    """Trains a decoder with the loss terms of Cole et al., CVPR 2017, section 3.3.
 
-    Cole et al., CVPR 2017, section 3.3. The texture is compared both before and after the warp. A voice's embedding
-    does not keep an identity, so the identity term leaves it out; the absolute difference then draws the median of the
-    faces that the voice may belong to, where a squared one would blur them all. Voices of people outside the training
-    set lie between those inside; mixed embeddings are drawn as the nearer one (augmentation.mix_voices).
-    frozen: "face", the face encoder. normalize: pictures (batch, 3, 224, 224) in [0, 1] -> the face encoder's input.
+    landmarks: squared distance. texture, picture: absolute difference of the texture before and after the warp.
+    identity: cosine distance between the embedding of the decoded face and the original embedding.
+
+    An embedding of a voice does not determine an identity, so the identity term leaves it out. For such an embedding
+    the absolute difference yields the median of the faces that the voice may belong to; a squared difference would
+    blur them all. Embeddings of voices outside the training set lie between those inside, so embeddings are also mixed,
+    and a mixture has the face of the nearer one (augmentation.mix_voices).
+
+    frozen: "face", the face encoder. normalize: images (batch, 3, 224, 224) in [0, 1] -> the face encoder's input.
     """
 
     def __init__(self, *args: Any, normalize: Callable[[torch.Tensor], torch.Tensor], **options: Any) -> None:
@@ -38,8 +42,8 @@ class DecoderTraining(Training):
             drawn = self.network.onto(landmarks, texture).float()
             terms["picture"] = F.l1_loss(drawn, picture)
         if "identity" in self.loss_weights:
-            again = self.use("face")(self.normalize(drawn)).float()
-            lost = 1 - F.cosine_similarity(again, batch["embedding"])
+            encoded = self.use("face")(self.normalize(drawn)).float()
+            lost = 1 - F.cosine_similarity(encoded, batch["embedding"])
             terms["identity"] = (lost * batch["from_photo"]).sum() / batch["from_photo"].sum().clamp(min=1)
         return {name: term for name, term in terms.items() if name in self.loss_weights}
 

@@ -1,4 +1,4 @@
-"""Training of a face encoder."""
+"""Training of a face encoder: loss terms and metrics."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,12 +15,15 @@ from speech2face.training.modules import Batch, Terms, Training
 
 
 class FaceTraining(Training):
-    """Identity by a classification layer with a margin (Wang et al., "CosFace", CVPR 2018), traits and portrait.
+    """Trains a face encoder with the loss terms identity, traits and portrait.
 
-    A linear layer each predicts the traits, a thumbnail of the normalized face and its landmarks from the embedding:
-    they are learnt long before thousands of people are told apart.
-    normalize: see speech2face.preprocessing.image.Image.normalize. classes: number of classes of each trait (1: a
-    number). portrait: mean thumbnail (28, 28, 3) and mean landmarks (72, 2), where they are known.
+    identity: a classification layer with a margin (Wang et al., "CosFace", CVPR 2018).
+    traits, portrait: linear layers predict each trait, a thumbnail of the normalized face and its landmarks from the
+        embedding. The encoder learns these long before it can distinguish thousands of people.
+
+    classes: number of classes of each trait; 1: the trait is a number. margin: of the cosine of the true class.
+    normalize: see speech2face.preprocessing.image.Image.normalize.
+    portrait: mean thumbnail (28, 28, 3) and mean landmarks (72, 2), or None if they are not known.
     """
 
     monitor, mode = "val/R@1", "max"
@@ -45,7 +48,7 @@ class FaceTraining(Training):
         self.margin, self.normalize = margin, normalize
 
     def embed(self, batch: Batch, generator: torch.Generator | None) -> torch.Tensor:
-        """Embeddings (batch, 4096) of photos, augmented where there is a generator."""
+        """Embeddings (batch, 4096) of photos. With a generator the photos are augmented."""
         photos = to_batch(batch["photo"])
         if generator is not None:
             photos = augmentation.augment_photos(photos, generator)
@@ -54,7 +57,7 @@ class FaceTraining(Training):
     def terms(self, batch: Batch, generator: torch.Generator | None) -> Terms:
         embedding = self.embed(batch, generator)
         terms = {}
-        if generator is not None:  # people of the validation set have no class
+        if generator is not None:  # people of the validation set are no classes
             logits, people = self.network.classify(embedding), batch["person"]
             logits = logits - self.margin * F.one_hot(people, logits.shape[1])
             terms["identity"] = F.cross_entropy(logits, people)
@@ -76,7 +79,10 @@ class FaceTraining(Training):
 
 
 def recall_of_people(embeddings: np.ndarray, people: np.ndarray, k: int) -> float:
-    """Recall at k: the share of rows whose person's first row is among the k nearest of all people's first rows."""
+    """Recall at k: the share of rows for which the first row of the same person is among the k nearest first rows.
+
+    embeddings: (n, 4096). people: (n,). The queries are the rows that are not first, or all rows if there are none.
+    """
     _, first, truth = np.unique(people, return_index=True, return_inverse=True)
     others = np.setdiff1d(np.arange(len(people)), first)
     queries = others if len(others) else first

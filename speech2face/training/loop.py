@@ -1,7 +1,6 @@
-"""The loop around a module: Lightning's trainer, checkpoints to resume from, weights to use, pictures to look at."""
+"""The training loop: Lightning's trainer, with checkpoints for resuming, weights for use, and sheets of pictures."""
 
 import logging
-import signal
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,11 +17,12 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from speech2face.errors import UserError
-from speech2face.files import atomic, leave_to_parent
+from speech2face.files import leave_to_parent
 from speech2face.inference.device import resolve_precision
+from speech2face.training.callbacks import Interrupts, Keep, Refresh
 from speech2face.training.data import Shuffled
 from speech2face.training.modules import Training
-from speech2face.weights.ours import save
+from speech2face.weights.part import Description
 
 log = logging.getLogger(__name__)
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -30,25 +30,28 @@ PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 @dataclass
 class Settings:
-    """How a training runs.
+    """The settings of a training.
 
-    directory: of the run. trainer: arguments of lightning.Trainer. loggers: by name, class (_target_) and arguments;
-    a save_dir of None is the directory. patience: epochs without a better validation before it stops.
+    directory: of the run. trainer: arguments of lightning.Trainer.
+    loggers: class (_target_) and arguments by name; a save_dir of None means `directory`.
+    device, precision: of the run. patience: epochs without a better validation metric before the training stops.
+    resume: `directory` is that of an earlier training. checkpoint: to continue from; None: start at the beginning.
     """
 
     directory: Path
     trainer: dict[str, Any]
-    loggers: dict[str, dict[str, Any]]
+    loggers: dict[str, Description]
     device: str = "auto"
     precision: str = "fp32"
     patience: int | None = None
     resume: bool = False
+    checkpoint: Path | None = None
 
 
 class Data(lightning.LightningDataModule):
-    """Loaders of the training and the validation rows; each of several processes gets its share.
+    """The data loaders of training and validation. Each of several processes gets an equal share of the rows.
 
-    balanced: an epoch has equally many rows of each person, whatever the number of recordings.
+    workers: processes that read batches. balanced: an epoch has equally many rows of each person.
     """
 
     def __init__(
@@ -58,10 +61,10 @@ class Data(lightning.LightningDataModule):
         self.balanced = balanced
         self.sets = {"train": train, "val": val}
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
-        self.epoch = 0  # Lightning asks for the first batch before it knows that it resumes
+        self.epoch = 0  # kept here: Lightning asks for the first batch before it restores its own epoch
 
     def state_dict(self) -> dict[str, int]:
-        return {"epoch": self.trainer.current_epoch + 1}  # checkpoints are of an epoch's end
+        return {"epoch": self.trainer.current_epoch + 1}  # a checkpoint is written at the end of an epoch
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.epoch = state["epoch"]
@@ -91,79 +94,29 @@ class Data(lightning.LightningDataModule):
         return self._loader("val")
 
 
-class Interrupts(lightning.Callback):
-    """An interrupt that came where Python cannot raise it, as in a destructor, is raised by the next batch."""
-
-    def setup(self, trainer: lightning.Trainer, module: Training, stage: str) -> None:
-        self.came, self.before = False, signal.getsignal(signal.SIGINT)
-        if callable(self.before):  # it is not ignored
-            signal.signal(signal.SIGINT, self.note)
-
-    def note(self, *arguments: Any) -> None:
-        self.came = True
-        self.before(*arguments)
-
-    def on_train_batch_start(self, *_: Any) -> None:
-        if self.came:
-            raise KeyboardInterrupt
-
-    def teardown(self, *_: Any, **__: Any) -> None:
-        signal.signal(signal.SIGINT, self.before)
-
-
-class Keep(lightning.Callback):
-    """After every epoch: weights that can be used as they are, `last` and `best`, and a sheet of pictures.
-
-    card: what describes the weights. draw: the sheet, from the module.
-    """
-
-    def __init__(self, directory: Path, card: dict[str, Any], draw: Callable[[Training], Image.Image]) -> None:
-        self.directory, self.card, self.draw = directory, card, draw
-
-    def on_validation_end(self, trainer: lightning.Trainer, module: Training) -> None:
-        found = trainer.callback_metrics[module.monitor]
-        best = trainer.checkpoint_callback.check_monitor_top_k(trainer, found)  # which all processes decide together
-        if not trainer.is_global_zero:
-            return
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-        if best:
-            self.write("best", trainer, module, metrics)
-        self.write("last", trainer, module, metrics)
-        was_training = module.training
-        module.eval()
-        with torch.inference_mode(), atomic(self.directory / f"epoch_{trainer.current_epoch:03d}.png") as partial:
-            self.draw(module).save(partial, "PNG")
-        module.train(was_training)
-
-    def write(self, name: str, trainer: lightning.Trainer, module: Training, metrics: dict[str, float]) -> None:
-        """Weights and their card, into DIRECTORY/weights/NAME."""
-        directory = self.directory / "weights" / name
-        directory.mkdir(parents=True, exist_ok=True)
-        progress = {"epoch": trainer.current_epoch, "steps": trainer.global_step, "metrics": metrics}
-        training = self.card["training"] | progress
-        save(directory, module.network.state_dict(), self.card | {"training": training})
-
-
 def training_precision(precision: str, trainer: dict[str, Any], device: str) -> str:
-    """The precision that `precision` stands for on the device on which Lightning will train."""
+    """Resolve a precision for the device on which Lightning will train (see resolve_precision).
+
+    trainer: arguments of lightning.Trainer. device: of the run.
+    """
     accelerator = trainer.get("accelerator", "auto")
     on_gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and device != "cpu")
     return resolve_precision(precision, torch.device("cuda" if on_gpu and torch.cuda.is_available() else "cpu"))
 
 
 def build_loggers(settings: Settings) -> list[Logger]:
-    """The loggers of a training. Raises UserError for a logger that cannot be built."""
+    """Build the loggers of a training. Raises UserError for a logger that cannot be built."""
     resumed = len(list(settings.directory.rglob("metrics.csv"))) if settings.resume else 0
     built = []
     for name, arguments in settings.loggers.items():
         arguments = dict(arguments)
         if "save_dir" in arguments and arguments["save_dir"] is None:
             arguments["save_dir"] = str(settings.directory)
-        if resumed and arguments["_target_"].endswith(".CSVLogger"):  # it would start its file afresh
+        if resumed and arguments["_target_"].endswith(".CSVLogger"):  # it would overwrite its file
             arguments["version"] = f"{arguments.get('version') or 'logs'}/resumed_{resumed}"
         try:
             built.append(instantiate(arguments, _convert_="all"))
-        except Exception as error:  # whatever a logger makes of its arguments
+        except Exception as error:  # loggers raise anything for wrong arguments
             raise UserError(f"logger={name}: {' '.join(str(error.__cause__ or error).split())}") from None
     return built
 
@@ -175,20 +128,23 @@ def fit(
     card: dict[str, Any],
     draw: Callable[[Training], Image.Image],
 ) -> dict[str, float]:
-    """Train; returns the metrics of the last validation, and `best` of the metric by which weights are chosen.
+    """Train a module. Returns its metrics.
 
-    card, draw: see Keep.
+    These are the validation metrics of the last epoch (val/...) and the best value of the metric that selects the
+    weights (best/...); none if nothing was left to train. card, draw: see Keep. Raises UserError for wrong arguments of
+    the trainer or a logger and for data that cannot be read, and KeyboardInterrupt.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
     checkpoints = settings.directory / "checkpoints"
-    best = ModelCheckpoint(
-        checkpoints, "best", monitor=module.monitor, mode=module.mode, save_last=True, enable_version_counter=False
-    )
+    best = ModelCheckpoint(checkpoints, "best", monitor=module.monitor, mode=module.mode, enable_version_counter=False)
+    last = ModelCheckpoint(checkpoints, "last", enable_version_counter=False)  # save_last=True leaves out worse epochs
     loggers = build_loggers(settings)
-    callbacks = [TQDMProgressBar(refresh_rate=10), Interrupts(), Keep(settings.directory, card, draw), best]
+    callbacks = [TQDMProgressBar(refresh_rate=10), Interrupts(), Keep(settings.directory, card, draw), best, last]
     if loggers:
         callbacks.append(LearningRateMonitor("step"))
+    if settings.checkpoint:
+        callbacks.append(Refresh(settings.patience))
     if settings.patience:
         stopping = EarlyStopping(module.monitor, mode=module.mode, patience=settings.patience, check_finite=False)
         callbacks.append(stopping)
@@ -200,7 +156,6 @@ def fit(
     if options.get("strategy") == "ddp" and module.head_epochs:
         options["strategy"] = "ddp_find_unused_parameters_true"
     options["precision"] = PRECISIONS[settings.precision]
-    last = checkpoints / "last.ckpt"
     try:
         loop = lightning.Trainer(
             **options,
@@ -214,10 +169,12 @@ def fit(
     except (MisconfigurationException, ModuleNotFoundError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from None
     try:
-        loop.fit(module, data, ckpt_path=last if settings.resume and last.exists() else None)
-    except SystemExit:  # Lightning makes this of an interrupt
+        loop.fit(module, data, ckpt_path=settings.checkpoint, weights_only=True)
+    except SystemExit:  # Lightning turns an interrupt into SystemExit
         raise KeyboardInterrupt from None
+    except UserError as error:  # one of a worker process comes with its traceback as text
+        raise UserError(str(error).strip().splitlines()[-1].removeprefix("speech2face.errors.UserError: ")) from None
     metrics = {name: float(value) for name, value in loop.callback_metrics.items() if name.startswith("val/")}
-    if best.best_model_score is not None:
+    if metrics and best.best_model_score is not None:
         metrics[f"best/{module.monitor.removeprefix('val/')}"] = float(best.best_model_score)
     return metrics

@@ -1,8 +1,8 @@
-"""What the Lightning modules of all trainings share: steps, learning rate, validation."""
+"""Base class of the Lightning modules of all trainings: steps, learning rate, validation."""
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import lightning
 import numpy as np
@@ -11,17 +11,23 @@ from torch import nn
 
 from speech2face.errors import UserError
 
-Batch = dict[str, Any]
+if TYPE_CHECKING:
+    from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+
+Batch = dict[str, torch.Tensor]
 Terms = dict[str, torch.Tensor]
 
 
 class Training(lightning.LightningModule):
-    """What all three trainings have in common.
+    """Base class of the three trainings. A subclass defines loss terms, outputs and metrics.
 
-    network: the part that is trained. loss_weights: of the terms of the loss; 0 switches a term off. frozen: networks
-    that are used and not trained. head: name of the layer of `network` that alone is trained for `head_epochs` epochs;
-    then all layers are, at `later_lr` times the rate. lr: the highest learning rate, reached by a linear rise over the
-    share `warmup` of all steps; then it falls to 0 as a cosine (Loshchilov and Hutter, "SGDR", ICLR 2017).
+    network: the part that is trained. loss_weights: by loss term; 0 switches a term off.
+    frozen: networks that are used but not trained, by name. optimizer: class with its arguments, except parameters
+        and lr.
+    lr: the highest learning rate. It is reached by a linear rise over the share `warmup` of all steps, and then falls
+        to 0 as a cosine (Loshchilov and Hutter, "SGDR", ICLR 2017).
+    head: name of the layer of `network` that is trained alone in the first `head_epochs` epochs. Afterwards all layers
+        are trained, with the learning rate times `later_lr`.
     """
 
     monitor, mode = "val/loss", "min"
@@ -42,25 +48,25 @@ class Training(lightning.LightningModule):
         super().__init__()
         self.network = network.train().requires_grad_(True)
         self.loss_weights = {name: weight for name, weight in loss_weights.items() if weight}
-        self.frozen = [frozen or {}]  # in a list: not to be registered, saved or trained
+        self.frozen = [frozen or {}]  # in a list, so that Lightning does not register them
         self.optimizer, self.lr, self.warmup, self.seed = optimizer, lr, warmup, seed
         self.head_epochs, self.head, self.later_lr = head_epochs, head, later_lr
         self.collected: list[dict[str, torch.Tensor]] = []
 
     def use(self, name: str) -> nn.Module:
-        """A frozen network."""
+        """A frozen network by name."""
         return self.frozen[0][name]
 
     def terms(self, batch: Batch, generator: torch.Generator | None) -> Terms:
-        """The terms of the loss, unweighted, of a batch; generator None: no augmentation."""
+        """The unweighted loss terms of a batch. generator: of the augmentation; None: no augmentation."""
         raise NotImplementedError
 
     def outputs(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Arrays of a validation batch that `metrics` needs, rows first."""
+        """The outputs of a validation batch that `metrics` needs. The first axis is the batch."""
         raise NotImplementedError
 
     def metrics(self, outputs: dict[str, np.ndarray]) -> dict[str, float]:
-        """Metrics of the whole validation set, from its outputs."""
+        """The metrics of the whole validation set. outputs: of all its rows."""
         raise NotImplementedError
 
     def setup(self, stage: str) -> None:
@@ -102,14 +108,14 @@ class Training(lightning.LightningModule):
         self.collected.clear()
         if self.trainer.world_size > 1:
             gathered = {name: tensor.flatten(0, 1) for name, tensor in gathered.items()}
-        _, first = np.unique(gathered["row"].cpu().numpy(), return_index=True)  # shares are filled up with repeats
+        _, first = np.unique(gathered["row"].cpu().numpy(), return_index=True)  # the shares of processes repeat rows
         arrays = {name: tensor.float().cpu().numpy()[first] for name, tensor in gathered.items()}
         self.log_dict({f"val/{name}": value for name, value in self.metrics(arrays).items()}, prog_bar=True)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> "OptimizerLRSchedulerConfig":
         groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
         for parameter in self.parameters():
-            groups[parameter.ndim > 1].append(parameter)  # biases, norms and tokens do not decay
+            groups[parameter.ndim > 1].append(parameter)  # no weight decay for biases, norms and tokens
         optimizer = self.optimizer(
             [{"params": groups[True]}, {"params": groups[False], "weight_decay": 0.0}], lr=self.lr
         )

@@ -1,4 +1,4 @@
-"""Pictures to look at after an epoch: the same people of the validation set every time."""
+"""The sheet of pictures after each epoch. It always shows the same people of the validation set."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ SHOWN = 8  # people
 
 
 def draw_neighbours(module: FaceTraining, rows: Photos) -> Image:
-    """A photo of some people, and the nearest of all people's first photos."""
+    """For photos of some people, the nearest first photos of all people."""
     _, first = np.unique(rows.people, return_index=True)
     gallery = first[:200]
     queries = [int(row) for row in np.setdiff1d(np.arange(len(rows)), first)[: 4 * SHOWN : 4]] or list(gallery[:SHOWN])
@@ -38,7 +38,7 @@ def draw_neighbours(module: FaceTraining, rows: Photos) -> Image:
 
 
 def draw_portraits(module: DecoderTraining, rows: Portraits) -> Image:
-    """Normalized faces of some people, and the faces that the decoder draws of their photos' embeddings."""
+    """Normalized faces of some people, and the faces decoded from embeddings of their photos."""
     _, chosen = np.unique(rows.which[0], return_index=True)
     chosen = chosen[:SHOWN]
     embeddings = torch.from_numpy(np.stack([np.array(rows.embeddings[0][row]) for row in chosen]))
@@ -48,7 +48,10 @@ def draw_portraits(module: DecoderTraining, rows: Portraits) -> Image:
 
 
 def draw_voices(module: VoiceTraining, rows: Clips, photos: list[Path], decoder: Decoder) -> Image:
-    """First photos of some people, the faces drawn of the photos, and the faces drawn of the voices."""
+    """First photos of some people, and the faces decoded from these photos and from the voices.
+
+    photos: first photo of each person. decoder: of the faces.
+    """
     _, chosen = np.unique(rows.people, return_index=True)
     chosen = chosen[:SHOWN].tolist()
     items = [rows[0, row] for row in chosen]

@@ -1,4 +1,4 @@
-"""Training of a voice encoder."""
+"""Training of a voice encoder: loss terms and metrics."""
 
 from typing import Any
 
@@ -13,12 +13,15 @@ from speech2face.training.modules import Batch, Terms, Training
 
 
 class VoiceTraining(Training):
-    """The face embedding of the speaker (Oh et al., CVPR 2019, section 3.2), a contrastive loss, and traits.
+    """Trains a voice encoder to predict the embedding of a photo of the speaker.
 
-    A linear layer each predicts the traits from the input of the network's head: faces tell little of a voice, and a
-    network with random weights finds pitch and formants sooner with them.
-    network: an EncoderNetwork. classes: number of classes of each trait (1: a number). frozen: "layer", the decoder's
-    first layer; "face", the face encoder, whose `classify` is the classification layer.
+    normalized, layer, distillation: the loss terms of Oh et al., CVPR 2019, section 3.2. length, contrastive: see
+        speech2face.training.losses.
+    traits: linear layers predict each trait from the input of the network's head. Faces determine little of a voice,
+        and a network with random weights finds pitch and formants sooner with this term.
+
+    network: an EncoderNetwork. classes: number of classes of each trait; 1: the trait is a number.
+    frozen: "layer", the decoder's first layer; "face", the face encoder, for its `classify`.
     """
 
     temperature = 0.1
@@ -37,8 +40,8 @@ class VoiceTraining(Training):
         predicted, true = self.network(batch["features"]).float(), batch["face"]
         terms = {}
         if "traits" in self.loss_weights:
-            read = {trait: head(self.before_head).float() for trait, head in self.heads.items()}
-            terms["traits"] = torch.stack([losses.trait_loss(read[trait], batch[trait]) for trait in read]).mean()
+            traits = {trait: head(self.before_head).float() for trait, head in self.heads.items()}
+            terms["traits"] = torch.stack([losses.trait_loss(traits[name], batch[name]) for name in traits]).mean()
         if "normalized" in self.loss_weights:
             terms["normalized"] = losses.normalized_distance(predicted, true)
         if "length" in self.loss_weights:

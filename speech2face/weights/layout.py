@@ -41,7 +41,13 @@ class Layout:
 
     def rename(self, tensors: Tensors) -> Tensors | None:
         """The tensors under the network's names, or None if a tensor matches no pattern of this layout."""
+        renamed, others = self.split(tensors)
+        return None if others else renamed
+
+    def split(self, tensors: Tensors) -> tuple[Tensors, list[str]]:
+        """The tensors that match a pattern of this layout, under the network's names; the names of all others."""
         renamed: Tensors = {}
+        others: list[str] = []
         for name, tensor in tensors.items():
             for pattern, replacement in self.renames:
                 match = re.fullmatch(pattern, name)
@@ -52,8 +58,8 @@ class Layout:
                         )
                     break
             else:
-                return None
-        return renamed
+                others.append(name)
+        return renamed, others
 
 
 def count(tensors: Tensors, pattern: str) -> int:

@@ -8,24 +8,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from hydra.utils import instantiate
 from torch import nn
 
 from speech2face.encoders.base import EncoderNetwork
 from speech2face.errors import UserError
+from speech2face.weights.choose import choose, select
 from speech2face.weights.front_end import build_front_end, leaves, settle_front_end
 from speech2face.weights.layout import Tensors
 from speech2face.weights.locate import Located, find, locate
 from speech2face.weights.ours import check_card, read_card
 from speech2face.weights.part import Description, Part
-from speech2face.weights.read import read_tensors
-from speech2face.weights.recognise import Unfilled, Weights, check_fit, checked, recognise, shapes
+from speech2face.weights.read import read_state_dicts
+from speech2face.weights.recognise import Unfilled, Weights, check_fit, checked, is_counter, shapes
 
 if TYPE_CHECKING:
     from speech2face.weights.front_end import FrontEnd
 
 log = logging.getLogger(__name__)
+NUMPY_KNOWS = (torch.float16, torch.float32, torch.float64)
 SEEDED = threading.Lock()  # all threads share torch's generator
 
 
@@ -123,6 +126,7 @@ def _random(part: Part, seed: int) -> tuple[Weights, nn.Module, Description]:
     body = {name: tensor for name, tensor in weights.tensors.items() if not name.startswith(fresh)}
     expected = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(fresh)}
     check_fit(shapes(expected), body, architecture, located.file)
+    check_finite(body, located.file)
     network.load_state_dict(body, strict=False)
     log.info("%s starts from %s (%s), but for %s", part.slot, part.init, weights.layout, network.head_name)
     return dataclasses.replace(weights, tensors={}, card=None), network, architecture
@@ -137,26 +141,40 @@ def _filled(architecture: Description, seed: int, name: str) -> nn.Module:
 
 def _read(part: Part, located: Located) -> Weights:
     """Read a file of weights and recognise its layout."""
-    tensors = read_tensors(located.file)
+    state_dicts = read_state_dicts(located.file)
+    if located.key is not None:
+        state_dicts = select(state_dicts, located.key, located)
     card = located.beside.get("card") or read_card(located.file)
-    if card:
-        trusted = {value for key, value in leaves(part.preprocessing or {}).items() if key.endswith("_target_")}
-        preprocessing = check_card(card, located.file, part, trusted)
-        return Weights(tensors, card["architecture"], preprocessing, "ours", card)
-    return recognise(tensors, part, located)
+    if not card:
+        return choose(state_dicts, part, located)
+    trusted = {value for key, value in leaves(part.preprocessing or {}).items() if key.endswith("_target_")}
+    preprocessing = check_card(card, located.file, part, trusted)
+    return Weights(state_dicts.get("", {}), card["architecture"], preprocessing, "ours", card)
+
+
+def check_finite(tensors: Tensors, path: Path) -> None:
+    """Raise UserError if a tensor has a value that is not a finite number."""
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            continue
+        values = tensor if tensor.dtype in NUMPY_KNOWS else tensor.float()
+        # A finite sum means that all values are finite. NumPy's takes less time than torch's on several threads.
+        with np.errstate(all="ignore"):
+            total = np.add.reduce(values.numpy(), axis=None, dtype=np.float32)
+        if not np.isfinite(total) and not values.isfinite().all():  # the sum of large values overflows, too
+            raise UserError(f"{path}: damaged weights: {name} has values that are not finite (NaN or infinite)")
 
 
 def assign(architecture: Description, tensors: Tensors, path: Path) -> nn.Module:
     """Build a network that uses `tensors` as its own, without initialising or copying; fp16 and bf16 become fp32.
 
-    Raises UserError if names or shapes differ.
+    Raises UserError if names or shapes differ, and for values that are not finite.
     """
     network = checked(Unfilled.build, architecture, str(path))
     expected = shapes(network.state_dict())
-    counters = [name for name in expected.keys() - tensors.keys() if name.endswith(".num_batches_tracked")]
-    # Old checkpoints lack these counters, and only training uses them.
-    tensors = tensors | {name: torch.tensor(0) for name in counters}
+    tensors = tensors | {name: torch.tensor(0) for name in expected.keys() - tensors.keys() if is_counter(name)}
     check_fit(expected, tensors, architecture, path)
+    check_finite(tensors, path)
     network.load_state_dict(tensors, assign=True)
     if any(tensor.is_meta for tensor in itertools.chain(network.parameters(), network.buffers())):
         network = instantiate(architecture)  # buffers outside the state dict need their values

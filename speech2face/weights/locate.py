@@ -1,5 +1,6 @@
 """Locate weights: bundled, at a path, or in a hub repository."""
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass, field
@@ -9,38 +10,54 @@ from typing import Any
 
 from speech2face.errors import UserError, exists
 from speech2face.files import sha256
+from speech2face.weights.formats import SUFFIXES, format_of
 from speech2face.weights.part import Part
+from speech2face.weights.shards import INDEX, index_of, shards_of
 
 OUR_TENSORS, OUR_CARD = "model.safetensors", "speech2face.json"
 BUNDLED = Path(__file__).parent / "bundled"
 HUB_ID = re.compile(r"([\w.-]+/[\w.-]+?)(?:@([\w./-]+))?")
 JSON_FILES = {"card": OUR_CARD, "config": "config.json", "feature_extractor": "preprocessor_config.json"}
-TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
-SUFFIXES = (".safetensors", *TORCH_SUFFIXES, ".h5")
+# What a directory of weights is known by, in this order. An index lists the files of a sharded checkpoint.
+TENSORS = (OUR_TENSORS, f"{OUR_TENSORS}.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+KEY = "::"  # between a file and the key of a state dict in it
 
 
 @dataclass
 class Located:
     """The weights of a part and the files that hold them.
 
-    weights: as the user named them. file: with the tensors; None: random weights.
+    weights: as the user named them. file: with the tensors, or the index of `shards`; None: random weights.
+    key: of the state dict in the file that the user chose, as in FILE::KEY; None: the one that fits.
     beside: the JSON files beside it: "card" of our format; "config", "feature_extractor" of a Hugging Face directory.
     """
 
     weights: str
     file: Path | None = None
+    shards: tuple[Path, ...] = ()
+    key: str | None = None
     beside: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def digest(self) -> str | None:
-        """SHA-256 of the file; None for random weights."""
-        return sha256(self.file) if self.file else None
+        """SHA-256 of the file, or of all shards one after another; None for random weights."""
+        if not self.shards:
+            return sha256(self.file) if self.file else None
+        digest = hashlib.sha256()
+        for shard in self.shards:
+            with shard.open("rb") as file:
+                while block := file.read(1 << 22):
+                    digest.update(block)
+        return digest.hexdigest()
 
     @property
     def absolute(self) -> str:
         """The name of the weights with a path made absolute, so that it is valid in any working directory."""
-        path = Path(self.weights).expanduser()
-        return str(path.absolute()) if self.file and self.weights != "bundled" and exists(path) else self.weights
+        chosen = "" if self.key is None else f"{KEY}{self.key}"
+        path = Path(self.weights.removesuffix(chosen)).expanduser()
+        return (
+            f"{path.absolute()}{chosen}" if self.file and self.weights != "bundled" and exists(path) else self.weights
+        )
 
 
 def locate(part: Part) -> Located:
@@ -56,12 +73,15 @@ def locate(part: Part) -> Located:
 
 
 def find(weights: str, option: str, part: Part) -> Located:
-    """Find the file of `weights`: bundled, a path or a hub id. Raises UserError if there is none.
+    """Find the file of `weights`: bundled, or a path or a hub id, with or without ::KEY.
 
-    option: the name of the option, for messages.
+    option: the name of the option, for messages. Raises UserError if there is no file, or none that can be read.
     """
-    path = Path(weights).expanduser()
-    hub_id = HUB_ID.fullmatch(weights)
+    name, key = weights, None
+    if KEY in weights and not exists(Path(weights).expanduser()):
+        name, _, key = weights.rpartition(KEY)
+    path = Path(name).expanduser()
+    hub_id = HUB_ID.fullmatch(name)
     if weights == "bundled":
         path = BUNDLED / part.option
         if not path.is_dir():
@@ -72,35 +92,65 @@ def find(weights: str, option: str, part: Part) -> Located:
                 f"{option}=bundled: none are bundled for {part.slot}={part.option}, only for {bundled}; "
                 "give a checkpoint, a hub id or random"
             )
-    elif not exists(path) and hub_id and path.suffix not in SUFFIXES:
+    elif not exists(path) and hub_id and path.suffix.lower() not in SUFFIXES:
         path = fetch(*hub_id.groups(), option)
     if not exists(path):
         raise UserError(f"{option}={weights}: no such file or directory, nor the id (owner/name) of a hub repository")
+    path = _file(path, f"{option}={weights}", option)
+    shards = shards_of(path) if path.name.endswith(INDEX) else ()
+    for file in shards or (path,):
+        format_of(file)
+    return Located(weights, path, shards, key, _beside(path))
+
+
+def _file(path: Path, named: str, option: str) -> Path:
+    """The file of tensors, or the index of the shards, that a path stands for. named: the option, for messages.
+
+    The directory of a training by this project, or `weights` in it, stands for its best weights.
+    """
     if path.is_dir():
-        found = [path / name for name in (OUR_TENSORS, "pytorch_model.bin") if (path / name).exists()]
-        if not found:
-            raise UserError(f"{option}={weights}: a directory without {OUR_TENSORS} or pytorch_model.bin")
-        path = found[0]
-    elif path.suffix not in SUFFIXES:
-        raise UserError(f"{option}={weights}: weights are read from {', '.join(SUFFIXES)} or a directory of ours")
-    located = Located(weights, path)
+        for directory in (path, path / "weights" / "best", path / "best"):
+            if found := next((directory / name for name in TENSORS if exists(directory / name)), None):
+                return found
+    if path.name in ("checkpoints", "best.ckpt", "last.ckpt"):  # what a training by this project writes
+        training = path.parent if path.is_dir() else path.parent.parent
+        kept = [training / "weights" / one for one in dict.fromkeys((path.stem, "best", "last"))]
+        if usable := [one for one in kept if (one / OUR_TENSORS).exists()]:
+            raise UserError(f"{named}: the state of a training, to go on with it; its weights: {option}={usable[0]}")
+    if not path.is_dir():
+        return index_of(path) or path
+    files = sorted(one.name for one in path.iterdir() if one.suffix.lower() in SUFFIXES)
+    there = f"; name one of the files there: {', '.join(files[:5])}" if files else ""
+    raise UserError(f"{named}: a directory without {OUR_TENSORS} or pytorch_model.bin, whole or with the index of its "
+                    f"shards, and not that of a training (weights/best){there}")  # fmt: skip
+
+
+def _beside(path: Path) -> dict[str, Any]:
+    """The JSON files beside a file with one of the names in TENSORS, by their keys in JSON_FILES."""
+    beside: dict[str, Any] = {}
     for key, name in JSON_FILES.items():
-        beside = path.with_name(name)
-        if path.name in (OUR_TENSORS, "pytorch_model.bin") and beside.exists():
-            try:
-                located.beside[key] = json.loads(beside.read_text())
-            except (ValueError, OSError) as error:
-                raise UserError(f"{beside}: not readable as JSON ({error})") from None
-            if not isinstance(located.beside[key], dict):
-                raise UserError(f"{beside}: not the JSON of a description")
-    return located
+        file = path.with_name(name)
+        if path.name in TENSORS and file.exists():
+            beside[key] = read_json(file)
+    return beside
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds a mapping. Raises UserError for another."""
+    try:
+        content = json.loads(path.read_text())
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: not readable as JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not the JSON of a description")
+    return content
 
 
 def fetch(repository: str, revision: str | None, option: str) -> Path:
     """Download the weights of a hub repository and their JSON files into the local cache, unless they are there."""
     from huggingface_hub import snapshot_download
 
-    patterns = [OUR_TENSORS, "pytorch_model.bin", "*.json"]
+    patterns = [OUR_TENSORS, "model-*-of-*.safetensors", "pytorch_model.bin", "pytorch_model-*-of-*.bin", "*.json"]
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
     except Exception as error:  # huggingface_hub raises its own exceptions, those of requests, and OSError

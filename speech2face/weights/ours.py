@@ -17,12 +17,14 @@ import torch
 from speech2face.errors import UserError
 from speech2face.files import atomic
 from speech2face.weights.card import model_card
+from speech2face.weights.formats import format_of
 from speech2face.weights.locate import OUR_CARD, OUR_TENSORS
 from speech2face.weights.part import Description, Part
+from speech2face.weights.shards import INDEX
 
 FORMAT = 1
 PREPROCESSING = "speech2face.preprocessing"
-RUN_SETTINGS = ("offset", "max_seconds", "silence_dbfs", "max_pixels")
+RUN_SETTINGS = ("offset", "max_seconds", "silence_dbfs", "track", "channel", "require_speech", "max_pixels")
 MOST_WINDOWS = 16  # windows of a clip that weights may ask for
 
 
@@ -48,8 +50,11 @@ def save(directory: Path, tensors: dict[str, torch.Tensor], card: dict[str, Any]
 
 
 def read_card(path: Path) -> dict[str, Any] | None:
-    """Read the card inside a .safetensors file; None if there is none. Raises UserError if it is damaged."""
-    if path.suffix != ".safetensors":
+    """Read the card inside a safetensors file; None if there is none. Raises UserError if it is damaged.
+
+    path: of a file in any format, or of the index of a sharded checkpoint, which has none.
+    """
+    if path.name.endswith(INDEX) or format_of(path) != "safetensors":
         return None
     from safetensors import safe_open
 

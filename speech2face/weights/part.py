@@ -12,12 +12,15 @@ Description = dict[str, Any]  # of an object: its class (_target_) and its argum
 class Part:
     """The description of an encoder or a decoder in a named slot: `encoder`, `face`, `decoder` or `voices.NAME`."""
 
-    modality: Annotated[Literal["speech", "face"] | None, Meta(description="what an encoder takes")] = None
-    weights: Annotated[str | None, Meta(description="bundled, a file, a directory, a hub id, or random")] = None
-    init: Annotated[
-        str | None, Meta(description="weights that training starts from, all but the head: a file or a hub id")
+    modality: Annotated[Literal["speech", "face"] | None, Meta(description="input of an encoder")] = None
+    weights: Annotated[
+        str | None,
+        Meta(description="bundled, a file, FILE::KEY (a state dict in it), a directory, a hub id, or random"),
     ] = None
-    sha256: Annotated[str | None, Meta(description="of the file of weights, where a run is repeated")] = None
+    init: Annotated[
+        str | None, Meta(description="weights that training starts from, without the head: a file or a hub id")
+    ] = None
+    sha256: Annotated[str | None, Meta(description="SHA-256 of the weights of a run that is repeated")] = None
     model: Annotated[Description, Meta(description="class of the network (_target_) and its arguments")]
     preprocessing: Annotated[Description | None, Meta(description="front end of an encoder")] = None
 

@@ -2,10 +2,11 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from hydra.utils import get_class, instantiate
@@ -20,10 +21,12 @@ from speech2face.weights.part import Description, Part
 if TYPE_CHECKING:
     from types import ModuleType
 
+MOST_OTHERS = 4  # modules beside the network, such as losses and projections, that are not read
+
 
 @dataclass
 class Weights:
-    """Weights as they are read from a file.
+    """Weights read from a file.
 
     tensors: under the network's names. architecture: arguments of the network that the weights bring.
     preprocessing: the front end that they bring. layout: its name. card: the card of our format.
@@ -61,48 +64,100 @@ class Unfilled(TorchFunctionMode):
             return instantiate(architecture)
 
 
-def recognise(tensors: Tensors, part: Part, located: Located) -> Weights:
-    """Recognise tensors as the network's own state dict or as one of its published layouts.
+def match(tensors: Tensors, part: Part, located: Located, expected: Tensors) -> tuple[Weights, list[str]] | None:
+    """Recognise tensors as the network's own state dict or as one of its published layouts; None: they are neither.
 
-    Raises UserError, with the expected and found names, if they are neither.
+    expected: the network's state dict as it is configured. The second value is the names of tensors outside the
+    network, such as those of a loss. Raises UserError if a layout is recognised but does not fit together.
     """
-    path, name = located.file, f"{part.slot}={part.option}"
-    expected = checked(Unfilled.build, part.model, name).state_dict()
-    if shapes(expected) == shapes(tensors):
-        return Weights(tensors, {}, None, "the configured model's own state dict")
-    layouts: tuple[Layout, ...] = getattr(get_class(part.model["_target_"]), "layouts", ())
-    for layout in layouts:
-        renamed = layout.rename(tensors)
-        if renamed is None:
+    wanted = {name: shape for name, shape in shapes(expected).items() if name in tensors or not is_counter(name)}
+    if wanted.keys() <= tensors.keys():
+        own = {name: tensors[name] for name in wanted}
+        others = [name for name in tensors if name not in own]
+        if shapes(own) == wanted and _outside(others, own):
+            return Weights(own, {}, None, "the configured model's own state dict"), others
+    for layout in _layouts(part):
+        if len(tensors) < len(layout.needs):
             continue
-        if missing := [one for one in layout.needs if one not in renamed]:
+        renamed, others = layout.split(tensors)
+        if all(one in renamed for one in layout.needs) and _outside(others, tensors.keys() - set(others)):
+            return _apply(layout, renamed, located), others
+    return None
+
+
+def _outside(others: Collection[str], inside: Collection[str]) -> bool:
+    """Whether a few modules beside those of a network, and none within them, hold the tensors named `others`."""
+    modules = {name.partition(".")[0] for name in others}
+    return len(modules) <= MOST_OTHERS and modules.isdisjoint(name.partition(".")[0] for name in inside)
+
+
+def _layouts(part: Part) -> tuple[Layout, ...]:
+    return getattr(get_class(part.model["_target_"]), "layouts", ())
+
+
+def _apply(layout: Layout, renamed: Tensors, located: Located) -> Weights:
+    """The weights that renamed tensors are, with what the JSON files beside them say."""
+    try:
+        weights = Weights(layout.convert(renamed), layout.architecture(renamed), layout.preprocessing, layout.name)
+    except (KeyError, IndexError, ValueError) as error:
+        raise UserError(
+            f"{located.file}: looks like {layout.name}, but its tensors do not fit together ({error})"
+        ) from None
+    if layout.config and "config" in located.beside:
+        weights.architecture |= layout.config(located.beside["config"])
+    if layout.extractor and "feature_extractor" in located.beside:
+        features = weights.preprocessing["features"] | layout.extractor(located.beside["feature_extractor"])
+        weights.preprocessing = weights.preprocessing | {"features": features}
+    return weights
+
+
+def fits(weights: Weights, part: Part) -> bool:
+    """Whether weights have all tensors of the network that they describe, in the right shapes."""
+    architecture = part.model | weights.architecture if part.from_weights else part.model
+    try:
+        expected = shapes(checked(Unfilled.build, architecture, part.option).state_dict())
+    except UserError:
+        return False
+    found = shapes(weights.tensors)
+    return found == {name: shape for name, shape in expected.items() if name in found or not is_counter(name)}
+
+
+def explain(tensors: Tensors, part: Part, located: Located, expected: Tensors) -> NoReturn:
+    """Raise the UserError that says why tensors, of which `match` knows none, are no weights of a part."""
+    path, name = located.file, f"{part.slot}={part.option}"
+    namings = _namings(tensors)
+    for layout in _layouts(part):
+        for renamed in filter(None, map(layout.rename, namings)):
+            missing = [one for one in layout.needs if one not in renamed]
             raise UserError(f"{path}: looks like {layout.name}, but has no {', '.join(missing)}")
-        try:
-            weights = Weights(layout.convert(renamed), layout.architecture(renamed), layout.preprocessing, layout.name)
-        except (KeyError, IndexError, ValueError) as error:
-            raise UserError(
-                f"{path}: looks like {layout.name}, but its tensors do not fit together ({error})"
-            ) from None
-        if layout.config and "config" in located.beside:
-            weights.architecture |= layout.config(located.beside["config"])
-        if layout.extractor and "feature_extractor" in located.beside:
-            features = weights.preprocessing["features"] | layout.extractor(located.beside["feature_extractor"])
-            weights.preprocessing = weights.preprocessing | {"features": features}
-        return weights
     for family, layout in package_layouts():
-        renamed = layout.rename(tensors)
-        if renamed is not None and all(one in renamed for one in layout.needs):
-            raise UserError(
-                f"{part.slot}.weights={path}: this is a {layout.name} checkpoint ({family}), not one for {name}"
-            )
-    if len(expected.keys() & tensors.keys()) > len(expected) / 2:
-        difference = _difference(shapes(expected), shapes(tensors))
-        hint = f"if it is of another size, set that by {part.slot}.model."
-        raise UserError(f"{path}: does not fit {name}: {difference}; {hint}")
+        for renamed in filter(None, map(layout.rename, namings)):
+            if all(one in renamed for one in layout.needs):
+                raise UserError(
+                    f"{part.slot}.weights={path}: this is a {layout.name} checkpoint ({family}), not one for {name}"
+                )
+    for named in namings:
+        if len(expected.keys() & named.keys()) > len(expected) / 2:
+            difference = _difference(shapes(expected), shapes(named))
+            hint = f"if it is of another size, set that by {part.slot}.model."
+            raise UserError(f"{path}: does not fit {name}: {difference}; {hint}")
     raise UserError(
         f"{path}: fits no layout that {name} can read; expected {_sample(expected)}, or a published layout "
-        f"({', '.join(layout.name for layout in layouts) or 'none'}); found {_sample(tensors)}"
+        f"({', '.join(layout.name for layout in _layouts(part)) or 'none'}); found {_sample(tensors)}"
     )
+
+
+def _namings(tensors: Tensors) -> list[Tensors]:
+    """Tensors with their names as they are, and without each prefix that most of them share."""
+    namings = [tensors]
+    while True:
+        firsts = Counter(name.partition(".")[0] for name in namings[-1] if "." in name)
+        first, number = max(firsts.items(), key=lambda item: item[1], default=("", 0))
+        if number <= len(tensors) / 2:
+            return namings
+        namings.append(
+            {name[len(first) + 1 :]: one for name, one in namings[-1].items() if name.startswith(f"{first}.")}
+        )
 
 
 def package_layouts() -> list[tuple[str, Layout]]:
@@ -146,6 +201,11 @@ def _difference(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int
     wrong = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
     first = [f"{name}: expected {expected.get(name, 'none')}, found {found.get(name, 'none')}" for name in wrong[:3]]
     return "; ".join(first) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+
+
+def is_counter(name: str) -> bool:
+    """Whether a tensor is a batch normalisation's count, which old checkpoints lack and only training uses."""
+    return name.endswith(".num_batches_tracked")
 
 
 def shapes(tensors: Tensors) -> dict[str, tuple[int, ...]]:

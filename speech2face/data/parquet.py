@@ -1,0 +1,62 @@
+"""Parquet tables of a dataset: manifests, and tables of pictures with landmarks."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from speech2face.errors import UserError
+from speech2face.files import atomic
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def is_manifest(table: Path) -> bool:
+    """Whether a table has the column `status`, as those of pipeline=prepare do. Raises UserError if not readable."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return "status" in pq.read_schema(table).names
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{table}: not a table that can be read ({' '.join(str(error).split())})") from None
+
+
+def open_table(parquet: Path) -> "pa.Table":
+    """Map a Parquet table into memory, by way of the .arrow file beside it.
+
+    The .arrow file is written if it is missing or older. Raises UserError if the table cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    mapped = parquet.with_suffix(".arrow")
+    try:
+        if not mapped.exists() or mapped.stat().st_mtime_ns < parquet.stat().st_mtime_ns:
+            with (
+                pq.ParquetFile(parquet) as table,
+                atomic(mapped) as partial,
+                pa.ipc.new_file(str(partial), table.schema_arrow) as file,
+            ):
+                for batch in table.iter_batches(4096):
+                    file.write_batch(batch)
+        return pa.ipc.open_file(pa.memory_map(str(mapped))).read_all()
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{parquet}: not a table that can be read ({' '.join(str(error).split())})") from None
+
+
+def read_landmarks(file: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """The path of the last picture by person, and the landmarks (72, 2) by path."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        if "landmarks" not in pq.read_schema(file).names:
+            return {}, {}
+        table = pq.read_table(file, columns=["person", "path", "landmarks"]).drop_null()
+        values = table["landmarks"].combine_chunks().flatten().to_numpy().reshape(-1, 72, 2)
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise UserError(f"{file}: not a table of faces ({' '.join(str(error).split())})") from None
+    people, paths = table["person"].to_pylist(), table["path"].to_pylist()
+    return dict(zip(people, paths, strict=True)), dict(zip(paths, values, strict=True))

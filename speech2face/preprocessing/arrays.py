@@ -1,0 +1,73 @@
+"""Samples given from Python: arrays of any kind -> floating point, or an error that says what is wanted."""
+
+from numbers import Real
+
+import numpy as np
+import torch
+
+from speech2face.errors import UserError
+
+WANTED = "a recording must be a path, or samples with their sample_rate"
+FULL_SCALE = {"i1": 2**7, "i2": 2**15, "i4": 2**31, "u1": 2**7}
+
+
+def to_channels(source: object) -> np.ndarray:
+    """Samples of any kind -> (channels, samples) floating point, nominally in [-1, 1].
+
+    source: (samples,) or (channels, samples), as an array, a tensor, or lists of numbers.
+        Floating point is taken as it is. Integers are scaled by their width: int8, int16 and int32 by 2^7, 2^15 and
+        2^31; uint8 has its zero at 128, as in WAV files. Other integers, such as a list of whole numbers, have no usual
+        scale and are refused. int32 is refused if no value exceeds 16 bits.
+
+    Raises UserError for anything else.
+    """
+    samples = _array(source)
+    if samples.ndim not in (1, 2) or not samples.size:
+        raise UserError(f"samples must be (samples,) or (channels, samples), not {samples.shape}")
+    samples = np.atleast_2d(samples)
+    if samples.shape[0] > samples.shape[1]:
+        raise UserError(f"samples must be (samples,) or (channels, samples), not {samples.shape}: transpose them")
+    return _scaled(samples)
+
+
+def to_rate(sample_rate: object) -> int:
+    """A sample rate in Hz, a number of any type -> int. Raises UserError if it is not a whole number above 0."""
+    if not isinstance(sample_rate, Real) or isinstance(sample_rate, bool):
+        raise UserError(f"samples need their sample_rate in Hz, a number, not {sample_rate!r}")
+    if not 1 <= sample_rate <= 2**31 or sample_rate != int(sample_rate):  # infinity has no int
+        raise UserError(f"sample_rate={sample_rate}: must be a whole number of Hz, as of a recording")
+    return int(sample_rate)
+
+
+def _array(source: object) -> np.ndarray:
+    """The source as an array of numbers."""
+    kind = type(source).__name__
+    if isinstance(source, torch.Tensor):
+        try:
+            source = source.detach().cpu()
+            source = (source.float() if source.is_floating_point() else source).numpy()
+        except (RuntimeError, TypeError, NotImplementedError) as error:
+            line = " ".join(str(error).split())
+            raise UserError(f"{WANTED}; this tensor has no samples in memory ({line})") from None
+    if not (hasattr(source, "__array__") or isinstance(source, list | tuple)):  # bytes would be taken for 8 bits
+        raise UserError(f"{WANTED}, not {kind}")
+    try:
+        samples = np.asarray(source)
+    except Exception:  # each library of arrays has its own
+        raise UserError(f"{WANTED}, not a {kind} of different things") from None
+    if samples.dtype.kind not in "fiu":
+        raise UserError(f"samples must be floating point in [-1, 1] or int16, not {samples.dtype.name}")
+    return samples
+
+
+def _scaled(samples: np.ndarray) -> np.ndarray:
+    """Full scale -> 1.0."""
+    kind = samples.dtype.str[1:]
+    if samples.dtype.kind == "f":
+        return samples
+    if kind not in FULL_SCALE:
+        raise UserError(f"samples of {samples.dtype.name} have no usual scale: give floating point in [-1, 1] or int16")
+    if kind == "i4" and 0 < max(abs(int(samples.min())), abs(int(samples.max()))) <= FULL_SCALE["i2"]:
+        raise UserError("samples of int32 with values of 16 bits: give int16, or floating point in [-1, 1]")
+    zero = 128.0 if kind == "u1" else 0.0
+    return (samples.astype(np.float32) - np.float32(zero)) / np.float32(FULL_SCALE[kind])

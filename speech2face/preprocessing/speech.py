@@ -1,0 +1,125 @@
+"""How much of a recording is speech: by Silero VAD where it is installed, else by the movement of the pitch.
+
+The pitch of speech glides in voiced stretches that are short. Noise has no pitch, and the pitch of tones and of played
+music stands still and jumps. Singing counts as speech.
+"""
+
+import importlib.util
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+RATE = 16_000  # Hz, of every waveform in this module
+LITTLE_SPEECH = 0.2  # what has a smaller share is hardly speech
+LITTLE_SECONDS = 0.5  # a shorter recording is hardly sound
+HOP, FRAME, SIZE = 160, 640, 1024  # samples: hop between frames, length of a frame, of its transform
+LAGS = slice(20, 124)  # periods of a voice, 400 to 65 Hz, in samples at 8 kHz
+VOICED = 0.65  # autocorrelation at the period
+QUIET_DB = 25.0  # below the loudest frames; the pitch of what is quieter does not count
+JUMP, GLIDE, STEPS = 1.2, 0.06, 4  # semitones per hop; hops over which a glide is measured
+STRETCH, STEP = 200, 50  # frames that are judged together, and hop between such stretches
+QUORUM = 0.3  # of the stretches that cover a frame
+MOVING, SUSTAINED, STEADY_DB = 0.055, 0.95, 1.0  # share of gliding and of voiced frames; deviation of the level
+TOGETHER = 1000  # frames transformed at a time
+SILERO_FRAME, CONTEXT = 512, 64  # samples of a frame, and of the one before that are read with it
+
+
+def speech_share(waveform: np.ndarray) -> float:
+    """Share, in [0, 1], of a waveform (samples,) at 16 kHz that is speech. Its level does not matter."""
+    peak = float(np.abs(waveform).max(initial=0.0))
+    if len(waveform) < FRAME or not peak > 0:
+        return 0.0
+    waveform = np.asarray(waveform, np.float32) / peak
+    return by_silero(waveform) if silero_weights() else by_pitch(waveform)
+
+
+def little_speech(seconds: float, share: float) -> str | None:
+    """Why a recording of which `seconds` are heard is hardly the voice of somebody, in one line; None if it is."""
+    if seconds < LITTLE_SECONDS:
+        return f"hardly any sound: {seconds:.2f} s"
+    return f"hardly any speech: {share:.0%} of what is heard" if share < LITTLE_SPEECH else None
+
+
+@cache
+def silero_weights() -> Path | None:
+    """The weights in the package silero-vad, or None if it is not installed.
+
+    The package itself is not imported, because that sets the number of threads of torch to one for everything.
+    """
+    found = importlib.util.find_spec("silero_vad")
+    places = (found and found.submodule_search_locations) or []
+    weights = [Path(place) / "data" / "silero_vad_16k.safetensors" for place in places]
+    return next((file for file in weights if file.exists()), None)
+
+
+@cache
+def _silero() -> "dict[str, torch.Tensor]":
+    from safetensors.torch import load_file
+
+    return load_file(silero_weights())
+
+
+def by_silero(waveform: np.ndarray) -> float:
+    """`speech_share` of a waveform with a peak of 1 by Silero VAD 6 (github.com/snakers4/silero-vad).
+
+    The network is that of tinygrad_model.py in the package, for all frames at once.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    w = _silero()
+    with torch.inference_mode():
+        sound = F.pad(torch.from_numpy(waveform) / 2, (CONTEXT, -len(waveform) % SILERO_FRAME))
+        frames = F.pad(sound.unfold(0, CONTEXT + SILERO_FRAME, SILERO_FRAME), (0, CONTEXT), "reflect")
+        parts = F.conv1d(frames[:, None], w["stft_conv.weight"], stride=128).chunk(2, dim=1)
+        x = torch.hypot(*parts)
+        for number, stride in enumerate((1, 2, 2, 1), 1):
+            x = F.relu(F.conv1d(x, w[f"conv{number}.weight"], w[f"conv{number}.bias"], stride, padding=1))
+        gates = [w[f"lstm_cell.{name}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        state = [x.new_zeros(1, 1, 128)] * 2
+        x, _, _ = torch.lstm(x.squeeze(-1)[None], state, gates, True, 1, 0.0, False, False, True)
+        voice = F.relu(x[0]) @ w["final_conv.weight"].flatten() + w["final_conv.bias"]
+        return float((voice > 0).float().mean())  # a probability above 0.5
+
+
+def by_pitch(waveform: np.ndarray) -> float:
+    """`speech_share` of a waveform by its pitch: stretches of 2 s in which the pitch glides and the level moves."""
+    strength, pitch, level = (np.concatenate(one) for one in zip(*_pitch(waveform), strict=True))
+    level = np.maximum(level, np.quantile(level, 0.95) - 45)
+    voiced = (strength > VOICED) & (level > np.quantile(level, 0.95) - QUIET_DB)
+    follows = voiced[1:] & voiced[:-1] & (np.abs(np.diff(pitch)) < JUMP)
+    runs = np.lib.stride_tricks.sliding_window_view(np.pad(follows, (0, STEPS)), STEPS).all(axis=1)[: len(follows)]
+    glides = np.zeros(len(pitch), bool)
+    slope = np.abs(pitch[STEPS:] - pitch[:-STEPS]) / STEPS
+    glides[: len(slope)] = runs[: len(slope)] & (slope > GLIDE)
+    votes = np.zeros((2, len(pitch)))  # of all stretches, and of those that are speech
+    for start in range(0, max(len(pitch) - STRETCH, 0) + STEP, STEP):
+        part = slice(start, start + STRETCH)
+        moving = glides[part].sum() > MOVING * max(len(glides[part]), 50)
+        speech = moving and voiced[part].mean() < SUSTAINED and level[part].std() > STEADY_DB
+        votes[:, part] += [[1], [speech]]
+    return float((votes[1] > QUORUM * votes[0]).mean())
+
+
+def _pitch(waveform: np.ndarray) -> "list[tuple[np.ndarray, np.ndarray, np.ndarray]]":
+    """Per frame: autocorrelation at the period (Boersma 1993), pitch in semitones above 1 Hz, level in dB."""
+    window = np.hanning(FRAME).astype(np.float32)
+    own = np.fft.irfft(np.abs(np.fft.rfft(window, SIZE)) ** 2)[::2][: LAGS.stop + 1]
+    frames = np.lib.stride_tricks.sliding_window_view(waveform, FRAME)[::HOP]
+    found = []
+    for start in range(0, len(frames), TOGETHER):
+        powers = np.abs(np.fft.rfft(frames[start : start + TOGETHER] * window, SIZE)) ** 2
+        powers[:, : SIZE * 80 // RATE] = 0
+        lags = np.fft.irfft(powers[:, : SIZE // 4], SIZE // 2)[:, : LAGS.stop + 1]  # up to 4 kHz: at 8 kHz
+        lags /= np.maximum(lags[:, :1], 1e-12) * (own / own[0])
+        each, best = np.arange(len(lags)), LAGS.start + lags[:, LAGS].argmax(axis=1)
+        before, at, after = lags[each, best - 1], lags[each, best], lags[each, best + 1]
+        bend = before - 2 * at + after
+        shift = np.clip((before - after) / np.where(bend < 0, 2 * bend, -1e9), -0.5, 0.5)
+        found.append((at, 12 * np.log2(8000 / (best + shift)), 10 * np.log10(powers.sum(axis=1) + 1e-12)))
+    return found

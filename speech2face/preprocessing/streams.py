@@ -1,0 +1,161 @@
+"""The container of a recording: which audio track is read, and whether the file ends early.
+
+The length that FFmpeg reports proves nothing where it is estimated from the bit rate. What counts is what a container
+has stored: its size, a duration, or a mark on its last page.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+
+from speech2face.errors import UserError
+
+# Formats that list other files or addresses. They are not read, lest an untrusted file make FFmpeg open others.
+PLAYLISTS = {"hls", "dash", "concat", "concatf", "imf", "sdp", "rtsp", "rtp", "sap", "image2", "webm_dash_manifest"}
+OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(sorted(av.formats_available - PLAYLISTS))}
+LEAST_RATE, MOST_RATE = 1000, 1_000_000  # Hz
+# Formats with a header that says how much sound there is. FFmpeg flags their last packet whether they are whole or not.
+SIZED = {"wav", "w64", "caf", "aiff", "au"}
+STORED = SIZED | {"flac", "mov,mp4,m4a,3gp,3g2,mj2", "asf", "tta", "wv", "ape"}  # the duration is in the header
+SLACK_BYTES = 128  # some programs count the header as sound
+OGG_PAGE = 65_307  # bytes of the longest page
+UNKNOWN = (0, 0x7FFF0000)  # a program that cannot seek leaves such a size in the header of a WAV, or a greater one
+
+
+def check_rate(rate: float, name: str) -> int:
+    """A sample rate in Hz as a whole number. Raises UserError, naming the recording, if no recording can have it."""
+    if not LEAST_RATE <= rate <= MOST_RATE:
+        raise UserError(f"{name}: a sample rate of {rate:g} Hz: must be from {LEAST_RATE} to {MOST_RATE} Hz; damaged?")
+    return int(rate)
+
+
+def pick_stream(
+    container: av.container.InputContainer, track: int | None, name: str
+) -> tuple[av.audio.stream.AudioStream, list[str]]:
+    """The audio track to read, and a warning that names the others.
+
+    track: number among the audio tracks; None: the one that FFmpeg calls best, which is the default track if one is
+    marked so. Raises UserError, naming the recording, if there is no such track, or none that can be read.
+    """
+    tracks = list(container.streams.audio)
+    if not tracks:
+        raise UserError(f"{name}: there is no audio in it")
+    if track is not None and track >= len(tracks):
+        numbers = ", ".join(map(str, range(len(tracks))))
+        raise UserError(f"{name}: preprocessing.track={track}: its audio tracks are {numbers}")
+    stream = tracks[track] if track is not None else container.streams.best("audio") or tracks[0]
+    check_rate(stream.rate or LEAST_RATE, name)
+    if len(tracks) == 1 or track is not None:
+        return stream, []
+    named = {one.index: f"{number}{_label(one)}" for number, one in enumerate(tracks)}
+    chosen = named.pop(stream.index)
+    listed = ", ".join(list(named.values())[:8])
+    return stream, [f"{len(tracks)} audio tracks: took {chosen}; preprocessing.track= takes another: {listed}"]
+
+
+def _label(stream: av.audio.stream.AudioStream) -> str:
+    """Language and title of a track in brackets, as far as the file says them."""
+    words = [stream.metadata.get(key, "") for key in ("language", "title")]
+    words = ["".join(c for c in word if c.isprintable())[:40] for word in words if word not in ("", "und")]
+    return f" ({', '.join(words)})" if words else ""
+
+
+def stored_seconds(container: av.container.InputContainer, stream: av.audio.stream.AudioStream, path: Path) -> float:
+    """Length of a track in s that its container has stored; 0.0 if it has stored none."""
+    start = float((stream.start_time or 0) * stream.time_base)
+    if tag := re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", "")):  # Matroska
+        return max(3600 * int(tag[1]) + 60 * int(tag[2]) + float(tag[3]) - start, 0.0)
+    if not stream.duration or not (container.format.name in STORED or _counts_frames(path)):
+        return 0.0
+    return float(stream.duration * stream.time_base)
+
+
+def _counts_frames(path: Path) -> bool:
+    """Whether an MP3 file has a header with the number of its frames."""
+    with open(path, "rb") as file:
+        head = file.read(10)
+        tag = head[:3] == b"ID3"
+        size = 10 + sum((byte & 127) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True)) * tag
+        file.seek(size if tag else 0)
+        first = file.read(1024)
+    return any(mark in first for mark in (b"Xing", b"Info", b"VBRI"))
+
+
+def ends_early(path: Path) -> bool:
+    """Whether a file is shorter than its container says, or lacks the mark of its end. False if nothing says so."""
+    size = os.stat(path).st_size
+    with open(path, "rb") as file:
+        head = file.read(12)
+        if head[:4] == b"OggS":
+            return not _ogg_is_closed(file, size)
+        if head[:4] == b"\x1a\x45\xdf\xa3":
+            end = _segment_end(file)
+        elif head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:] == b"WAVE":
+            end = _data_end(file, 12, "little", 4)
+        elif head[:4] == b"caff":
+            end = _data_end(file, 8, "big", 8)
+        elif head[:4] == b"riff":  # Sony Wave64
+            file.seek(16)
+            end = int.from_bytes(file.read(8), "little")
+        else:
+            return False
+    return end is not None and end > size + SLACK_BYTES
+
+
+def _data_end(file: BinaryIO, place: int, order: str, width: int) -> int | None:
+    """Where the chunk `data` of a RIFF or CAF file ends by its own account; None if it does not say.
+
+    place: of the first chunk. order, width: of the sizes, in bytes.
+    """
+    long = None
+    for _ in range(1000):
+        file.seek(place)
+        name, field = file.read(4), file.read(width)
+        if len(field) < width:
+            return None
+        size = int.from_bytes(field, order)
+        if name == b"ds64":
+            long = int.from_bytes(file.read(16)[8:], "little")
+        if name == b"data":
+            if width == 8:
+                return None if size >> 63 else place + 12 + size  # -1: to the end of the file
+            if long is not None:
+                return place + 8 + long
+            return None if size == UNKNOWN[0] or size >= UNKNOWN[1] else place + 8 + size
+        place += 4 + width + size + (size % 2 if width == 4 else 0)
+    return None
+
+
+def _segment_end(file: BinaryIO) -> int | None:
+    """Where the segment of a Matroska or WebM file ends by its own account; None if it does not say."""
+
+    def number() -> int | None:
+        first = file.read(1)
+        if not first or not first[0]:
+            return None
+        length = 9 - first[0].bit_length()
+        value = int.from_bytes(first + file.read(length - 1), "big") & ((1 << 7 * length) - 1)
+        return None if value == (1 << 7 * length) - 1 else value
+
+    file.seek(4)
+    header = number()
+    if header is None:
+        return None
+    file.seek(header, os.SEEK_CUR)
+    if file.read(4) != b"\x18\x53\x80\x67":
+        return None
+    size = number()
+    return None if size is None else file.tell() + size
+
+
+def _ogg_is_closed(file: BinaryIO, size: int) -> bool:
+    """Whether the last page of an Ogg file is whole and marked as the last of its stream."""
+    file.seek(max(0, size - OGG_PAGE))
+    tail = file.read()
+    page = tail[tail.rfind(b"OggS") :]
+    if len(page) < 27 or len(page) < 27 + page[26]:
+        return False
+    return bool(page[5] & 4) and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])

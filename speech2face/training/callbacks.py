@@ -1,0 +1,104 @@
+"""Callbacks of the training loop: interrupts, the files of every epoch, and the settings of a resumed training."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning
+import torch
+from PIL import Image
+
+from speech2face.files import atomic
+from speech2face.training.modules import Training
+from speech2face.weights.ours import save
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupts(lightning.Callback):
+    """Callback that raises an interrupt again at the next batch.
+
+    Python cannot raise it everywhere: an interrupt during a destructor, for example, would be lost.
+    """
+
+    def setup(self, trainer: lightning.Trainer, module: Training, stage: str) -> None:
+        handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        self.came = False
+        self.before = {number: handler for number, handler in handlers.items() if callable(handler)}  # not ignored
+        self.on_fit_start()
+
+    def on_fit_start(self, *_: Any) -> None:
+        """Handle the signals; again before Lightning does, whose handler of SIGTERM may wait for other processes."""
+        for number in self.before:
+            signal.signal(number, self.note)
+
+    def note(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal: remember it and call the previous handler."""
+        self.came = True
+        self.before[number](number, frame)
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        if self.came:
+            raise KeyboardInterrupt
+
+    def teardown(self, *_: Any, **__: Any) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+
+class Keep(lightning.Callback):
+    """Callback that writes, after every epoch, the weights `last` and `best` and a sheet of pictures.
+
+    card: of the weights (speech2face.weights.ours). draw: draws the sheet.
+    """
+
+    def __init__(self, directory: Path, card: dict[str, Any], draw: Callable[[Training], Image.Image]) -> None:
+        self.directory, self.card, self.draw = directory, card, draw
+
+    def on_validation_end(self, trainer: lightning.Trainer, module: Training) -> None:
+        found = trainer.callback_metrics[module.monitor]
+        best = trainer.checkpoint_callback.check_monitor_top_k(trainer, found)  # all processes take part
+        if not trainer.is_global_zero:
+            return
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        if best:
+            self.write("best", trainer, module, metrics)
+        self.write("last", trainer, module, metrics)
+        was_training = module.training
+        module.eval()
+        with torch.inference_mode(), atomic(self.directory / f"epoch_{trainer.current_epoch:03d}.png") as partial:
+            self.draw(module).save(partial, "PNG")
+        module.train(was_training)
+
+    def write(self, name: str, trainer: lightning.Trainer, module: Training, metrics: dict[str, float]) -> None:
+        """Write the weights and their card to DIRECTORY/weights/NAME."""
+        directory = self.directory / "weights" / name
+        directory.mkdir(parents=True, exist_ok=True)
+        progress = {"epoch": trainer.current_epoch, "steps": trainer.global_step, "metrics": metrics}
+        training = self.card["training"] | progress
+        save(directory, module.network.state_dict(), self.card | {"training": training})
+
+
+class Refresh(lightning.Callback):
+    """Callback that gives a resumed training the configured settings of the optimizer and of early stopping.
+
+    A checkpoint restores those of the training that wrote it. If they are the same, nothing changes.
+    """
+
+    def __init__(self, patience: int | None) -> None:
+        self.patience = patience
+
+    def on_train_start(self, trainer: lightning.Trainer, module: Training) -> None:
+        configured = module.configure_optimizers()
+        groups, scheduler = trainer.optimizers[0].param_groups, trainer.lr_scheduler_configs[0].scheduler
+        scheduler.base_lrs = configured["lr_scheduler"]["scheduler"].base_lrs
+        rates = [
+            base * factor(scheduler.last_epoch)
+            for base, factor in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+        ]
+        for group, new, lr in zip(groups, configured["optimizer"].param_groups, rates, strict=True):
+            group.update({name: value for name, value in new.items() if name != "params"} | {"lr": lr})
+        for stopping in trainer.early_stopping_callbacks:
+            stopping.patience = self.patience

@@ -1,0 +1,278 @@
+"""Runs as they are started and ended in the field: ranks, signals, locales, odd names, logs, sweeps."""
+
+import csv
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import EXAMPLES, PHOTO, ROOT, SPEECH, TINY, TINY_AST, TINY_PAPER
+from omegaconf import OmegaConf
+
+from speech2face.config.compose import options_of, store_defaults
+from speech2face.config.names import canonical
+from speech2face.config.read import freeze
+from speech2face.errors import UserError
+from speech2face.run.process import RANKS, is_first
+
+store_defaults()
+ONE = [f"audio={SPEECH}", *TINY_AST]
+
+
+def record(directory: Path) -> dict:
+    return json.loads((directory / "run.json").read_text())
+
+
+def error_of(result: subprocess.CompletedProcess) -> str:
+    """The one line of a run that ends with a mistake."""
+    said = result.stdout + result.stderr
+    (line,) = [line for line in said.splitlines() if line.strip()]
+    assert line.startswith("error: "), said
+    return line
+
+
+# Ranks
+
+
+@pytest.mark.parametrize("name", RANKS)
+def test_only_trainings_have_ranks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for one in RANKS:
+        monkeypatch.delenv(one, raising=False)
+    for value, first in {"0": True, "3": False, "": True, "-1": True}.items():  # -1: no rank
+        monkeypatch.setenv(name, value)
+        assert is_first(trains=True) is first and is_first(trains=False)
+    monkeypatch.setenv(name, "abc")
+    assert is_first(trains=False)
+    with pytest.raises(UserError, match=f"{name}=abc: the rank of this process must be a whole number"):
+        is_first(trains=True)
+
+
+def test_a_rank_changes_nothing_of_a_reconstruction(run, tmp_path: Path) -> None:
+    run(*ONE, "hydra.run.dir=out", env={"SLURM_PROCID": "3", "RANK": "abc"})
+    assert record(tmp_path / "out")["status"] == "finished"
+    assert (tmp_path / "out" / ".hydra" / "effective.yaml").exists()
+    for rank in ("1", "2"):
+        assert "out holds a run already" in error_of(run(*ONE, "hydra.run.dir=out", env={"NODE_RANK": rank}, status=1))
+    run(*ONE, "resume=out", env={"LOCAL_RANK": "2"})
+    assert record(tmp_path / "out")["counts"]["kept"] == 1
+    said = run("-m", *ONE, "seed=0,1", "hydra.sweep.dir=sweep", env={"SLURM_PROCID": "1"}).stdout
+    assert "2 jobs, 0 with failures" in said
+    train = ["pipeline=train_face", "data.root=nowhere"]
+    assert "RANK=abc" in error_of(run(*train, env={"RANK": "abc"}, status=1))
+    assert "a sweep of trainings" in error_of(run("-m", *train, "seed=0,1", env={"SLURM_PROCID": "1"}, status=1))
+
+
+# Signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_termination_is_recorded_and_resumed(run, tmp_path: Path, number: signal.Signals) -> None:
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for clip in range(60):
+        shutil.copy(SPEECH, clips / f"{clip:02}.wav")
+    command = ["audio=clips", *TINY_PAPER]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "run.py"), *command, "hydra.run.dir=out"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
+    )
+    table = tmp_path / "out" / "results.csv"
+    while not (table.exists() and len(table.read_bytes().splitlines()) > 3) and process.poll() is None:
+        time.sleep(0.02)
+    os.killpg(process.pid, number)  # as a batch system does: to all processes
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 128 + number and "Traceback" not in said
+    assert "interrupted; to go on: the same command with resume=" in said
+    assert record(tmp_path / "out")["status"] == "interrupted"
+    assert not [path for path in tmp_path.rglob("*") if "partial" in path.name]
+    with open(table, newline="") as file:
+        done = len(list(csv.DictReader(file)))
+    assert 3 <= done < 60
+    run(*command, "resume=out")
+    assert record(tmp_path / "out")["counts"] == {"done": 60, "kept": done, "failed": 0, "passed_over": 0}
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("audio=2024_05_01", "audio='2024_05_01'"),
+        ("audio=[2024_05_01, clips,1e5]", "audio=['2024_05_01', clips,'1e5']"),
+        ("audio=2024_05_01,1e5", "audio='2024_05_01','1e5'"),  # a sweep
+        ("data.root=0x", "data.root=0x"),
+        ("+data.names=1_000.5", "+data.names='1_000.5'"),
+        ("hydra.run.dir=2024_06_01", "hydra.run.dir='2024_06_01'"),
+        ("hydra.sweep.subdir=1e5", "hydra.sweep.subdir='1e5'"),
+        ("training.cache=007", "training.cache='007'"),
+        ("average=[nan,-inf,true]", "average=['nan','-inf','true']"),
+        ("face.weights=12", "face.weights='12'"),
+        ("audio='a, 12 ]'", "audio='a, 12 ]'"),
+        ("audio=['1,2',\"3\"]", "audio=['1,2',\"3\"]"),
+        ("audio=null", "audio=null"),
+        ("seed=1_000", "seed=1_000"),
+        ("resume=2024_05_01", "resume='2024_05_01'"),
+    ],
+)
+def test_names_of_files_stay_text(typed: str, meant: str) -> None:
+    assert canonical(typed) == meant
+
+
+def test_directories_named_like_numbers(run, tmp_path: Path) -> None:
+    for name in ("2024_05_01", "1e5"):
+        (tmp_path / name).mkdir()
+        shutil.copy(EXAMPLES / "alsa_female.flac", tmp_path / name)
+    run("audio=[2024_05_01,1e5]", *TINY_AST, "hydra.run.dir=2024_06_01")
+    assert record(tmp_path / "2024_06_01")["counts"]["done"] == 2
+    said = run("pipeline=train_face", "data.root=2024_05_02", status=1)
+    assert "data.root=2024_05_02: no such directory" in error_of(said)
+
+
+ODD = [
+    "a%d",
+    'it\'s "quoted"',
+    "a\nb",
+    "é 日本",
+    "${ird}/a",
+    "\\${x}",
+    "a\\",
+    "1e5",
+    "# x",
+    "- a: b",
+    "\udcff",
+    "~",
+    "null",
+]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_any_name_survives_in_the_frozen_configuration(name: str, tmp_path: Path) -> None:
+    options = dataclasses.replace(options_of("audio=x"), audio=[name])
+    (tmp_path / "effective.yaml").write_text(freeze(options), encoding="utf-8")
+    loaded = OmegaConf.to_container(OmegaConf.load(tmp_path / "effective.yaml"), resolve=True)
+    assert loaded["audio"] == [name]
+
+
+def test_a_directory_whose_name_is_an_interpolation(run, tmp_path: Path) -> None:
+    inside = tmp_path / "${ird}"
+    inside.mkdir()
+    shutil.copy(EXAMPLES / "alsa_female.flac", inside / "a%'b.flac")
+    run("audio='\\${ird}'", *TINY_AST, "hydra.run.dir=one")
+    run('audio="a%\'b.flac"', *TINY_AST, f"hydra.run.dir={tmp_path}/two", cwd=inside)
+    for first, again in (("one", "three"), ("two", "four")):
+        run("-cd", f"{first}/.hydra", "-cn", "effective", f"hydra.run.dir={again}")
+        assert (tmp_path / again / "a%'b" / "face.png").exists()
+    said = error_of(run('audio="a%\'b.flac"', *TINY_AST, "hydra.run.dir=out", cwd=inside, status=1))
+    assert "${ird}/out: Hydra cannot write below a name that contains ${" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["audio='a${x}.wav'", "hydra.run.dir=out"], "audio: Interpolation key 'x' not found"),
+        (["audio='a${x:y}.wav'", "hydra.run.dir=out"], "audio: Unsupported interpolation type x"),
+        (["audio=a${x.wav"], "${ is written \\${"),
+        (["audio", "examples"], "audio: an option is name=value, as in audio=examples"),
+        (["encoder", "ast", f"audio={SPEECH}"], "as in encoder=ast"),
+        ([str(PHOTO)], f"an input is given by pipeline=face image={PHOTO}"),
+        (["pipeline=face", str(PHOTO)], f"an input is given by image={PHOTO}"),
+        ([f"audio={SPEECH}", f"image={PHOTO}"], "image: pipeline=speech has no such option; pipeline=face has it"),
+        (["pipeline=face", f"image={PHOTO}", f"audio={SPEECH}"], "audio: pipeline=face has no such option"),
+        (["training.lr=1"], "training.lr: pipeline=speech has no such option"),
+        ([*ONE, "hydra.run.dir=/proc/nowhere"], "/proc/nowhere: "),
+        (["-m", *ONE, "hydra.sweep.dir=/proc/nowhere"], "/proc/nowhere: "),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(run, arguments: list[str], message: str) -> None:
+    said = error_of(run(*arguments, status=1))
+    assert message in said and ("${" not in arguments[0] or "\\${" in said)
+
+
+def test_a_locale_that_cannot_express_names(run, tmp_path: Path) -> None:
+    clips = tmp_path / "names"
+    clips.mkdir()
+    for name in ("é", "日本", "b", os.fsdecode(b"\xff")):
+        shutil.copy(EXAMPLES / "alsa_female.flac", clips / f"{name}.flac")
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    run("audio=names", *TINY_AST, "hydra.run.dir='ö'", env=plain, real=True)
+    out = tmp_path / "ö"
+    assert record(out)["counts"]["done"] == 4 and (out / "contact_sheet.png").exists()
+    assert (out / "é" / "panel.png").exists() and "4 done: " in (out / "run.log").read_text(encoding="utf-8")
+    missing = run("audio='é.wav'", *TINY_AST, "hydra.run.dir=missing", env=plain, real=True, status=1)
+    assert "audio=é.wav: no such file" in error_of(missing)
+
+
+# Settings of Hydra
+
+
+def test_relative_paths_are_those_of_the_command_where_hydra_changes_the_directory(run, tmp_path: Path) -> None:
+    shutil.copy(SPEECH, tmp_path / "a.wav")
+    command = ["audio=a.wav", *TINY_AST, "hydra.job.chdir=true"]
+    run(*command, "hydra.run.dir=out")
+    run(*command, "resume=out")
+    assert record(tmp_path / "out")["counts"]["kept"] == 1
+    assert record(tmp_path / "out")["working_directory"] == str(tmp_path)
+    run("pipeline=convert", "encoder=ast_tiny", "encoder.model.depth=1", "encoder.weights=random", "hydra.run.dir=w")
+    run("-m", "audio=a.wav", "encoder=ast_tiny", "encoder.weights=w", *TINY[1:], "seed=0,1", "hydra.job.chdir=true",
+        "hydra.sweep.dir=sweep")  # fmt: skip
+    assert len((tmp_path / "sweep" / "comparison.csv").read_text().splitlines()) == 2
+
+
+def test_resume_null_is_like_leaving_it_out(run, tmp_path: Path) -> None:
+    run(*ONE, "resume=null")
+    (out,) = (tmp_path / "outputs" / "speech").glob("*/*")
+    assert record(out)["status"] == "finished"
+    run("-m", *ONE, "resume=null", "hydra.sweep.dir=sweep")
+
+
+def test_another_pipeline_is_not_resumed(run, tmp_path: Path) -> None:
+    run(*ONE, "hydra.run.dir=out")
+    said = error_of(run("pipeline=face", f"image={PHOTO}", "resume=out", status=1))
+    assert said == "error: resume=out: a run of pipeline=speech, not of face"
+
+
+@pytest.mark.parametrize("choice", ["disabled", "stdout", "none"])
+def test_hydras_own_logs_can_be_chosen(run, tmp_path: Path, choice: str) -> None:
+    result = run(*ONE, f"hydra/job_logging={choice}", "hydra.run.dir=out")
+    assert ("1 done" in result.stdout) is (choice == "stdout") or choice == "none"
+    assert "1 done" not in result.stderr or choice == "none"
+    assert not (tmp_path / "out" / "run.log").exists() and record(tmp_path / "out")["status"] == "finished"
+    said = run("audio=nowhere.wav", f"hydra/job_logging={choice}", status=1)
+    assert "error: audio=nowhere.wav: no such file" in said.stdout + said.stderr
+
+
+def test_sweeps_that_hydra_keeps_no_configuration_of(run, tmp_path: Path) -> None:
+    result = run("-m", *ONE, "seed=0,1", "hydra.output_subdir=null", "hydra.sweep.dir=sweep")
+    assert "Warning" not in result.stderr
+    assert (tmp_path / "sweep" / "comparison.csv").read_text().startswith("input,seed=0,seed=1,")
+    (tmp_path / "weights").mkdir()
+    run("pipeline=convert", "encoder=ast_tiny", "encoder.model.depth=1", "encoder.weights=random",
+        "hydra.run.dir=weights/ast_tiny")  # fmt: skip
+    chosen = ["encoder.weights='weights/${choices.encoder}'", *TINY[1:]]
+    result = run("-m", f"audio={SPEECH}", "encoder=ast_tiny,paper", *chosen, "hydra.sweep.dir=two", status=1)
+    assert "Warning" not in result.stderr and "2 jobs, 1 with failures" in result.stdout
+    table = (tmp_path / "two" / "comparison.csv").read_text()
+    assert "encoder=ast_tiny,encoder=paper" in table and "weights/paper: no such file" in table
+
+
+def test_a_full_disk_names_a_way_out_that_works(run, tmp_path: Path) -> None:
+    command = ["pipeline=convert", "encoder=ast_tiny", "encoder.model.depth=1", "encoder.weights=random"]
+    limited = f"ulimit -f 100; exec {sys.executable} {ROOT / 'run.py'} {' '.join(command)} hydra.run.dir=full"
+    done = subprocess.run(["bash", "-c", limited], cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1 and "to go on: the same command with another hydra.run.dir=" in done.stderr
+    assert "resume" not in done.stderr and "Traceback" not in done.stderr
+    said = error_of(run(*command, "hydra.run.dir=full", status=1))
+    assert said == "error: full holds a run already: give another directory"
+    run(*command, "hydra.run.dir=other")
