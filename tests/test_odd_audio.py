@@ -20,6 +20,7 @@ from speech2face.preprocessing.decode import decode_audio
 from speech2face.preprocessing.fbank import LogMelFilterBank
 from speech2face.preprocessing.spectrogram import Spectrogram
 from speech2face.preprocessing.waveform import Waveform
+from speech2face.weights.ours import without_run_settings
 
 RATE = 16_000
 MALE, FEMALE = (decode_audio(path)[0] for path in (SPEECH, EXAMPLES / "alsa_female.flac"))
@@ -405,6 +406,27 @@ def test_a_window_longer_than_the_features_is_heard_to_its_end(window: float | N
 def test_without_a_limit_of_the_features_a_window_is_one() -> None:
     for features in (LogMelFilterBank(max_frames=None), Spectrogram(), Waveform()):
         assert len(Audio(features, window_seconds=None)(MALE, RATE).features) == 1
+
+
+def test_training_passes_over_silence_inside_a_recording(tmp_path: Path) -> None:
+    """A piece that would be silent gives way to the next sound, or to the first; one of silence only is refused."""
+    parts = [MALE[: 3 * RATE], zeros(20), FEMALE[: 3 * RATE], zeros(6)]
+    path = write_audio(tmp_path / "a.wav", np.concatenate(parts), RATE, "pcm_f32le")
+    for audio in (Audio(Waveform()), Audio(Waveform(), max_seconds=None)):
+        whole = audio.read(path)
+        for start, expected in ((0.0, 0.0), (6.0, 23.0), (26.0, 0.0), (29.0, 0.0)):
+            piece = audio.read(path, start=start, seconds=3.0, level=whole.level_dbfs).waveform
+            first = next(at for at in range(3000) if whole.part[round(expected * RATE) + at] == piece[0] != 0)
+            assert first < RATE * 0.05
+            at = round(expected * RATE) + first
+            np.testing.assert_allclose(piece[: 2 * RATE], whole.part[at : at + 2 * RATE], atol=1e-6)
+    write_audio(tmp_path / "b.wav", zeros(9), RATE, "pcm_f32le")
+    with pytest.raises(UserError, match="silent"):
+        Audio(Waveform()).read(tmp_path / "b.wav", start=3.0, seconds=3.0, level=-20.0)
+
+
+def test_weights_choose_no_track_or_channel() -> None:
+    assert without_run_settings({"track": 1, "channel": 0, "require_speech": True, "windows": 3}) == {"windows": 3}
 
 
 # The command line

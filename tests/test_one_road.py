@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from conftest import EXAMPLES, GOLDENS, PHOTO, SPEECH
+from conftest import EXAMPLES, GOLDENS, PHOTO, SPEECH, write_audio
 from torch import nn
 
 from speech2face.config.compose import options_of, store_defaults
@@ -18,6 +18,7 @@ from speech2face.pipelines.training import Job
 from speech2face.preparation.measure import recording
 from speech2face.preparation.sources import File
 from speech2face.preprocessing.audio import Audio
+from speech2face.preprocessing.decode import decode_audio
 from speech2face.run.record import Run
 from speech2face.training.data import Clips
 from speech2face.weights.front_end import build_front_end
@@ -71,6 +72,46 @@ def test_training_hears_what_inference_hears(tmp_path: Path, name: str, measured
     clips = Clips(tmp_path, files, ["someone"], np.array([0, 1]), faces, audio, seconds=3.0, augment=0.0)
     for row, path in enumerate(paths):
         torch.testing.assert_close(clips[0, row]["features"], audio(tmp_path / path).features[0], rtol=0, atol=0)
+
+
+ODD = {
+    "offset": lambda clip: clip + np.float32(0.3),
+    "silence first": lambda clip: np.concatenate([np.zeros(5 * 16_000, np.float32), clip]),
+    "a pause first": lambda clip: np.concatenate([np.zeros(2 * 16_000, np.float32), clip]),
+    "inverted channels": lambda clip: np.stack([clip, -clip]),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("measured", [True, False], ids=["measured", "unmeasured"])
+def test_training_hears_what_inference_hears_of_odd_recordings(tmp_path: Path, kind: str, measured: bool) -> None:
+    """Offset, silence and channels are treated alike, although training decodes no more than a window."""
+    audio = front_end("spectrogram", "preprocessing.window_seconds=3.0")
+    samples = ODD[kind](decode_audio(SPEECH)[0])
+    layout = "stereo" if samples.ndim > 1 else "mono"
+    write_audio(tmp_path / "clip.wav", samples, 16_000, "pcm_f32le", layout)
+    table = None
+    if measured:
+        table = pa.Table.from_pylist([recording(tmp_path, File("someone", "clip.wav", 1, 1)) | {"path": "clip.wav"}])
+    files = Files(["someone"], np.array([0, 1]), ["clip.wav"], table, np.arange(1) if measured else None)
+    faces = np.zeros((1, 4096), np.float32)
+    clips = Clips(tmp_path, files, ["someone"], np.array([0, 1]), faces, audio, seconds=3.0, augment=0.0)
+    expected = audio(tmp_path / "clip.wav").features[0]
+    torch.testing.assert_close(clips[0, 0]["features"], expected, rtol=0, atol=0)
+    plain = audio(SPEECH).features[0]
+    assert torch.nn.functional.cosine_similarity(expected.flatten(), plain.flatten(), dim=0) > 0.95
+
+
+def test_a_piece_is_what_the_whole_recording_has_there(tmp_path: Path) -> None:
+    """With an offset, which is removed, at any place but the first half second."""
+    audio = front_end("waveform", "preprocessing.window_seconds=null")
+    write_audio(tmp_path / "clip.wav", decode_audio(SPEECH)[0] + np.float32(0.3), 16_000, "pcm_f32le")
+    whole = audio.read(tmp_path / "clip.wav")
+    assert abs(float(whole.waveform.mean())) < 1e-3
+    for start in (0.7, 2.5, 4.0):
+        piece = audio.read(tmp_path / "clip.wav", start=start, seconds=3.0, level=whole.level_dbfs).waveform
+        first = round(start * 16_000)
+        np.testing.assert_allclose(piece, whole.waveform[first : first + len(piece)], atol=1e-6)
 
 
 def captured(monkeypatch, tmp_path: Path, module, pipeline: str, *overrides: str) -> Job:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from speech2face.inference.pictures import draw_waveform, png
+from speech2face.inference.pictures import draw_waveform, panel, png
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 300), (224, 224)])
@@ -29,3 +29,26 @@ def test_waveform_shows_the_extremes_of_every_column() -> None:
     reach = [(np.flatnonzero(column).min(), np.flatnonzero(column).max()) for column in drawn.T]
     assert reach[10][0] == 1 and reach[25][1] == 39 and set(reach[:10] + reach[11:25]) == {(20, 20)}
     assert np.asarray(draw_waveform(waveform[:3], 100, 41)).shape == (41, 100, 3)  # fewer samples than columns
+
+
+def test_the_panel_shades_what_was_heard_and_nothing_else() -> None:
+    rate = 1000
+    part = np.random.default_rng(0).uniform(-1, 1, 10 * rate).astype(np.float32)
+    preview = {
+        "waveform": part[:2000],
+        "part": part,
+        "sample_rate": rate,
+        "heard": [(1.0, 3.0), (2.0, 4.0), (8.0, 10.0)],
+    }
+    face = np.zeros((224, 224, 3), np.uint8)
+    size = panel("clip", {**preview, "heard": [(0.0, 10.0)]}, face, None, {}, "", False).size
+    drawn = panel("clip", preview, face, None, {}, "", False)
+    assert drawn.size == size  # as it is without windows
+    pixels = np.asarray(drawn)[:, 24 : 24 + 448].astype(int)
+    shaded = (np.abs(pixels[64:204] - np.array([220, 235, 243])).sum(axis=2) < 9).any(axis=0)
+    bars = (np.abs(pixels[204:218] - np.array([47, 111, 143])).sum(axis=2) < 9).any(axis=1).sum()
+    expected = np.zeros(448, bool)
+    for start, end in preview["heard"]:
+        expected[round(44.8 * start) : round(44.8 * end)] = True
+    assert (shaded != expected).sum() <= 6  # a column at each edge
+    assert bars == 6  # windows that overlap have bars one below the other

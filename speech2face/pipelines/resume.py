@@ -15,7 +15,7 @@ from speech2face.config.names import short
 from speech2face.config.options import Reconstruct, Train
 from speech2face.config.read import freeze, parts
 from speech2face.data.dataset import Dataset
-from speech2face.errors import UserError
+from speech2face.errors import UserError, exists
 from speech2face.files import sha256
 from speech2face.pipelines.parts import settled
 from speech2face.run.inputs import Input
@@ -62,7 +62,7 @@ def rows_to_keep(options: Reconstruct, run: Run, inputs: list[Input], executor: 
         one = wanted.get(os.path.realpath(row["input"]))
         if one is None:
             return row["output"] not in names
-        return one.name == row["output"] and sha256(one.path) == row["sha256"]
+        return one.name == row["output"] and exists(one.path) and sha256(one.path) == row["sha256"]
 
     keeping = tqdm(executor.map(keep, rows), "checking what is done", len(rows))
     return [row for row, kept in zip(rows, keeping, strict=True) if kept]

@@ -52,8 +52,9 @@ def recording(root: Path, file: File) -> Row:
     row = {"sha256": digest, "seconds": round(seconds, 3), "level_dbfs": max(sound.level_dbfs, -200.0)}
     if not sound.spans:
         return row | {"error": "; ".join([f"silent (level {sound.level_dbfs:.0f} dBFS)", *warnings])}
-    row["speech_share"] = share = round(speech_share(waveform), 3)
-    if doubt := little_speech(len(waveform) / RATE, share):
+    heard = np.concatenate([waveform[start:stop] for start, stop in sound.spans])
+    row["speech_share"] = share = round(speech_share(heard), 3)
+    if doubt := little_speech(len(heard) / RATE, share):
         warnings.append(doubt)
     window = torch.from_numpy(waveform[: round(FBANK_SECONDS * RATE)])
     if len(window) >= RATE // 10:

@@ -90,6 +90,8 @@ class Audio:
             if not isinstance(value, type(least) | int) or isinstance(value, bool) or not least <= value < math.inf:
                 kind = "a whole number" if isinstance(least, int) else "a number"
                 raise UserError(f"preprocessing.{option}={value}: must be {kind}, at least {least}")
+            if option.endswith("dbfs") and value > 0:
+                raise UserError(f"preprocessing.{option}={value}: must be at most 0, full scale")
         if not isinstance(require_speech, bool):
             raise UserError(f"preprocessing.require_speech={require_speech}: must be true or false")
         if not callable(features):
@@ -137,11 +139,13 @@ class Audio:
         Raises UserError, naming the file, if the source is not sound, is not readable, or is silent.
         """
         part = self._part(source, sample_rate)
-        sound = part.whole(start, seconds) if level is None else part.piece(start, seconds, level)
+        piece = level is not None and seconds is not None
+        sound = part.piece(start, seconds, level) if piece else part.whole(start, seconds)
         if not sound.spans:
             if silence:
                 return sound
             raise UserError(part.why_silent(sound, start))
+        sound.level_dbfs = sound.level_dbfs if level is None else level
         whole = self.to_level(sound.part, sound.level_dbfs)
         sound.part, sound.waveform = whole, whole[sound.first : sound.first + len(sound.waveform)]
         return sound

@@ -80,14 +80,19 @@ class Part:
         of the part. Raises UserError if there is none.
         """
         for place in dict.fromkeys((start, 0.0)):
-            moved = False
+            moved = silent = False
             while not self.max_seconds or place < self.max_seconds:
-                decoded = self.decode(place, seconds, level)
+                try:
+                    decoded = self.decode(place, seconds, level)
+                except UserError:
+                    if not silent:
+                        raise
+                    break  # the recording ends where the last silent piece does
                 waveform = decoded.waveform
                 spans = sounding(waveform, self.sample_rate, self.silence_dbfs, level)
                 if spans and (moved or not spans[0][0]):
                     return Sound(waveform, level, decoded.warnings, spans, waveform)
-                moved = bool(spans)
+                moved, silent = bool(spans), not spans
                 place += (spans[0][0] if spans else len(waveform)) / self.sample_rate
                 if not spans and len(waveform) < round(seconds * self.sample_rate):
                     break

@@ -189,7 +189,7 @@ class Clips(Dataset):
             except Exception as error:  # codecs raise anything, and one file must not end a training
                 log.warning("passed over: %s (%s)", self.root / self.files.path(self.rows[row]), defect(error))
         else:
-            raise UserError("no recording can be read")
+            raise UserError(f"{self.root}: no recording can be read: each one is damaged or silent (see above)")
         person = self.people[row]
         first, count = self.photos[person], self.photos[person + 1] - self.photos[person]
         numbers = {"all_to_all": random.integers(count), "one_to_one": row - self.starts[person], "all_to_one": 0}
