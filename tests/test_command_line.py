@@ -164,7 +164,7 @@ MISTAKES = [
     ([f"audio={SPEECH}", "encoder.weights=nowhere.pt"], "encoder.weights=nowhere.pt: no such file"),
     ([f"audio={SPEECH}", "encoder.weights=x.onnx"], "encoder.weights=x.onnx: no such file"),
     ([f"audio={SPEECH}", "encoder=vgg_face"], "those that fit: ast, ast_small, ast_tiny, paper"),
-    (["pipeline=face", f"image={PHOTO}", "encoder=ast"], "those that fit: resnet, vgg_face"),
+    (["pipeline=face", f"image={PHOTO}", "encoder=ast"], "those that fit: dlib, resnet, vgg_face"),
     (["encoder=nosuch"], "Available options in 'encoder': ast ast_small"),
     (["encoder.weight=a.pt"], "encoder.weight: there is no such option; did you mean encoder.weights?"),
     (["preprocessing.window=3"], "did you mean preprocessing.window_seconds, preprocessing.windows?"),

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 if TYPE_CHECKING:
@@ -40,3 +41,11 @@ class EncoderNetwork(nn.Module):
     def classify(self, embedding: torch.Tensor) -> torch.Tensor:
         """Embeddings (batch, 4096) -> logits (batch, classes)."""
         raise NotImplementedError
+
+
+def scaled_cosines(embedding: torch.Tensor, layer: nn.Linear) -> torch.Tensor:
+    """Embeddings (batch, 4096) -> logits (batch, classes): scaled cosines (Wang et al., "CosFace", CVPR 2018)."""
+    return SCALE * layer(F.normalize(embedding)) / layer.weight.norm(dim=1).clamp(min=1e-9)
+
+
+SCALE = 32.0

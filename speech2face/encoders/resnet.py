@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from speech2face.encoders.base import EncoderNetwork
+from speech2face.encoders.base import EncoderNetwork, scaled_cosines
 from speech2face.weights.layout import Layout, Tensors, count
 
 
@@ -40,12 +40,11 @@ class ResNet(EncoderNetwork):
         return F.relu(x) if self.relu else x
 
     def classify(self, embedding: torch.Tensor) -> torch.Tensor:
-        """Embeddings (batch, 4096) -> logits (batch, classes): scaled cosines (Wang et al., "CosFace", CVPR 2018)."""
-        return SCALE * self.classifier(F.normalize(embedding)) / self.classifier.weight.norm(dim=1).clamp(min=1e-9)
+        """Embeddings (batch, 4096) -> logits (batch, classes)."""
+        return scaled_cosines(embedding, self.classifier)
 
 
 LAYERS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-SCALE = 32.0
 
 
 # Published layout: torchvision's, if the last layer is 4096 wide

@@ -7,16 +7,23 @@ from typing import Literal
 
 from speech2face.errors import UserError
 
-Format = Literal["torch", "safetensors", "keras"]
+Format = Literal["torch", "safetensors", "keras", "dlib"]
 HDF5, ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
+DLIB = b"\x01\x01\x01\x0dloss_metric_"
 TORCH_PROTOCOL = b"\x02"  # of pickle, in torch.save
 LONGEST_HEADER = 100_000_000  # bytes; the limit of safetensors
 # Endings that such files usually have. They say what a file should have been, and that a name is no hub id.
 TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".tar", ".pkl", ".model")
 KERAS_SUFFIXES = (".h5", ".hdf5")
-SUFFIXES = (".safetensors", *TORCH_SUFFIXES, *KERAS_SUFFIXES)
-NAMES = {"torch": "a PyTorch checkpoint", "safetensors": "a safetensors file", "keras": "a Keras file"}
-READ = "PyTorch checkpoints, .safetensors, and Keras .h5"
+DLIB_SUFFIX = ".dat"
+SUFFIXES = (".safetensors", *TORCH_SUFFIXES, *KERAS_SUFFIXES, DLIB_SUFFIX)
+NAMES = {
+    "torch": "a PyTorch checkpoint",
+    "safetensors": "a safetensors file",
+    "keras": "a Keras file",
+    "dlib": "a face descriptor of dlib",
+}
+READ = "PyTorch checkpoints, .safetensors, Keras .h5, and dlib's face descriptor"
 MISTAKEN = {
     b"version https://git-lfs": "a pointer of Git LFS: `git lfs pull` fetches the file itself",
     b"<": "a web page, not the file itself",
@@ -36,6 +43,8 @@ def format_of(path: Path) -> Format:
         raise UserError(f"{path}: {error.strerror}") from None
     if start.startswith(HDF5):
         return "keras"
+    if start.startswith(DLIB):
+        return "dlib"
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= LONGEST_HEADER:
         return "safetensors"
     if start.startswith(ZIP) or (start[:1] == b"\x80" and start[1:2] <= TORCH_PROTOCOL):
@@ -45,8 +54,8 @@ def format_of(path: Path) -> Format:
     because = because if start else " (the file is empty)"
     if suffix not in SUFFIXES:
         raise UserError(f"{path}: no weights that can be read{because}; {READ} can, whatever their names are")
-    meant = "safetensors" if suffix == ".safetensors" else "keras" if suffix in KERAS_SUFFIXES else "torch"
-    raise UserError(f"{path}: damaged, not {NAMES[meant]}{because}")
+    meant = {".safetensors": "safetensors", DLIB_SUFFIX: "dlib"} | dict.fromkeys(KERAS_SUFFIXES, "keras")
+    raise UserError(f"{path}: damaged, not {NAMES[meant.get(suffix, 'torch')]}{because}")
 
 
 def why_no_checkpoint(path: Path) -> str | None:

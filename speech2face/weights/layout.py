@@ -28,6 +28,7 @@ class Layout:
     preprocessing: the front end that the weights were trained with, if it is published.
     config: config.json of a Hugging Face directory -> further arguments of the network.
     extractor: its preprocessor_config.json -> further arguments of the front end's `features`.
+    has_head: whether an encoder's head is in it.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Layout:
     preprocessing: Description | None = None
     config: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     extractor: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    has_head: bool = True
 
     def rename(self, tensors: Tensors) -> Tensors | None:
         """The tensors under the network's names, or None if a tensor matches no pattern of this layout."""

@@ -79,7 +79,11 @@ def load(part: Part, seed: int = 0, located: Located | None = None) -> Loaded:
     else:
         weights = _read(part, located)
         architecture = part.model | weights.architecture | _typed_arguments(part, weights.architecture)
-        network = assign(architecture, weights.tensors, located.file)
+        if weights.has_head:
+            network = assign(architecture, weights.tensors, located.file)
+        else:
+            network = _with_random_head(part, weights, architecture, seed, located.file)
+            log.warning("%s.weights=%s has no head (%s): it is random", part.slot, part.weights, network.head_name)
     preprocessing = settle_front_end(part, weights.preprocessing)
     settled = dataclasses.replace(
         part, model=architecture, preprocessing=preprocessing, weights=located.absolute, init=None,
@@ -92,7 +96,7 @@ def load(part: Part, seed: int = 0, located: Located | None = None) -> Loaded:
         preprocessing=build_front_end(settled, network) if preprocessing else None,
         located=located,
         layout=weights.layout,
-        untrained=located.file is None or bool(card.get("untrained")),
+        untrained=located.file is None or not weights.has_head or bool(card.get("untrained")),
         training=card.get("training"),
     )
 
@@ -119,17 +123,23 @@ def _random(part: Part, seed: int) -> tuple[Weights, nn.Module, Description]:
     located = find(part.init, f"{part.slot}.init", part)
     weights = _read(part, located)
     architecture = part.model | weights.architecture | _typed_arguments(part, weights.architecture)
-    network = _filled(architecture, seed, str(located.file))
+    network = _with_random_head(part, weights, architecture, seed, located.file)
+    log.info("%s starts from %s (%s), but for %s", part.slot, part.init, weights.layout, network.head_name)
+    return dataclasses.replace(weights, tensors={}, card=None), network, architecture
+
+
+def _with_random_head(part: Part, weights: Weights, architecture: Description, seed: int, file: Path) -> EncoderNetwork:
+    """An encoder with the weights of a file in all layers except the head, which is random."""
+    network = _filled(architecture, seed, str(file))
     if not isinstance(network, EncoderNetwork):
         raise UserError(f"{part.slot}.init: {architecture['_target_']} does not state its head (EncoderNetwork)")
     fresh = tuple(f"{name}." for name in (network.head_name, network.classifier_name) if name)
     body = {name: tensor for name, tensor in weights.tensors.items() if not name.startswith(fresh)}
     expected = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(fresh)}
-    check_fit(shapes(expected), body, architecture, located.file)
-    check_finite(body, located.file)
+    check_fit(shapes(expected), body, architecture, file)
+    check_finite(body, file)
     network.load_state_dict(body, strict=False)
-    log.info("%s starts from %s (%s), but for %s", part.slot, part.init, weights.layout, network.head_name)
-    return dataclasses.replace(weights, tensors={}, card=None), network, architecture
+    return network
 
 
 def _filled(architecture: Description, seed: int, name: str) -> nn.Module:

@@ -56,6 +56,10 @@ def read_state_dicts(path: Path) -> dict[str, Tensors]:
         except ImportError:
             raise UserError(f"{path}: Keras files need h5py: pip install 'speech2face[convert]'") from None
         return {"": read_keras(path)}
+    if kind == "dlib":
+        from speech2face.weights.dlib_dat import read_dlib
+
+        return {"": read_dlib(path)}
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -30,6 +30,7 @@ class Weights:
 
     tensors: under the network's names. architecture: arguments of the network that the weights bring.
     preprocessing: the front end that they bring. layout: its name. card: the card of our format.
+    has_head: whether an encoder's head is among them.
     """
 
     tensors: Tensors
@@ -37,6 +38,7 @@ class Weights:
     preprocessing: Description | None
     layout: str
     card: dict[str, Any] | None = None
+    has_head: bool = True
 
 
 class Unfilled(TorchFunctionMode):
@@ -98,7 +100,13 @@ def _layouts(part: Part) -> tuple[Layout, ...]:
 def _apply(layout: Layout, renamed: Tensors, located: Located) -> Weights:
     """The weights that renamed tensors are, with what the JSON files beside them say."""
     try:
-        weights = Weights(layout.convert(renamed), layout.architecture(renamed), layout.preprocessing, layout.name)
+        weights = Weights(
+            layout.convert(renamed),
+            layout.architecture(renamed),
+            layout.preprocessing,
+            layout.name,
+            has_head=layout.has_head,
+        )
     except (KeyError, IndexError, ValueError) as error:
         raise UserError(
             f"{located.file}: looks like {layout.name}, but its tensors do not fit together ({error})"

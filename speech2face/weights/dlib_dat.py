@@ -1,0 +1,131 @@
+"""Networks that dlib has serialised (.dat) -> named tensors.
+
+The format is that of dlib 19 (dlib/serialize.h, dlib/dnn): whole numbers as a byte with their sign and length, and then
+their bytes; fractions as mantissa and exponent, which are whole numbers; tensors as four sizes and plain float32. No
+code is run, and no more is read than the file has.
+"""
+
+import mmap
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from speech2face.errors import UserError
+
+WHOLE, FRACTION, TENSOR, ALIAS = "whole", "fraction", "tensor", "alias"
+# What a layer has after its name. Where layers have parameters, these come first, for all of its tensors in one.
+CONVOLUTION = (TENSOR, *[WHOLE] * 7, ALIAS, ALIAS, *[FRACTION] * 4)
+FIELDS = {
+    "input_rgb_image_sized": (*[FRACTION] * 3, WHOLE, WHOLE),
+    "con_4": CONVOLUTION,  # filters, rows, columns, strides, paddings; shapes of weight and bias; learning rates
+    "affine_": (TENSOR, ALIAS, ALIAS, WHOLE),
+    "fc_2": (WHOLE, WHOLE, TENSOR, ALIAS, ALIAS, WHOLE, *[FRACTION] * 4),
+    "relu_": (),
+    "max_pool_2": (WHOLE,) * 6,
+    "avg_pool_2": (WHOLE,) * 6,
+    "add_prev_": (),
+}
+KINDS = {"con_4": "convolution", "affine_": "affine", "fc_2": "dense"}
+LONGEST_NAME = 64
+MOST_NUMBERS = 1 << 32  # of a tensor
+
+
+def read_dlib(path: Path) -> dict[str, torch.Tensor]:
+    """Read the weights of a network for metric learning (loss_metric) as float32, with axes in dlib's order.
+
+    Tensors are named as those of Keras files: by the number and kind of the layer among those with weights, such as
+    layer1.convolution.weight and .bias, layer2.affine.weight and .bias, layer59.dense.weight. A convolution has axes
+    (outputs, inputs, rows, columns), a dense layer (inputs, outputs). Raises UserError for a file that is damaged or
+    has layers of other kinds.
+    """
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _layers(_Reader(data))
+    except (OSError, ValueError, OverflowError) as error:
+        raise UserError(f"{path}: damaged, or not a face descriptor of dlib ({error})") from None
+
+
+class _Reader:
+    """Reads the values of a file one after another. Raises ValueError at its end and for values out of range."""
+
+    def __init__(self, data: mmap.mmap) -> None:
+        self.data, self.place = data, 0
+
+    def bytes(self, count: int) -> bytes:
+        taken = self.data[self.place : self.place + count]
+        if len(taken) < count:
+            raise ValueError("cut short")
+        self.place += count
+        return taken
+
+    def whole(self) -> int:
+        (head,) = self.bytes(1)
+        if head & 0x70 or head & 0x0F > 8:
+            raise ValueError(f"no whole number at byte {self.place - 1}")
+        value = int.from_bytes(self.bytes(head & 0x0F), "little")
+        return -value if head & 0x80 else value
+
+    def fraction(self) -> tuple[int, int]:
+        """Mantissa and exponent. No fraction of the file is used, so it is not computed."""
+        return self.whole(), self.whole()
+
+    def name(self) -> str:
+        """The next name. Versions, which are small, and flags may come before it."""
+        while (length := self.whole()) <= 3:
+            pass
+        if length > LONGEST_NAME:
+            raise ValueError(f"no name of a layer at byte {self.place}")
+        return self.bytes(length).decode("ascii")
+
+    def sizes(self) -> tuple[int, ...]:
+        version = self.whole()
+        found = tuple(self.whole() for _ in range(4))
+        if version not in (1, 2) or min(found) < 0 or np.prod(found, dtype=float) > MOST_NUMBERS:
+            raise ValueError(f"no tensor at byte {self.place}")
+        return found
+
+    alias = sizes
+
+    def tensor(self) -> torch.Tensor:
+        """All numbers of a tensor as one row."""
+        count = int(np.prod(self.sizes(), dtype=np.int64))
+        return torch.from_numpy(np.frombuffer(self.bytes(4 * count), "<f4").astype(np.float32))
+
+    def fields(self, kinds: tuple[str, ...]) -> list:
+        return [getattr(self, kind)() for kind in kinds]
+
+
+def _layers(reader: _Reader) -> dict[str, torch.Tensor]:
+    loss = reader.name()
+    if loss != "loss_metric_2":
+        raise ValueError(f"its loss is {loss[:LONGEST_NAME]}, not loss_metric_2")
+    reader.fields((FRACTION, FRACTION))
+    tensors: dict[str, torch.Tensor] = {}
+    number, layer = 0, ""
+    while layer != "fc_2":  # the last one of such a network
+        layer = reader.name()
+        if layer not in FIELDS:
+            raise ValueError(f"layers of the kind {layer!r} are not known")
+        fields = reader.fields(FIELDS[layer])
+        if layer in KINDS:
+            number += 1
+            values = next(one for one in fields if isinstance(one, torch.Tensor))
+            first, second = (one for one in fields if isinstance(one, tuple) and len(one) == 4)
+            for part, shape in (("weight", first), ("bias", second)):
+                count = int(np.prod(shape, dtype=np.int64))
+                if count > len(values):
+                    raise ValueError(f"layer {number} has fewer numbers than its shape needs")
+                if count:
+                    tensors[f"layer{number}.{KINDS[layer]}.{part}"] = _shaped(values[:count], shape, layer, part)
+                values = values[count:]
+        if layer != "input_rgb_image_sized":  # what is left of training: three flags and three tensors
+            reader.bytes(3)
+            reader.fields((TENSOR,) * 3)
+    return tensors
+
+
+def _shaped(values: torch.Tensor, shape: tuple[int, ...], layer: str, part: str) -> torch.Tensor:
+    if layer == "con_4" and part == "weight":
+        return values.view(shape)
+    return values.view(shape[:2]) if layer == "fc_2" and part == "weight" else values
