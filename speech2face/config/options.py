@@ -137,7 +137,7 @@ class Prepare(Options):
     data: Data
     face: Part
     workers: Annotated[int, says("processes that measure; 0: one per core", ge=0)] = 0
-    landmarks: Annotated[bool, says("find 72 landmarks of each face, which needs the extra `landmarks`")] = True
+    landmarks: Annotated[bool, says("find 72 landmarks of each face")] = True
     shards: Annotated[int, says("number of parts that the people are divided into", ge=1)] = 16
     shard: Annotated[Natural | None, says("measure only this part, from 0; after all parts, run once without it")] = (
         None

@@ -21,6 +21,7 @@ from speech2face.evaluation.retrieval import ranks
 from speech2face.inference.cache import Embeddings, batches
 from speech2face.inference.decoder import Decoder, Faces
 from speech2face.inference.encoder import Encoder
+from speech2face.preprocessing.alignment import transform
 from speech2face.preprocessing.faces import points_in_crop
 from speech2face.preprocessing.photo import open_image
 from speech2face.talkers.traits import SHARED, VOICE
@@ -245,6 +246,6 @@ def originals(material: Material, rows: np.ndarray, face: Encoder) -> tuple[np.n
         photos.append(np.asarray(Image.fromarray(prepared.preview["crop"]).resize((SIZE, SIZE))))
         points = material.dataset.landmarks.get(material.photos[row])
         if points is not None:
-            box = [int(edge) for edge in prepared.measurements["crop"].split()]
-            landmarks[i] = points_in_crop(points, box, SIZE)
+            size = face.preprocessing.size
+            landmarks[i] = points_in_crop(transform(points, prepared.preview["matrix"]), (0, 0, size, size), SIZE)
     return np.stack(photos), landmarks

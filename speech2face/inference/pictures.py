@@ -128,7 +128,8 @@ def panel(
             half = (left - 16) // 2
             picture = Image.fromarray(np.array(preview[key]))
             if key == "photo":
-                ImageDraw.Draw(picture).rectangle(preview["box"], outline="#ffd166", width=max(2, picture.width // 120))
+                corners = [tuple(corner) for corner in preview["outline"].tolist()]
+                ImageDraw.Draw(picture).polygon(corners, outline="#ffd166", width=max(2, picture.width // 120))
             picture = ImageOps.contain(picture, (half, side - 60), Image.Resampling.BICUBIC)
             x = gap + i * (half + 16)
             image.paste(picture, (x, top + 26))

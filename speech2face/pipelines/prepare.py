@@ -55,14 +55,6 @@ def prepare(options: Prepare, run: Run) -> int:
         raise UserError(f"shard={options.shard}: must be a whole number from 0 to {options.shards - 1} (shards - 1)")
     if options.data.root is None:
         raise UserError("pipeline=prepare needs data.root= a directory: <person>/audios, <person>/images")
-    if options.landmarks:
-        try:
-            import face_recognition_models  # noqa: F401
-        except ImportError:
-            raise UserError(
-                "landmarks need the extra `landmarks`: pip install 'speech2face[landmarks]'; "
-                "or leave them out, by landmarks=false"
-            ) from None
     root, bases, joined, traits = sources(options.data)
     with run.stage("find"):
         files = {TABLES[modality]: find(root, modality, bases[modality], joined[modality]) for modality in FOLDERS}

@@ -1,9 +1,7 @@
 """Measure one recording or photo: the row of the manifest that describes it."""
 
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -16,14 +14,12 @@ from speech2face.inference.encoder import Encoder
 from speech2face.preparation.manifest import Row
 from speech2face.preparation.sources import File
 from speech2face.preprocessing.audio import Audio
-from speech2face.preprocessing.faces import Face, crop_padded, detect_faces, face_box
+from speech2face.preprocessing.faces import crop_padded, detect_faces, face_box
 from speech2face.preprocessing.fbank import LogMelFilterBank
+from speech2face.preprocessing.landmarks import find_landmarks
 from speech2face.preprocessing.photo import open_image
 from speech2face.preprocessing.speech import little_speech, speech_share
 from speech2face.preprocessing.streams import OPTIONS, pick_stream
-
-if TYPE_CHECKING:
-    import dlib
 
 RATE = 16_000
 FBANK_SECONDS = 10.26  # the window of an Audio Spectrogram Transformer
@@ -31,8 +27,6 @@ FBANK_SECONDS = 10.26  # the window of an Audio Spectrogram Transformer
 AUDIO = Audio(LogMelFilterBank(max_frames=None, mean=0.0, std=0.5), sample_rate=RATE)
 CROP_SIZE, CROP_MARGIN = 224, 0.25
 PHOTOS_TOGETHER = 16
-# The iBUG point of each of the 72 landmarks. A lip runs from a corner along its outer edge, then back along its inner.
-IBUG = (*range(48), *range(48, 55), *range(64, 59, -1), *range(54, 60), 48, 60, *range(67, 63, -1))
 
 
 def recording(root: Path, file: File) -> Row:
@@ -82,7 +76,7 @@ def packet_seconds(path: Path) -> float:
 class PhotoReader:
     """Measures photos, and writes a 224 x 224 crop of each face below <root>/prepared/crops.
 
-    root: of the dataset. encoder: of faces. landmarks: whether to find landmarks, which needs the extra `landmarks`.
+    root: of the dataset. encoder: of faces. landmarks: whether to find landmarks.
     """
 
     def __init__(self, root: Path, encoder: Encoder, landmarks: bool) -> None:
@@ -132,29 +126,6 @@ class PhotoReader:
             with atomic(target) as partial:
                 crop.save(partial, "JPEG", quality=95)
         return row, prepared.features
-
-
-@cache
-def _predictor() -> "dlib.shape_predictor":
-    import dlib
-    import face_recognition_models
-
-    return dlib.shape_predictor(face_recognition_models.pose_predictor_model_location())
-
-
-def find_landmarks(image: PillowImage.Image, face: Face) -> np.ndarray:
-    """Landmarks (72, 2) float32 as x, y in pixels, by dlib's 68-point predictor (Kazemi and Sullivan, CVPR 2014)."""
-    import dlib
-
-    # The predictor reads only the surroundings of the face, so a large photo is cropped and reduced for it.
-    scale = max(1, int((face.right - face.left) // 400))
-    box = face_box(face, 0.5)
-    near = crop_padded(image, box)
-    near = near.reduce(scale) if scale > 1 else near
-    edges = (face.left - box[0], face.top - box[1], face.right - box[0], face.bottom - box[1])
-    shape = _predictor()(np.asarray(near), dlib.rectangle(*(round(edge / scale) for edge in edges)))
-    points = np.array([(shape.part(i).x, shape.part(i).y) for i in IBUG], np.float32)
-    return (points + 0.5) * scale - 0.5 + np.array(box[:2], np.float32)
 
 
 def measure(kind: str, root: Path, files: Sequence[File], photos: PhotoReader | None) -> list[Row]:

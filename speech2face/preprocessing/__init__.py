@@ -17,8 +17,8 @@ class Prepared:
     features: (windows, ...) float32, one row for each window of a clip; a photo has one row.
     preview: the data of the panel. Speech: "waveform" (samples,) float32, the first window; "part" (samples,), all that
         was read; "heard", start and end in s of each window in that part; and "sample_rate" in Hz.
-        Photo: "photo" and "crop", (height, width, 3) uint8 RGB, and "box": left, top, right and bottom of the crop in
-        pixels of "photo".
+        Photo: "photo" and "crop", (height, width, 3) uint8 RGB; "outline", the corners (4, 2) of the crop in pixels of
+        "photo"; and "matrix" (2, 3), which takes x, y, 1 in pixels of the photo as it was to pixels of the crop.
     measurements: value by column of results.csv.
     warnings: one line each.
     """

@@ -12,13 +12,15 @@ from PIL import Image as PillowImage
 
 from speech2face.errors import UserError
 from speech2face.preprocessing import Prepared
+from speech2face.preprocessing.alignment import align, alignment, box_matrix, corners
 from speech2face.preprocessing.faces import Face, crop_padded, detect_faces, face_box
+from speech2face.preprocessing.landmarks import find_landmarks
 from speech2face.preprocessing.photo import from_array, from_pillow, open_image
 
 if TYPE_CHECKING:
     from torch import nn
 
-CROPS = ("face", "require", "none")
+CROPS = ("face", "aligned", "require", "none")
 
 
 def to_batch(pixels: np.ndarray | torch.Tensor) -> torch.Tensor:
@@ -39,8 +41,9 @@ class Image:
     """Front end of photos.
 
     crop: "face" crops to the most confident face, or takes the whole photo, with a warning, if there is no face;
-        "require" refuses a photo without a face; "none" always takes the whole photo and does not keep its aspect
-        ratio, as the published implementation does.
+        "aligned" does so too, and turns and scales the face so that eyes and mouth have fixed places (alignment.align,
+        which has no margin); "require" refuses a photo without a face; "none" always takes the whole photo and does not
+        keep its aspect ratio, as the published implementation does.
     margin: share of the face's size that is added on every side. size: width and height of the result in pixels.
     channel_order: "rgb" or "bgr". scale: value of white. mean, std: of the three channels, in that order and scale:
         the result is (x * scale - mean) / std for x in [0, 1].
@@ -50,7 +53,7 @@ class Image:
     """
 
     modality = "face"
-    version = 2  # raise it when opening, cropping or scaling changes the result: cached embeddings depend on it
+    version = 3  # raise it when opening, cropping or scaling changes the result: cached embeddings depend on it
     measurements = ("width", "height", "faces", "face_score", "crop")
 
     def __init__(
@@ -137,17 +140,21 @@ class Image:
             faces = []
         elif faces is None:
             faces = detect_faces(image)
-        if faces:
-            box = face_box(faces[0], self.margin)
-            if len(faces) > 1:
-                warnings.append(f"{len(faces)} faces: took the most confident, at {box}")
+        if len(faces) > 1:
+            warnings.append(f"{len(faces)} faces: took the most confident, at {face_box(faces[0], self.margin)}")
+        if not faces and self.crop == "require":
+            raise UserError(f"{name}: no face found (preprocessing.crop=none takes the whole photo)")
+        if not faces and self.crop != "none":
+            warnings.append("no face found: took the whole photo")
+        if faces and self.crop == "aligned":
+            landmarks = find_landmarks(image, faces[0])
+            crop, _ = align(image, landmarks, self.size)
+            matrix = alignment(landmarks, self.size)
+            place = corners(matrix, self.size).round().astype(int).ravel().tolist()
         else:
-            box = (0, 0, image.width, image.height)
-            if self.crop == "require":
-                raise UserError(f"{name}: no face found (preprocessing.crop=none takes the whole photo)")
-            if self.crop == "face":
-                warnings.append("no face found: took the whole photo")
-        crop = crop_padded(image, box).resize((self.size, self.size), PillowImage.Resampling.BILINEAR)
+            place = face_box(faces[0], self.margin) if faces else (0, 0, image.width, image.height)
+            crop = crop_padded(image, place).resize((self.size, self.size), PillowImage.Resampling.BILINEAR)
+            matrix = box_matrix(place, self.size)
         preview = image.copy()
         preview.thumbnail((512, 512))
         return Prepared(
@@ -155,14 +162,15 @@ class Image:
             preview={
                 "photo": np.asarray(preview),
                 "crop": np.asarray(crop),
-                "box": [edge * preview.width / image.width for edge in box],
+                "matrix": matrix,
+                "outline": (corners(matrix, self.size) + 0.5) * (preview.width / image.width) - 0.5,
             },
             measurements={
                 "width": image.width,
                 "height": image.height,
                 "faces": len(faces) if self.crop != "none" else None,
                 "face_score": round(faces[0].score, 3) if faces else None,
-                "crop": "{} {} {} {}".format(*box),
+                "crop": " ".join(map(str, place)),
             },
             warnings=warnings,
         )
