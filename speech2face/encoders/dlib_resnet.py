@@ -154,7 +154,7 @@ DLIB = Layout(
     convert=_fold,
     preprocessing={
         "_target_": "speech2face.preprocessing.image.Image",
-        "crop": "face",
+        "crop": "aligned",
         "size": CROP,
         "channel_order": "rgb",
         "scale": 1.0,
