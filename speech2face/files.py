@@ -26,6 +26,15 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def state(path: Path) -> tuple[int, int]:
+    """Size in bytes and time of the last change of a file; zeros for a file that is not there or not to be read."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to. It replaces `path` if the block succeeds, else it is removed."""

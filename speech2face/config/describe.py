@@ -41,6 +41,8 @@ def describe(hint: object) -> str:
             words.append(KINDS[dict])
         else:
             words.append(KINDS.get(one, str(one)))
+    if meta and meta.title:
+        words = [meta.title]
     text = " or ".join(words) + (" or null" if type(None) in get_args(inner) else "")
     bounds = {"ge": "at least {:g}", "gt": "more than {:g}", "le": "at most {:g}", "lt": "less than {:g}"}
     return text + "".join(

@@ -98,5 +98,8 @@ class VoiceTraining(Training):
     augment: Annotated[
         float, says("share of recordings that are augmented: equaliser, room, noise, speed, vocal tract", ge=0, le=1)
     ] = 1.0
+    versions: Annotated[
+        int, says("with encoder.train=head: augmented versions of each recording that the trunk hears, once", ge=1)
+    ] = 8
     head_epochs: Annotated[int, says("first epochs, in which only the head is trained", ge=0)] = 0
     later_lr: Annotated[float, says("factor of the learning rate after head_epochs", gt=0)] = 0.1

@@ -66,8 +66,7 @@ class AudioSpectrogramTransformer(EncoderNetwork):
         192, 12, 3, 768 (tiny).
     mel_bins, max_frames: size of the input that the position embeddings cover. stride: of the patches on both axes.
     embedding: width of the embedding. relu: end in a ReLU, as the published voice encoder does.
-    epsilon: of the layer norms. head_epsilon: of the layer norm before the head; the original uses 1e-5, torch's
-        default, for it.
+    epsilon: of the layer norms. head_epsilon: of the layer norm before the head, which is 1e-5 in the original.
     """
 
     time_axis, least_frames = -2, PATCH
@@ -116,8 +115,8 @@ class AudioSpectrogramTransformer(EncoderNetwork):
             grid = F.interpolate(grid.permute(0, 3, 1, 2), (rows, time_patches), mode="bilinear").permute(0, 2, 3, 1)
         return torch.cat([tokens, grid.flatten(1, 2)], dim=1)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Features (batch, frames, mel_bins) -> embeddings (batch, 4096). Raises ValueError below 16 frames."""
+    def trunk(self, x: torch.Tensor) -> torch.Tensor:
+        """Features (batch, frames, mel_bins) -> (batch, hidden_size). Raises ValueError below 16 frames."""
         if x.shape[1] < self.least_frames:
             raise ValueError(f"{x.shape[1]} frames are too few: the Audio Spectrogram Transformer needs {PATCH}")
         x = self.patch_projection(x.transpose(1, 2).unsqueeze(1))  # (batch, hidden_size, rows, columns)
@@ -125,8 +124,10 @@ class AudioSpectrogramTransformer(EncoderNetwork):
         x = torch.cat([*tokens, x.flatten(2).transpose(1, 2)], dim=1) + self.positions(x.shape[-1])
         for block in self.blocks:
             x = block(x)
-        x = self.head(self.head_norm(self.norm(x[:, :2]).mean(dim=1)))
-        return F.relu(x) if self.relu else x
+        return self.head_norm(self.norm(x[:, :2]).mean(dim=1))
+
+    def stages(self) -> list[nn.Module]:
+        return [*self.blocks[:-1], nn.ModuleList([self.blocks[-1], self.norm, self.head_norm])]
 
 
 # Published layouts: transformers 4 and 5, and the original repository
@@ -174,10 +175,7 @@ _LETTERS = {"q": "query", "k": "key", "v": "value", "o": "output"}
 
 
 def _from_config(config: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of the network that tensors do not show, from Hugging Face's config.json.
-
-    Raises UserError for an architecture that is not supported.
-    """
+    """What tensors do not show, from Hugging Face's config.json. Raises UserError for what is not supported."""
     if config.get("hidden_act", "gelu") != "gelu":
         raise UserError(f"config.json: hidden_act={config['hidden_act']} is not supported, only gelu")
     strides = {config.get(name, 10) for name in ("frequency_stride", "time_stride")}

@@ -13,8 +13,12 @@ if TYPE_CHECKING:
 class EncoderNetwork(nn.Module):
     """Base class of encoders: features (batch, ...) -> embeddings (batch, 4096).
 
+    A subclass has the method `trunk`, and `forward` is then its output through the head and a ReLU. It can have
+    `forward` instead.
+
     head_name: name of the last linear layer, whose output is the embedding, such as "head" or "network.fc".
-        `training.head_epochs` trains only this layer, and `encoder.init` does not load it.
+        `encoder.train=head` trains only this layer, and `encoder.init` does not load it.
+    relu: whether the embedding is the head's output through a ReLU.
     classifier_name: name of the layer of `classify`, which `encoder.init` does not load either; None: there is none.
     time_axis: the axis of the features that is time, -1 or -2; the other one is frequency. None for waveforms and
         photos, which training does not mask.
@@ -23,10 +27,44 @@ class EncoderNetwork(nn.Module):
     """
 
     head_name: ClassVar[str] = "head"
+    relu: bool = True
     classifier_name: ClassVar[str | None] = None
     time_axis: ClassVar[int | None] = None
     least_frames: ClassVar[int] = 1
     layouts: ClassVar[tuple["Layout", ...]] = ()
+
+    def trunk(self, x: torch.Tensor) -> torch.Tensor:
+        """Features (batch, ...) -> the input of the head (batch, width)."""
+        raise NotImplementedError
+
+    def finish(self, trunk: torch.Tensor) -> torch.Tensor:
+        """The input of the head (batch, width) -> embeddings (batch, 4096)."""
+        x = self.head_layer(trunk)
+        return F.relu(x) if self.relu else x
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Features (batch, ...) -> embeddings (batch, 4096)."""
+        return self.finish(self.trunk(x))
+
+    def stages(self) -> list[nn.Module]:
+        """The parts below the head that `encoder.train=last:N` counts, in order from the input; none by default."""
+        return []
+
+    def learn(self, what: str) -> None:
+        """Let the head learn ("head"), the last N stages, too ("last:N"), or everything ("all"); freeze the rest.
+
+        Frozen parts are in evaluation mode. Raises ValueError if there are fewer stages.
+        """
+        self.train(what == "all").requires_grad_(what == "all")
+        stages = self.stages()
+        number = int(what.removeprefix("last:")) if what.startswith("last:") else 0
+        if number > len(stages):
+            raise ValueError(f"{type(self).__name__} has {len(stages)} stages")
+        learning = [*stages[len(stages) - number :], self.get_submodule(self.head_name)]
+        if self.classifies:
+            learning.append(self.get_submodule(self.classifier_name))
+        for module in learning:
+            module.train().requires_grad_(True)
 
     @property
     def head_layer(self) -> nn.Linear:

@@ -55,13 +55,15 @@ class DlibResNet(EncoderNetwork):
         self.classifier = nn.Linear(embedding, classes, bias=False) if classes else None
         self.relu = relu
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Aligned photos (batch, 3, 224, 224), RGB in [0, 1] -> embeddings (batch, 4096)."""
-        early, pooled = self.trunk(sample_chip(x))
+    def trunk(self, x: torch.Tensor) -> torch.Tensor:
+        """Aligned photos (batch, 3, 224, 224), RGB in [0, 1] -> the input of the head (batch, 1484)."""
+        early, pooled = self.activations(sample_chip(x))
         early, thumbnail = F.adaptive_avg_pool2d(early, GRID), F.adaptive_avg_pool2d(x, THUMBNAIL)
         seen = zip((self.to_descriptor(pooled), pooled, early, thumbnail), MEANS_SEEN, DEVIATIONS, strict=True)
-        x = self.head(torch.cat([(one.flatten(1) - mean) / deviation for one, mean, deviation in seen], 1))
-        return F.relu(x) if self.relu else x
+        return torch.cat([(one.flatten(1) - mean) / deviation for one, mean, deviation in seen], 1)
+
+    def stages(self) -> list[nn.Module]:
+        return [self.stem, *self.blocks]
 
     def classify(self, embedding: torch.Tensor) -> torch.Tensor:
         """Embeddings (batch, 4096) -> logits (batch, classes)."""
@@ -76,9 +78,9 @@ class DlibResNet(EncoderNetwork):
 
     def describe_chips(self, chips: torch.Tensor) -> torch.Tensor:
         """Face chips of dlib (batch, 3, 150, 150), RGB in [0, 1] -> descriptors (batch, 128)."""
-        return self.to_descriptor(self.trunk(chips)[1])
+        return self.to_descriptor(self.activations(chips)[1])
 
-    def trunk(self, chips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def activations(self, chips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Face chips -> activations of the first stage (batch, 32, 35, 35), averaged ones of the last (batch, 256)."""
         means = torch.tensor(MEANS, device=chips.device, dtype=chips.dtype).view(3, 1, 1)
         x = ((chips * 255 - means) / 256).contiguous(memory_format=torch.channels_last)

@@ -59,8 +59,8 @@ class PaperEncoder(EncoderNetwork):
         self.output = nn.Linear(hidden, embedding)
         self.relu = relu
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Features (batch, 2, frequencies, frames) -> embeddings (batch, 4096).
+    def trunk(self, x: torch.Tensor) -> torch.Tensor:
+        """Features (batch, 2, frequencies, frames) -> (batch, hidden).
 
         Raises ValueError for fewer than `least_frames` frames.
         """
@@ -73,8 +73,11 @@ class PaperEncoder(EncoderNetwork):
                 x = F.max_pool2d(x, (1, 2))
         x = self.convolutions[-1](x).mean(dim=-1, keepdim=True)
         x = self.norms[-1](F.relu(x)).flatten(1)
-        x = self.output(F.relu(self.hidden(x)))
-        return F.relu(x) if self.relu else x
+        return F.relu(self.hidden(x))
+
+    def stages(self) -> list[nn.Module]:
+        pairs = zip(self.convolutions, self.norms, strict=True)
+        return [*(nn.ModuleList(pair) for pair in pairs), self.hidden]
 
 
 # Published layout: the PyTorch implementation ("ve_conv")

@@ -39,6 +39,10 @@ class ResNet(EncoderNetwork):
         x = self.network(x.contiguous(memory_format=torch.channels_last))
         return F.relu(x) if self.relu else x
 
+    def stages(self) -> list[nn.Module]:
+        net = self.network
+        return [nn.ModuleList([net.conv1, net.bn1]), *net.layer1, *net.layer2, *net.layer3, *net.layer4]
+
     def classify(self, embedding: torch.Tensor) -> torch.Tensor:
         """Embeddings (batch, 4096) -> logits (batch, classes)."""
         return scaled_cosines(embedding, self.classifier)

@@ -47,8 +47,8 @@ class VGGFace(EncoderNetwork):
         self.fc7 = nn.Linear(hidden, embedding)
         self.fc8 = nn.Linear(embedding, classes)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Features (batch, 3, size, size) -> embeddings (batch, 4096), at least 0."""
+    def trunk(self, x: torch.Tensor) -> torch.Tensor:
+        """Features (batch, 3, size, size) -> (batch, hidden)."""
         x = x.contiguous(memory_format=torch.channels_last)
         for block in self.blocks:
             for convolution in block:
@@ -56,7 +56,10 @@ class VGGFace(EncoderNetwork):
             x = F.max_pool2d(x, 2)
         if self.flatten == "channels_last":
             x = x.permute(0, 2, 3, 1)
-        return F.relu(self.fc7(F.relu(self.fc6(x.flatten(1)))))
+        return F.relu(self.fc6(x.flatten(1)))
+
+    def stages(self) -> list[nn.Module]:
+        return [*(layer for block in self.blocks for layer in block), self.fc6]
 
     def classify(self, embedding: torch.Tensor) -> torch.Tensor:
         """Embeddings (batch, 4096) -> logits (batch, classes)."""

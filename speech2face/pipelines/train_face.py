@@ -9,7 +9,7 @@ import numpy as np
 from speech2face.config.options import TrainFace
 from speech2face.errors import UserError
 from speech2face.pipelines.resume import check_resumed
-from speech2face.pipelines.training import Job, begin, carry_out, common, load, normalized_faces
+from speech2face.pipelines.training import Job, begin, carry_out, common, learns, load, normalized_faces
 from speech2face.run.record import Run
 
 
@@ -66,6 +66,7 @@ def train_face(options: TrainFace, run: Run) -> int:
         margin=training.margin,
         normalize=front_end.normalize,
         portrait=sets["train"].portraits and tuple(one.mean(0) for one in sets["train"].portraits),
+        learns=learns(options, encoder),
         **common(options),
     )
     draw = partial(draw_neighbours, rows=sets["val"])

@@ -11,7 +11,7 @@ from speech2face.config.options import TrainVoice
 from speech2face.errors import UserError
 from speech2face.pipelines.parts import build_encoder
 from speech2face.pipelines.resume import check_resumed
-from speech2face.pipelines.training import Job, begin, carry_out, common, load
+from speech2face.pipelines.training import Job, begin, carry_out, common, learns, load
 from speech2face.run.record import Run
 
 log = logging.getLogger(__name__)
@@ -28,8 +28,10 @@ def train_voice(options: TrainVoice, run: Run) -> int:
     from speech2face.encoders.base import EncoderNetwork
     from speech2face.inference.decoder import Decoder
     from speech2face.training.data import Clips
+    from speech2face.training.loop import training_precision
     from speech2face.training.sheets import draw_voices
     from speech2face.training.traits import encode_traits, learnt_traits
+    from speech2face.training.trunks import cache_trunks, has_vectors
     from speech2face.training.voice import VoiceTraining
 
     training = options.training
@@ -56,10 +58,11 @@ def train_voice(options: TrainVoice, run: Run) -> int:
     sets: dict[str, Clips] = {}
     errors: dict[str, str] = {}
     check_resumed(options, run, loaded, dataset, people)
+    precision = training_precision(options.precision, options.trainer, options.device)
+    cache, workers = Path(training.cache).expanduser(), max(options.workers, 1)
     with run.stage("read"):
         for split in people:
             speakers = [person for person in people[split] if person in recordings]
-            cache, workers = Path(training.cache).expanduser(), max(options.workers, 1)
             photos = embed_photos(dataset, speakers, face, cache, workers, f"{split} photos")
             errors |= photos.errors
             with_photo = np.diff(photos.starts) > 0
@@ -82,13 +85,21 @@ def train_voice(options: TrainVoice, run: Run) -> int:
                 seed=options.seed,
                 traits=encode_traits(dataset, speakers, heads),
             )
+    if options.encoder.train == "head" and has_vectors(encoder.network, sets["train"]):
+        what = {"preprocessing": encoder.part.preprocessing, "code": audio.versions}
+        with run.stage("hear"):
+            for split, clips in sets.items():
+                clips.cached = cache_trunks(
+                    clips, encoder.network, what, training.versions, cache, options.device, precision,
+                    options.batch_size, options.workers, f"{split} recordings",
+                )  # fmt: skip
     frozen = {"layer": decoder.network.first_layer} if losses["layer"] else {}
     module = VoiceTraining(
         encoder.network,
         classes={trait: head.classes for trait, head in heads.items()},
         frozen=frozen | {"face": face.network},
         head_epochs=training.head_epochs,
-        head=encoder.network.head_name,
+        learns=learns(options, encoder),
         later_lr=training.later_lr,
         **common(options),
     )

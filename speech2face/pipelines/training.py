@@ -99,6 +99,22 @@ def load(options: Train, run: Run) -> dict[str, "Loaded"]:
     return loaded
 
 
+def learns(options: Train, encoder: "Loaded") -> str:
+    """What of the encoder is trained (encoder.train). Raises UserError if its class cannot tell its parts apart."""
+    from speech2face.encoders.base import EncoderNetwork
+
+    if options.encoder.train == "all":
+        return "all"
+    named = f"encoder.train={options.encoder.train}"
+    if not isinstance(encoder.network, EncoderNetwork):
+        raise UserError(f"{named}: the encoder's class is no EncoderNetwork (speech2face.encoders.base)")
+    try:
+        encoder.network.learn(options.encoder.train)
+    except ValueError as error:
+        raise UserError(f"{named}: {error}") from None
+    return options.encoder.train
+
+
 def normalized_faces(options: Train, dataset: Dataset, people: list[str], name: str) -> tuple[np.ndarray, np.ndarray]:
     """Read the normalized faces of some people, (n, 224, 224, 3) uint8, and their landmarks (n, 72, 2) float32.
 

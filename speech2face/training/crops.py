@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -12,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from speech2face.errors import UserError, defect, reason
-from speech2face.files import atomic
+from speech2face.files import atomic, state
 from speech2face.preprocessing.image import Image
 
 THUMBNAIL = 28  # width and height of a thumbnail in pixels
@@ -29,7 +28,7 @@ def crops(
     """
     about = {"root": str(root.absolute()), "crop": preprocessing.crop, "margin": preprocessing.margin}
     about |= {"versions": preprocessing.versions, "heic": find_spec("pillow_heif") is not None}
-    about |= {"files": [(path, *_state(root / path)) for path in paths]}
+    about |= {"files": [(path, *state(root / path)) for path in paths]}
     shape = (len(paths), preprocessing.size, preprocessing.size, 3)
     file = directory / f"{hashlib.sha256(json.dumps([about, shape]).encode()).hexdigest()[:20]}.u8"
     errors_file = file.with_suffix(".json")
@@ -53,15 +52,6 @@ def crops(
         with atomic(errors_file) as partial:
             partial.write_text(json.dumps(errors))
     return np.memmap(file, np.uint8, "r", shape=shape), json.loads(errors_file.read_text())
-
-
-def _state(path: Path) -> tuple[int, int]:
-    """Size in bytes and time of the last change of a file; zeros for a file that is not there or not to be read."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
 
 
 def thumbnails(pictures: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,6 +20,9 @@ from speech2face.errors import UserError, defect
 from speech2face.inference.cache import Embeddings
 from speech2face.preprocessing.audio import Audio, dbfs
 from speech2face.training.augmentation import augment_recording, perturb_speed, perturb_vocal_tract, spec_augment
+
+if TYPE_CHECKING:
+    from speech2face.training.trunks import Trunks
 
 log = logging.getLogger(__name__)
 MEASURED_SECONDS = 60.0  # pipeline=prepare measures the level of this part of a recording
@@ -141,7 +145,8 @@ class Clips(Dataset):
     """Recordings, each with the embedding of a photo of the speaker.
 
     An item is {"features": the encoder's input, "face": (4096,), "person", "row"} and its traits. A recording that
-    cannot be read is replaced by the next one, with a warning.
+    cannot be read is replaced by the next one, with a warning. If `cached` has been set (speech2face.training.trunks),
+    an item has "trunk", the input of the encoder's head, in place of "features".
 
     root, files: the recordings. people: names; rows starts[i] to starts[i + 1] are all recordings of person i.
     photos: (people + 1,); rows photos[i] to photos[i + 1] of `faces`, at least one, are the photos of person i.
@@ -167,6 +172,7 @@ class Clips(Dataset):
         traits: dict[str, np.ndarray] | None = None,
     ) -> None:
         self.traits = traits or {}
+        self.cached: Trunks | None = None
         self.root, self.files, self.photos, self.faces = root, files, photos, faces
         self.audio, self.pairing, self.seconds, self.augment, self.seed = audio, pairing, seconds, augment, seed
         rows = [files.of(person) for person in people]
@@ -179,23 +185,33 @@ class Clips(Dataset):
 
     def __getitem__(self, item: Item) -> Example:
         epoch, wanted = item
-        for row in itertools.chain(range(wanted, len(self)), range(wanted)):
-            random = np.random.default_rng([self.seed, epoch, row])
-            try:
-                features = self.features(self.rows[row], random)
-                break
-            except UserError as error:
-                log.warning("passed over: %s", error)
-            except Exception as error:  # codecs raise anything, and one file must not end a training
-                log.warning("passed over: %s (%s)", self.root / self.files.path(self.rows[row]), defect(error))
+        if self.cached is None:
+            row, heard, random = self.hear(epoch, wanted)
         else:
-            raise UserError(f"{self.root}: no recording can be read: each one is damaged or silent (see above)")
+            row, heard = self.cached[epoch, wanted]
+            random = np.random.default_rng([self.seed, epoch, row])
         person = self.people[row]
         first, count = self.photos[person], self.photos[person + 1] - self.photos[person]
         numbers = {"all_to_all": random.integers(count), "one_to_one": row - self.starts[person], "all_to_one": 0}
         face = torch.from_numpy(np.array(self.faces[first + numbers[self.pairing] % count]))
         known = {name: values[person] for name, values in self.traits.items()}
-        return {"features": features, "face": face, "person": person, "row": row} | known
+        what = "features" if self.cached is None else "trunk"
+        return {what: heard, "face": face, "person": person, "row": row} | known
+
+    def hear(self, epoch: int, wanted: int) -> tuple[int, torch.Tensor, np.random.Generator]:
+        """The row that is read, which is the wanted one or the next that can be read, and its features.
+
+        The third value is the generator of the row's further random numbers.
+        """
+        for row in itertools.chain(range(wanted, len(self)), range(wanted)):
+            random = np.random.default_rng([self.seed, epoch, row])
+            try:
+                return row, self.features(self.rows[row], random), random
+            except UserError as error:
+                log.warning("passed over: %s", error)
+            except Exception as error:  # codecs raise anything, and one file must not end a training
+                log.warning("passed over: %s (%s)", self.root / self.files.path(self.rows[row]), defect(error))
+        raise UserError(f"{self.root}: no recording can be read: each one is damaged or silent (see above)")
 
     def features(self, row: int, random: np.random.Generator) -> torch.Tensor:
         """Features of a window of a recording, augmented with probability `augment`. row: of `files`."""

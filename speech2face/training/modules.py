@@ -26,8 +26,8 @@ class Training(lightning.LightningModule):
         and lr.
     lr: the highest learning rate. It is reached by a linear rise over the share `warmup` of all steps, and then falls
         to 0 as a cosine (Loshchilov and Hutter, "SGDR", ICLR 2017).
-    head: name of the layer of `network` that is trained alone in the first `head_epochs` epochs. Afterwards all layers
-        are trained, with the learning rate times `later_lr`.
+    learns: what of an EncoderNetwork is trained, as its method `learn` takes it. In the first `head_epochs` epochs that
+        is the head alone. Afterwards the learning rate is multiplied by `later_lr`.
     """
 
     monitor, mode = "val/loss", "min"
@@ -41,16 +41,18 @@ class Training(lightning.LightningModule):
         lr: float = 1e-3,
         warmup: float = 0.05,
         head_epochs: int = 0,
-        head: str = "",
+        learns: str = "all",
         later_lr: float = 0.1,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.network = network.train().requires_grad_(True)
+        if learns != "all":
+            network.learn(learns)
         self.loss_weights = {name: weight for name, weight in loss_weights.items() if weight}
         self.frozen = [frozen or {}]  # in a list, so that Lightning does not register them
         self.optimizer, self.lr, self.warmup, self.seed = optimizer, lr, warmup, seed
-        self.head_epochs, self.head, self.later_lr = head_epochs, head, later_lr
+        self.head_epochs, self.learns, self.later_lr = head_epochs, learns, later_lr
         self.collected: list[dict[str, torch.Tensor]] = []
 
     def use(self, name: str) -> nn.Module:
@@ -74,9 +76,9 @@ class Training(lightning.LightningModule):
             network.to(self.device).eval().requires_grad_(False)
 
     def on_train_epoch_start(self) -> None:
-        alone = self.current_epoch < self.head_epochs
-        for name, parameter in self.network.named_parameters():
-            parameter.requires_grad_(not alone or name.startswith(f"{self.head}."))
+        learns = "head" if self.current_epoch < self.head_epochs else self.learns
+        if learns != "all" or self.head_epochs:
+            self.network.learn(learns)
 
     def training_step(self, batch: Batch, index: int) -> torch.Tensor:
         words = (self.seed, self.current_epoch, index, self.global_rank)

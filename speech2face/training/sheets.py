@@ -55,7 +55,8 @@ def draw_voices(module: VoiceTraining, rows: Clips, photos: list[Path], decoder:
     _, chosen = np.unique(rows.people, return_index=True)
     chosen = chosen[:SHOWN].tolist()
     items = [rows[0, row] for row in chosen]
-    of_voices = module.network(torch.stack([item["features"] for item in items]).to(module.device))
+    what = "trunk" if rows.cached else "features"
+    of_voices = module.embed({what: torch.stack([item[what] for item in items]).to(module.device)})
     of_photos = torch.stack([item["face"] for item in items])
     drawn = [[faces.image for faces in decoder(one.float())] for one in (of_photos, of_voices)]
     shown = [photos[rows.people[row]] for row in chosen]

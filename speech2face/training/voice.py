@@ -36,8 +36,14 @@ class VoiceTraining(Training):
     def _keep(self, _: nn.Module, inputs: tuple[torch.Tensor]) -> None:
         self.before_head = inputs[0]
 
+    def embed(self, batch: Batch) -> torch.Tensor:
+        """Embeddings (batch, 4096) of features, or of what the trunk made of them."""
+        if "trunk" in batch:
+            return self.network.finish(batch["trunk"]).float()
+        return self.network(batch["features"]).float()
+
     def terms(self, batch: Batch, generator: torch.Generator | None) -> Terms:
-        predicted, true = self.network(batch["features"]).float(), batch["face"]
+        predicted, true = self.embed(batch), batch["face"]
         terms = {}
         if "traits" in self.loss_weights:
             traits = {trait: head(self.before_head).float() for trait, head in self.heads.items()}
@@ -57,7 +63,7 @@ class VoiceTraining(Training):
         return terms
 
     def outputs(self, batch: Batch) -> dict[str, torch.Tensor]:
-        return {"predicted": self.network(batch["features"]), "face": batch["face"], "person": batch["person"]}
+        return {"predicted": self.embed(batch), "face": batch["face"], "person": batch["person"]}
 
     def metrics(self, outputs: dict[str, np.ndarray]) -> dict[str, float]:
         _, first, truth = np.unique(outputs["person"], return_index=True, return_inverse=True)

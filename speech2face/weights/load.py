@@ -22,7 +22,7 @@ from speech2face.weights.locate import Located, find, locate
 from speech2face.weights.ours import check_card, read_card
 from speech2face.weights.part import Description, Part
 from speech2face.weights.read import read_state_dicts
-from speech2face.weights.recognise import Unfilled, Weights, check_fit, checked, is_counter, shapes
+from speech2face.weights.recognise import Unfilled, Weights, check_fit, checked, difference, is_counter, shapes
 
 if TYPE_CHECKING:
     from speech2face.weights.front_end import FrontEnd
@@ -183,6 +183,7 @@ def assign(architecture: Description, tensors: Tensors, path: Path) -> nn.Module
     network = checked(Unfilled.build, architecture, str(path))
     expected = shapes(network.state_dict())
     tensors = tensors | {name: torch.tensor(0) for name in expected.keys() - tensors.keys() if is_counter(name)}
+    _check_head(network, expected, shapes(tensors), path)
     check_fit(expected, tensors, architecture, path)
     check_finite(tensors, path)
     network.load_state_dict(tensors, assign=True)
@@ -190,3 +191,16 @@ def assign(architecture: Description, tensors: Tensors, path: Path) -> nn.Module
         network = instantiate(architecture)  # buffers outside the state dict need their values
         network.load_state_dict(tensors, assign=True)
     return network.float()
+
+
+def _check_head(
+    network: nn.Module, expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]], path: Path
+) -> None:
+    """Raise UserError for weights that fit but for the head: they were trained for something else."""
+    wrong = {name for name in {**expected, **found} if expected.get(name) != found.get(name)}
+    head = f"{network.head_name}." if isinstance(network, EncoderNetwork) else ""
+    if head and f"{head}weight" in wrong and all(name.startswith(head) for name in wrong):
+        raise UserError(
+            f"{path}: gives no 4096-D embedding, because {difference(expected, found)}; a training can add a head to "
+            f"the other layers: encoder.init={path}"
+        )

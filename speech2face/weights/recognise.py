@@ -146,9 +146,9 @@ def explain(tensors: Tensors, part: Part, located: Located, expected: Tensors) -
                 )
     for named in namings:
         if len(expected.keys() & named.keys()) > len(expected) / 2:
-            difference = _difference(shapes(expected), shapes(named))
+            wrong = difference(shapes(expected), shapes(named))
             hint = f"if it is of another size, set that by {part.slot}.model."
-            raise UserError(f"{path}: does not fit {name}: {difference}; {hint}")
+            raise UserError(f"{path}: does not fit {name}: {wrong}; {hint}")
     raise UserError(
         f"{path}: fits no layout that {name} can read; expected {_sample(expected)}, or a published layout "
         f"({', '.join(layout.name for layout in _layouts(part)) or 'none'}); found {_sample(tensors)}"
@@ -193,7 +193,7 @@ def check_fit(expected: dict[str, tuple[int, ...]], tensors: Tensors, architectu
                 f"{path}: {name} is {tensor.dtype}, {tensor.layout}: only plain floating-point weights are read"
             )
     if expected != shapes(tensors):
-        raise UserError(f"{path}: does not fit {architecture['_target_']}: {_difference(expected, shapes(tensors))}")
+        raise UserError(f"{path}: does not fit {architecture['_target_']}: {difference(expected, shapes(tensors))}")
 
 
 def checked(build: Callable[[Description], nn.Module], architecture: Description, name: str) -> nn.Module:
@@ -205,7 +205,8 @@ def checked(build: Callable[[Description], nn.Module], architecture: Description
         raise UserError(f"{name}: {architecture['_target_']} cannot be built so: {reason}") from None
 
 
-def _difference(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> str:
+def difference(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> str:
+    """The first names whose shapes differ, with both shapes, in one line."""
     wrong = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
     first = [f"{name}: expected {expected.get(name, 'none')}, found {found.get(name, 'none')}" for name in wrong[:3]]
     return "; ".join(first) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else "")

@@ -1,0 +1,108 @@
+"""Speaker encoder of Wan et al., "Generalized End-to-End Loss for Speaker Verification", ICASSP 2018, with a head.
+
+Its published weights are those of the package Resemblyzer, which learnt to tell apart thousands of English speakers.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from speech2face.encoders.base import EncoderNetwork
+from speech2face.weights.layout import Layout, Tensors, count
+
+FAINT = 1e-3  # frames so far below the mean power of a window, 30 dB, hold no sound
+
+
+class GE2E(EncoderNetwork):
+    """Mel power spectrogram -> embedding: LSTM over partials of 1.6 s, mean over the partials, linear, ReLU.
+
+    A partial is described by the last hidden state of every layer and by the published 256-D output. Partials overlap
+    by about a half, and are weighted by the share of their frames that hold sound.
+
+    mel_bins: of the input. hidden, layers: of the LSTM. output: width of the published output. embedding: width of the
+    embedding. partial_frames: length of a partial. relu: end in a ReLU.
+    """
+
+    time_axis = -2
+
+    def __init__(
+        self,
+        mel_bins: int = 40,
+        hidden: int = 256,
+        layers: int = 3,
+        output: int = 256,
+        embedding: int = 4096,
+        partial_frames: int = 160,
+        relu: bool = True,
+    ) -> None:
+        super().__init__()
+        self.lstm = nn.ModuleList(nn.LSTM(hidden if i else mel_bins, hidden, batch_first=True) for i in range(layers))
+        self.linear = nn.Linear(hidden, output)
+        self.head = nn.Linear(layers * hidden + output, embedding)
+        self.partial_frames, self.relu = partial_frames, relu
+
+    def describe(self, partials: torch.Tensor) -> torch.Tensor:
+        """Partials (n, frames, mel_bins) -> (n, layers * hidden + output): the last hidden states, then the output.
+
+        The output has length 1 and no negative numbers. Its cosines compare speakers.
+        """
+        states, last = partials.float(), []
+        with torch.autocast(partials.device.type, enabled=False):  # many processors have no LSTM in bfloat16
+            for layer in self.lstm:
+                states, _ = layer(states)
+                last.append(states[:, -1])
+        output = F.normalize(F.relu(self.linear(last[-1])), dim=1)
+        return torch.cat([*last, output], dim=1)
+
+    def trunk(self, x: torch.Tensor) -> torch.Tensor:
+        """Features (batch, frames, mel_bins) -> the input of the head (batch, layers * hidden + output)."""
+        room = max(x.shape[1] - self.partial_frames, 0)
+        number = 1 + round(2 * room / self.partial_frames)
+        starts = [round(i * room / max(number - 1, 1)) for i in range(number)]
+        power = x.sum(-1)
+        sound = (power > FAINT * power.mean(1, keepdim=True)).float()
+        partials, weights = (
+            torch.stack([one[:, start : start + self.partial_frames] for start in starts], 1) for one in (x, sound)
+        )
+        described = self.describe(partials.flatten(0, 1)).unflatten(0, (len(x), number))
+        weights = weights.mean(-1, keepdim=True) + 1e-6  # a window without any sound has a mean, too
+        return (described * weights).sum(1) / weights.sum(1)
+
+    def stages(self) -> list[nn.Module]:
+        return [*self.lstm[:-1], nn.ModuleList([self.lstm[-1], self.linear])]
+
+
+# Published layout: the package Resemblyzer
+
+MEL_SPECTROGRAM = {
+    "_target_": "speech2face.preprocessing.audio.Audio",
+    "level_dbfs": -30.0,
+    "window_seconds": 6.0,
+    "features": {"_target_": "speech2face.preprocessing.mel.MelSpectrogram", "mel_bins": 40},
+}
+
+
+def _architecture(tensors: Tensors) -> dict[str, int]:
+    output, hidden = tensors["linear.weight"].shape
+    mel_bins = tensors["lstm.0.weight_ih_l0"].shape[1]
+    return {
+        "mel_bins": mel_bins,
+        "hidden": hidden,
+        "layers": count(tensors, r"lstm\.(\d+)\."),
+        "output": output,
+    }
+
+
+RESEMBLYZER = Layout(
+    name="ge2e (resemblyzer)",
+    renames=(
+        (r"lstm\.((?:weight|bias)_[ih]h_l)(\d+)", r"lstm.\2.\g<1>0"),
+        (r"(linear\.(?:weight|bias))", r"\1"),
+        (r"similarity_(?:weight|bias)", None),  # of the loss
+    ),
+    needs=("lstm.0.weight_ih_l0", "lstm.0.weight_hh_l0", "linear.weight", "linear.bias"),
+    architecture=_architecture,
+    preprocessing=MEL_SPECTROGRAM,
+)
+
+GE2E.layouts = (RESEMBLYZER,)
