@@ -18,7 +18,7 @@ from speech2face.pipelines.training import Job
 from speech2face.preparation.measure import recording
 from speech2face.preparation.sources import File
 from speech2face.preprocessing.audio import Audio
-from speech2face.preprocessing.decode import decode_audio
+from speech2face.preprocessing.decode import decode
 from speech2face.run.record import Run
 from speech2face.training.data import Clips
 from speech2face.weights.front_end import build_front_end
@@ -87,7 +87,7 @@ ODD = {
 def test_training_hears_what_inference_hears_of_odd_recordings(tmp_path: Path, kind: str, measured: bool) -> None:
     """Offset, silence and channels are treated alike, although training decodes no more than a window."""
     audio = front_end("spectrogram", "preprocessing.window_seconds=3.0")
-    samples = ODD[kind](decode_audio(SPEECH)[0])
+    samples = ODD[kind](decode(SPEECH).waveform)
     layout = "stereo" if samples.ndim > 1 else "mono"
     write_audio(tmp_path / "clip.wav", samples, 16_000, "pcm_f32le", layout)
     table = None
@@ -105,7 +105,7 @@ def test_training_hears_what_inference_hears_of_odd_recordings(tmp_path: Path, k
 def test_a_piece_is_what_the_whole_recording_has_there(tmp_path: Path) -> None:
     """With an offset, which is removed, at any place but the first half second."""
     audio = front_end("waveform", "preprocessing.window_seconds=null")
-    write_audio(tmp_path / "clip.wav", decode_audio(SPEECH)[0] + np.float32(0.3), 16_000, "pcm_f32le")
+    write_audio(tmp_path / "clip.wav", decode(SPEECH).waveform + np.float32(0.3), 16_000, "pcm_f32le")
     whole = audio.read(tmp_path / "clip.wav")
     assert abs(float(whole.waveform.mean())) < 1e-3
     for start in (0.7, 2.5, 4.0):
