@@ -1,6 +1,7 @@
 """One road into an encoder: training sees exactly what inference sees, front end by front end."""
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,12 @@ from torch import nn
 from speech2face.config.compose import options_of, store_defaults
 from speech2face.data.dataset import Files
 from speech2face.encoders.base import EncoderNetwork
+from speech2face.errors import UserError
 from speech2face.pipelines import train_decoder, train_face
 from speech2face.pipelines.training import Job
 from speech2face.preparation.measure import recording
 from speech2face.preparation.sources import File
-from speech2face.preprocessing.audio import Audio
+from speech2face.preprocessing.audio import Audio, dbfs
 from speech2face.preprocessing.decode import decode
 from speech2face.run.record import Run
 from speech2face.training.data import Clips
@@ -100,6 +102,23 @@ def test_training_hears_what_inference_hears_of_odd_recordings(tmp_path: Path, k
     torch.testing.assert_close(clips[0, 0]["features"], expected, rtol=0, atol=0)
     plain = audio(SPEECH).features[0]
     assert torch.nn.functional.cosine_similarity(expected.flatten(), plain.flatten(), dim=0) > 0.95
+
+
+def test_training_leaves_out_the_windows_that_inference_leaves_out(tmp_path: Path) -> None:
+    """Those in a pause, whose noise is far below the level of the speech."""
+    audio = front_end("waveform", "preprocessing.window_seconds=2.0", "preprocessing.windows=30")
+    speech = decode(SPEECH, max_seconds=3.0).waveform
+    pause = 10 ** (-70 / 20) * np.random.default_rng(0).normal(size=20 * 16_000).astype(np.float32)
+    path = write_audio(tmp_path / "a.wav", np.concatenate([speech, pause, speech]), 16_000, "pcm_f32le")
+    files = Files(["someone"], np.array([0, 1]), [path.name])
+    faces = np.zeros((1, 4096), np.float32)
+    clips = Clips(tmp_path, files, ["someone"], np.array([0, 1]), faces, audio, seconds=2.0)
+    kept = 0
+    for seed in range(30):
+        with suppress(UserError):
+            assert dbfs(clips.window(path, {}, np.random.default_rng(seed))) > audio.level_dbfs - 30
+            kept += 1
+    assert kept == pytest.approx(len(audio(path).features), abs=6) and kept < 20
 
 
 def test_a_piece_is_what_the_whole_recording_has_there(tmp_path: Path) -> None:

@@ -92,8 +92,7 @@ def evaluate(options: Evaluate, run: Run) -> int:
     with run.stage("measure"):
         evaluation = compute_metrics(material, face, decoder, options, options.seed)
     with run.stage("report"):
-        named = [slot for slot, one in loaded.items() if one.untrained]
-        metrics = write_report(run.directory, material, evaluation, about, named)
+        metrics = write_report(run.directory, material, evaluation, about, warning)
     run.record["metrics"] = {name: row["value"] for name, row in metrics.items()}
     run.own_metric = "retrieval/cosine/all/R@1" if "retrieval/cosine/all/R@1" in metrics else None
     for name, row in metrics.items():

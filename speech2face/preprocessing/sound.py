@@ -117,8 +117,13 @@ def heard_windows(
         pieces = window_starts(size, most, -(-size // most))
         starts, size = sorted({start + piece for start in starts for piece in pieces}), most
     least = min(round(LEAST_SECONDS * rate), size, sum(stop - start for start, stop in spans))
-    kept = [s for s in starts if sum(max(min(s + size, b) - max(s, a), 0) for a, b in spans) >= least]
+    kept = [start for start in starts if sounding_samples(spans, start, size) >= least]
     return kept or [max(min(spans[0][0], samples - size), 0)], size, len(starts) - len(kept)
+
+
+def sounding_samples(spans: list[tuple[int, int]], start: int, size: int) -> int:
+    """How many samples of a window, which begins at sample `start`, are not silence."""
+    return sum(max(min(start + size, last) - max(start, first), 0) for first, last in spans)
 
 
 def window_starts(samples: int, size: int, count: int) -> list[int]:
