@@ -192,7 +192,7 @@ def choose(dataset: Dataset, options: Evaluate) -> tuple[Evaluate, Chosen]:
             len(everybody),
         )
         options, people = dataclasses.replace(options, split="all"), everybody
-    training = _others(dataset.learners(), people)[: options.train_people]
+    training = _others(dataset.training_people(), people)[: options.train_people]
     if not training:
         log.warning("no training people (split train of people.csv) besides those evaluated: no attributes")
     modality = options.encoder.modality
