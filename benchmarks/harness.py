@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 from speech2face import build
 from speech2face.inference.device import PRECISIONS, resolve_precision
 from speech2face.inference.reconstructor import Reconstructor
-from speech2face.preprocessing.decode import decode_audio
+from speech2face.preprocessing.decode import decode
 
 CLIP = ROOT / "examples" / "librivox_male.wav"
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -125,7 +125,7 @@ class Bench:
         if folder.exists():
             return folder
         folder.mkdir()
-        samples = (decode_audio(CLIP)[0] * 32767).astype(np.int16)
+        samples = (decode(CLIP).waveform * 32767).astype(np.int16)
         for number in range(count):
             file = folder / f"{number:05d}.wav"
             if number < distinct:

@@ -20,7 +20,7 @@ from harness import (
 from speech2face.evaluation.images import psnr
 from speech2face.inference.device import PRECISIONS
 from speech2face.preprocessing.channel import encode
-from speech2face.preprocessing.decode import decode_audio
+from speech2face.preprocessing.decode import decode
 from speech2face.training.losses import normalized_distance
 
 
@@ -129,7 +129,7 @@ def front_ends(bench: Bench) -> None:
     bench.say("## Front ends and decoding, on one core", "")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    samples = decode_audio(CLIP)[0]
+    samples = decode(CLIP).waveform
     batch = torch.from_numpy(np.stack([np.resize(np.roll(samples, -997 * i), 16_000 * 10) for i in range(8)]))
     rows = []
     for name in ("paper", "ast"):
@@ -147,7 +147,7 @@ def front_ends(bench: Bench) -> None:
     ):
         file = bench.home / f"minute_{rate}.{container}"
         file.write_bytes(encode(minute, codec, container, rate=rate))
-        took = fastest(lambda file=file: decode_audio(file), 3)
+        took = fastest(lambda file=file: decode(file), 3)
         rows.append(["decoding to 16 kHz", f"{codec}, {rate / 1000:g} kHz, one minute", f"{60 / took:.0f}"])
     torch.set_num_threads(threads)
     bench.table(["", "", "times real time"], rows)

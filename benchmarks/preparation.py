@@ -50,7 +50,7 @@ def one_core(talkers: Path) -> None:
     from speech2face.preparation.measure import PhotoReader, recording
     from speech2face.preparation.sources import File
     from speech2face.preprocessing.channel import encode
-    from speech2face.preprocessing.decode import decode_audio
+    from speech2face.preprocessing.decode import decode
     from speech2face.training.data import Clips
 
     torch.set_num_threads(1)
@@ -91,7 +91,7 @@ def one_core(talkers: Path) -> None:
             (root / f"long.{form}").write_bytes(encode(tone, codec, form, rate))
             starts = np.random.default_rng(0).uniform(0, LONG_SECONDS - 5, SAMPLE)
             long = root / f"long.{form}"
-            seconds = timed(lambda long=long, starts=starts: [decode_audio(long, 16000, s, 5.0) for s in starts])
+            seconds = timed(lambda long=long, starts=starts: [decode(long, 16000, s, 5.0) for s in starts])
             print(f"| windows of 5 s decoded, anywhere in ten minutes of {form} | {SAMPLE / seconds:.0f} |")
 
 

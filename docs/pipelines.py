@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 from matplotlib.patches import FancyBboxPatch
 
 from speech2face.inference.pictures import PART_COLOURS, draw_spectrogram, draw_waveform
-from speech2face.preprocessing.decode import decode_audio
+from speech2face.preprocessing.decode import decode
 from speech2face.preprocessing.image import Image
 
 ROOT = Path(__file__).parents[1]
@@ -55,7 +55,7 @@ def picture(figure: plt.Figure, bounds: tuple[float, float, float, float], title
 def main() -> None:
     mpl.rcParams["font.family"] = "DejaVu Sans"
     figure = plt.figure(figsize=(13, 4.6), dpi=110)
-    waveform, _ = decode_audio(ROOT / "examples" / "librivox_male.wav")
+    waveform = decode(ROOT / "examples" / "librivox_male.wav").waveform
     voice = np.vstack([np.asarray(draw_waveform(waveform, 300, 70)), np.asarray(draw_spectrogram(waveform, 300, 130))])
     picture(figure, (0.01, 0.54, 0.16, 0.36), "a recording").imshow(voice)
     picture(figure, (0.01, 0.04, 0.16, 0.36), "a photo").imshow(

@@ -179,9 +179,9 @@ def read_photo(path: Path) -> None:
 
 
 def read_audio(path: Path) -> None:
-    from speech2face.preprocessing.decode import decode_audio
+    from speech2face.preprocessing.decode import decode
 
-    samples = decode_audio(path)[0]
+    samples = decode(path).waveform
     assert samples.ndim == 1 and len(samples) and np.isfinite(samples).all()
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 import speech2face
 from speech2face.errors import UserError
 from speech2face.preprocessing.arrays import to_channels, to_rate
-from speech2face.preprocessing.decode import decode_audio
+from speech2face.preprocessing.decode import decode
 
 CLIP = tone(1, 16_000)
 
@@ -160,7 +160,7 @@ def test_a_pipeline_goes_to_a_spawned_process(speech) -> None:
 
 
 def test_integers_make_the_face_of_their_file(speech) -> None:
-    samples, _ = decode_audio(SPEECH)
+    samples = decode(SPEECH).waveform
     integers = speech((samples * 2**15).astype(np.int16), 16_000)
     np.testing.assert_allclose(integers.embedding, speech(SPEECH).embedding, atol=1e-3)
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 import speech2face
 from speech2face.errors import UserError
-from speech2face.preprocessing.decode import decode_audio
+from speech2face.preprocessing.decode import decode
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def face():
 
 
 def test_a_path_and_its_samples_give_the_same_face(speech) -> None:
-    samples, _ = decode_audio(SPEECH)
+    samples = decode(SPEECH).waveform
     from_path, from_samples = speech(SPEECH), speech(samples, 16_000)
     np.testing.assert_array_equal(from_path.embedding, from_samples.embedding)
     assert from_path.face.shape == (224, 224, 3) and from_path.face.dtype == np.uint8

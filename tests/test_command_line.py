@@ -412,6 +412,19 @@ def test_help_names_every_group_and_option(run) -> None:
         assert re.search(rf"(pipeline=|  | ){option}\s", listed), file
 
 
+def test_help_of_a_pipeline_lists_what_each_slot_takes_once(run) -> None:
+    found = {}
+    for pipeline in ("speech", "train_voice", "train_decoder"):
+        listed = re.findall(r"^  (\S.*?=)(?:  |$)", run(f"pipeline={pipeline}", "--help").stdout, re.MULTILINE)
+        found[pipeline] = [name for line in listed for name in line.split(", ")]
+        assert len(found[pipeline]) == len(set(found[pipeline])) > 10
+        taken = {name for name in found[pipeline] if re.match("(encoder|face|decoder)[.]", name)}
+        parts = {"encoder.weights=", "encoder.model=", "encoder.preprocessing=", "decoder.weights=", "decoder.model="}
+        voice = {"encoder.init=", "face.weights=", "face.model=", "face.preprocessing="}
+        assert taken == (parts | voice if pipeline == "train_voice" else parts)
+    assert "resume=" in found["speech"] and "resume=" not in run("pipeline=convert", "--help").stdout
+
+
 def readme_block(section: str, language: str, number: int = 0) -> str:
     """A block of code of a section of the README."""
     text = (ROOT / "README.md").read_text().split(f"## {section}\n")[1].split("\n## ")[0]

@@ -15,7 +15,7 @@ from scipy.signal import resample_poly
 
 from speech2face.errors import UserError
 from speech2face.preprocessing.audio import Audio, cut_windows, dbfs
-from speech2face.preprocessing.decode import decode_audio, resample
+from speech2face.preprocessing.decode import decode, resample
 
 CODECS = [
     ("a.wav", "pcm_s16le"),
@@ -36,29 +36,29 @@ CODECS = [
 @pytest.mark.parametrize(("name", "codec"), CODECS)
 def test_every_codec_gives_the_tone_that_was_written(tmp_path: Path, name: str, codec: str) -> None:
     path = write_audio(tmp_path / name, tone(2, 48_000), 48_000, codec)
-    waveform, warnings = decode_audio(path)
-    middle = waveform[8_000:24_000]
+    decoded = decode(path)
+    middle = decoded.waveform[8_000:24_000]
     spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle))))
-    assert waveform.dtype == np.float32
-    assert abs(len(waveform) / 16_000 - 2) < 0.06  # codecs may pad
+    assert decoded.waveform.dtype == np.float32
+    assert abs(len(decoded.waveform) / 16_000 - 2) < 0.06  # codecs may pad
     assert abs(np.argmax(spectrum) - 440) <= 1  # bins are 1 Hz wide
     assert dbfs(middle) == pytest.approx(20 * np.log10(0.1 / np.sqrt(2)), abs=0.5)
-    assert not warnings
+    assert not decoded.warnings
 
 
 def test_sound_of_a_video(tmp_path: Path) -> None:
-    waveform, _ = decode_audio(write_video(tmp_path / "a.mp4", tone(2, 44_100)))
+    waveform = decode(write_video(tmp_path / "a.mp4", tone(2, 44_100))).waveform
     assert dbfs(waveform[4_000:28_000]) == pytest.approx(-23, abs=0.3)
 
 
 def test_channels_are_averaged(tmp_path: Path) -> None:
     left, right = tone(1, 16_000, 300), tone(1, 16_000, 700)
     path = write_audio(tmp_path / "a.wav", np.stack([left, right]), 16_000, "pcm_f32le", "stereo")
-    np.testing.assert_allclose(decode_audio(path)[0], (left + right) / 2, atol=1e-6)
+    np.testing.assert_allclose(decode(path).waveform, (left + right) / 2, atol=1e-6)
     for channels, layout in ((6, "5.1"), (8, "7.1"), (16, "hexadecagonal")):
         many = np.stack([tone(1, 16_000, 100 * (i + 1)) for i in range(channels)])
         path = write_audio(tmp_path / f"{channels}.wav", many, 16_000, "pcm_f32le", layout)
-        np.testing.assert_allclose(decode_audio(path)[0], many.mean(axis=0), atol=1e-6)
+        np.testing.assert_allclose(decode(path).waveform, many.mean(axis=0), atol=1e-6)
 
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_099, 44_100, 48_000, 96_000])
@@ -88,8 +88,8 @@ def test_offset_and_max_seconds_cut_to_the_sample(tmp_path: Path, name: str) -> 
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, 16_000 * 8).astype(np.float32)
     noise = np.round(noise * 32_767) / 32_768
     path = write_audio(tmp_path / name, noise, 16_000, "flac" if name.endswith("flac") else "pcm_s16le")
-    whole, _ = decode_audio(path)
-    part, _ = decode_audio(path, offset=3.25, max_seconds=1.5)
+    whole = decode(path).waveform
+    part = decode(path, offset=3.25, max_seconds=1.5).waveform
     np.testing.assert_array_equal(part, whole[52_000:76_000])
     np.testing.assert_allclose(whole, noise, atol=1e-4)
 
@@ -102,9 +102,9 @@ def test_a_long_recording_costs_no_more_than_the_part_used(tmp_path: Path) -> No
         for _ in range(3 * 3600 // 60):
             file.writeframes(second * 60)
     code = (
-        "import resource, sys; from speech2face.preprocessing.decode import decode_audio as d\n"
+        "import resource, sys; from speech2face.preprocessing.decode import decode as d\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "n = len(d(sys.argv[1], offset=10_000.0, max_seconds=60)[0])\n"
+        "n = len(d(sys.argv[1], offset=10_000.0, max_seconds=60).waveform)\n"
         "print(n, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
     output = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True).stdout
@@ -116,19 +116,20 @@ def test_a_long_recording_costs_no_more_than_the_part_used(tmp_path: Path) -> No
 def test_a_recording_that_breaks_off_is_used_as_far_as_it_goes(tmp_path: Path) -> None:
     content = (EXAMPLES / "alsa_female.flac").read_bytes()
     (tmp_path / "cut.flac").write_bytes(content[: len(content) // 2])
-    whole, _ = decode_audio(EXAMPLES / "alsa_female.flac")
-    part, warnings = decode_audio(tmp_path / "cut.flac")
-    assert 0.3 < len(part) / len(whole) < 0.7
-    np.testing.assert_allclose(part[:-2_000], whole[: len(part) - 2_000], atol=1e-5)
-    assert warnings == ["damaged or cut short: used what could be decoded"]
+    whole = decode(EXAMPLES / "alsa_female.flac").waveform
+    part = decode(tmp_path / "cut.flac")
+    samples = len(part.waveform)
+    assert 0.3 < samples / len(whole) < 0.7
+    np.testing.assert_allclose(part.waveform[:-2_000], whole[: samples - 2_000], atol=1e-5)
+    assert part.warnings == ["damaged or cut short: used what could be decoded"]
 
 
 def test_some_samples_that_are_not_finite_become_silence(tmp_path: Path) -> None:
     samples = tone(1, 16_000)
     samples[100:200] = np.nan
-    waveform, warnings = decode_audio(write_audio(tmp_path / "a.wav", samples, 16_000, "pcm_f32le"))
-    assert not waveform[100:200].any() and np.isfinite(waveform).all()
-    assert warnings == ["100 samples were NaN or infinite: taken as silence"]
+    decoded = decode(write_audio(tmp_path / "a.wav", samples, 16_000, "pcm_f32le"))
+    assert not decoded.waveform[100:200].any() and np.isfinite(decoded.waveform).all()
+    assert decoded.warnings == ["100 samples were NaN or infinite: taken as silence"]
 
 
 def test_tags_that_are_not_utf8_do_no_harm(tmp_path: Path) -> None:
@@ -137,7 +138,7 @@ def test_tags_that_are_not_utf8_do_no_harm(tmp_path: Path) -> None:
     content += b"LIST" + struct.pack("<I", len(tags)) + tags
     content[4:8] = struct.pack("<I", len(content) - 8)
     (tmp_path / "a.wav").write_bytes(content)
-    assert len(decode_audio(tmp_path / "a.wav")[0]) == 16_000
+    assert len(decode(tmp_path / "a.wav").waveform) == 16_000
 
 
 def make_bad(directory: Path, kind: str) -> Path:
@@ -197,7 +198,7 @@ def test_what_is_not_sound_is_refused_by_name(tmp_path: Path, kind: str) -> None
 
 def test_an_offset_after_the_end_is_refused() -> None:
     with pytest.raises(UserError, match="after 100 s"):
-        decode_audio(EXAMPLES / "librivox_male.wav", offset=100)
+        decode(EXAMPLES / "librivox_male.wav", offset=100)
 
 
 def test_one_gain_brings_the_used_part_to_the_level_without_clipping() -> None:

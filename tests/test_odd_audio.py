@@ -16,14 +16,14 @@ from speech2face import build
 from speech2face.errors import UserError
 from speech2face.preprocessing import speech as detector
 from speech2face.preprocessing.audio import Audio
-from speech2face.preprocessing.decode import decode_audio
+from speech2face.preprocessing.decode import decode
 from speech2face.preprocessing.fbank import LogMelFilterBank
 from speech2face.preprocessing.spectrogram import Spectrogram
 from speech2face.preprocessing.waveform import Waveform
 from speech2face.weights.ours import without_run_settings
 
 RATE = 16_000
-MALE, FEMALE = (decode_audio(path)[0] for path in (SPEECH, EXAMPLES / "alsa_female.flac"))
+MALE, FEMALE = (decode(path).waveform for path in (SPEECH, EXAMPLES / "alsa_female.flac"))
 CUT = "damaged or cut short: used what could be decoded"
 NOISE = np.random.default_rng(0).normal(0, 1, 12 * RATE).astype(np.float32)
 
@@ -221,17 +221,17 @@ def like(found: np.ndarray, clip: np.ndarray) -> float:
 @pytest.mark.parametrize("default", [0, 1])
 def test_the_default_track_is_heard_and_the_others_are_named(tmp_path: Path, name: str, default: int) -> None:
     path = write_tracks(tmp_path / name, [MALE, FEMALE[: len(MALE)]], default)
-    waveform, warnings = decode_audio(path)
-    assert like(waveform, (MALE, FEMALE)[default]) > 0.9
-    assert warnings == [
+    decoded = decode(path)
+    assert like(decoded.waveform, (MALE, FEMALE)[default]) > 0.9
+    assert decoded.warnings == [
         f"2 audio tracks: took {default} ({('fra', 'eng')[default]}); "
         f"preprocessing.track= takes another: {1 - default} ({('eng', 'fra')[default]})"
     ]
     for track in (0, 1):
-        waveform, warnings = decode_audio(path, track=track)
-        assert like(waveform, (MALE, FEMALE)[track]) > 0.9 and not warnings
+        decoded = decode(path, track=track)
+        assert like(decoded.waveform, (MALE, FEMALE)[track]) > 0.9 and not decoded.warnings
     with pytest.raises(UserError, match=r"preprocessing.track=2: its audio tracks are 0, 1"):
-        decode_audio(path, track=2)
+        decode(path, track=2)
 
 
 def test_a_silent_track_names_the_others(tmp_path: Path) -> None:
@@ -244,8 +244,8 @@ def test_a_silent_track_names_the_others(tmp_path: Path) -> None:
 def test_inverted_channels_do_not_cancel(tmp_path: Path) -> None:
     for name, codec, least in (("a.wav", "pcm_s16le", 0.999), ("a.mp3", "libmp3lame", 0.95)):
         path = write_audio(tmp_path / name, np.stack([MALE, -MALE]), RATE, codec, "stereo")
-        waveform, warnings = decode_audio(path)
-        assert like(waveform, MALE) > least and "cancel each other: took channel 0" in warnings[0]
+        decoded = decode(path)
+        assert like(decoded.waveform, MALE) > least and "cancel each other: took channel 0" in decoded.warnings[0]
     tilted = Audio(Waveform())(np.stack([0.8 * MALE, 0.1 - MALE]), RATE)
     assert like(tilted.preview["part"], MALE) > 0.99 and "took channel 1" in tilted.warnings[0]
     surround = np.stack([zeros(7.1), zeros(7.1), MALE, zeros(7.1), zeros(7.1), zeros(7.1)])
@@ -273,7 +273,7 @@ def test_big_endian_wav_is_not_heard_as_noise(tmp_path: Path) -> None:
                        16, b"data", len(sound))  # fmt: skip
     (tmp_path / "big.wav").write_bytes(head + sound)
     with pytest.raises(UserError, match="RIFX"):
-        decode_audio(tmp_path / "big.wav")
+        decode(tmp_path / "big.wav")
 
 
 # Cut short, or whole
@@ -289,19 +289,19 @@ WHOLE = {
 def test_a_file_that_ends_early_is_noticed_and_a_whole_one_is_not_accused(tmp_path: Path, name: str) -> None:
     rate = 48_000 if WHOLE[name] in ("libopus", "ac3") else RATE
     path = write_audio(tmp_path / name, np.repeat(MALE, rate // RATE), rate, WHOLE[name])
-    assert decode_audio(path)[1] == []
+    assert decode(path).warnings == []
     content = path.read_bytes()
     for share in (0.4, 0.6, 0.9):
         path.write_bytes(content[: int(share * len(content))])
-        assert decode_audio(path)[1] == [CUT], share
-        assert decode_audio(path, max_seconds=1.0)[1] == []  # what is used is whole
+        assert decode(path).warnings == [CUT], share
+        assert decode(path, max_seconds=1.0).warnings == []  # what is used is whole
 
 
 def test_a_wav_cut_between_two_packets_is_noticed(tmp_path: Path) -> None:
     path = write_audio(tmp_path / "a.wav", MALE, RATE, "pcm_s16le")
     content = path.read_bytes()
     path.write_bytes(content[: content.index(b"data") + 8 + 4096 * 20])
-    assert decode_audio(path)[1] == [CUT]
+    assert decode(path).warnings == [CUT]
 
 
 def stream(form: str, codec: str, rate: int) -> bytes:
@@ -338,8 +338,8 @@ def test_a_recording_without_sizes_in_its_header_is_not_accused(
     tmp_path: Path, form: str, codec: str, rate: int
 ) -> None:
     (tmp_path / "streamed").write_bytes(stream(form, codec, rate))
-    waveform, warnings = decode_audio(tmp_path / "streamed")
-    assert len(waveform) / RATE == pytest.approx(7.1, abs=0.1) and not warnings
+    decoded = decode(tmp_path / "streamed")
+    assert len(decoded.waveform) / RATE == pytest.approx(7.1, abs=0.1) and not decoded.warnings
 
 
 @pytest.mark.parametrize("name", ["a.mp3", "a.aac"])
@@ -359,8 +359,8 @@ def test_a_duration_that_is_estimated_from_the_bit_rate_accuses_nobody(tmp_path:
         container.mux(track.encode(None))
     with av.open(str(tmp_path / name)) as container:
         assert not 0.9 < container.duration / 1e6 / (len(clip) / RATE) < 1.1, "the estimate is right: no test"
-    waveform, warnings = decode_audio(tmp_path / name, max_seconds=None)
-    assert len(waveform) == pytest.approx(len(clip), abs=RATE // 5) and not warnings
+    decoded = decode(tmp_path / name, max_seconds=None)
+    assert len(decoded.waveform) == pytest.approx(len(clip), abs=RATE // 5) and not decoded.warnings
 
 
 # Hostile headers
@@ -372,7 +372,7 @@ def test_an_impossible_sample_rate_is_refused_at_once(tmp_path: Path, rate: int)
     content = bytearray(path.read_bytes())
     content[24:28] = struct.pack("<I", rate)
     path.write_bytes(content)
-    for read in (decode_audio, Audio(Waveform())):
+    for read in (decode, Audio(Waveform())):
         began = time.perf_counter()
         with pytest.raises(UserError, match=r"sample rate|not audio") as caught:
             read(path)

@@ -1,6 +1,7 @@
 """One road into an encoder: training sees exactly what inference sees, front end by front end."""
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,13 @@ from torch import nn
 from speech2face.config.compose import options_of, store_defaults
 from speech2face.data.dataset import Files
 from speech2face.encoders.base import EncoderNetwork
+from speech2face.errors import UserError
 from speech2face.pipelines import train_decoder, train_face
 from speech2face.pipelines.training import Job
 from speech2face.preparation.measure import recording
 from speech2face.preparation.sources import File
-from speech2face.preprocessing.audio import Audio
-from speech2face.preprocessing.decode import decode_audio
+from speech2face.preprocessing.audio import Audio, dbfs
+from speech2face.preprocessing.decode import decode
 from speech2face.run.record import Run
 from speech2face.training.data import Clips
 from speech2face.weights.front_end import build_front_end
@@ -87,7 +89,7 @@ ODD = {
 def test_training_hears_what_inference_hears_of_odd_recordings(tmp_path: Path, kind: str, measured: bool) -> None:
     """Offset, silence and channels are treated alike, although training decodes no more than a window."""
     audio = front_end("spectrogram", "preprocessing.window_seconds=3.0")
-    samples = ODD[kind](decode_audio(SPEECH)[0])
+    samples = ODD[kind](decode(SPEECH).waveform)
     layout = "stereo" if samples.ndim > 1 else "mono"
     write_audio(tmp_path / "clip.wav", samples, 16_000, "pcm_f32le", layout)
     table = None
@@ -102,10 +104,27 @@ def test_training_hears_what_inference_hears_of_odd_recordings(tmp_path: Path, k
     assert torch.nn.functional.cosine_similarity(expected.flatten(), plain.flatten(), dim=0) > 0.95
 
 
+def test_training_leaves_out_the_windows_that_inference_leaves_out(tmp_path: Path) -> None:
+    """Those in a pause, whose noise is far below the level of the speech."""
+    audio = front_end("waveform", "preprocessing.window_seconds=2.0", "preprocessing.windows=30")
+    speech = decode(SPEECH, max_seconds=3.0).waveform
+    pause = 10 ** (-70 / 20) * np.random.default_rng(0).normal(size=20 * 16_000).astype(np.float32)
+    path = write_audio(tmp_path / "a.wav", np.concatenate([speech, pause, speech]), 16_000, "pcm_f32le")
+    files = Files(["someone"], np.array([0, 1]), [path.name])
+    faces = np.zeros((1, 4096), np.float32)
+    clips = Clips(tmp_path, files, ["someone"], np.array([0, 1]), faces, audio, seconds=2.0)
+    kept = 0
+    for seed in range(30):
+        with suppress(UserError):
+            assert dbfs(clips.window(path, {}, np.random.default_rng(seed))) > audio.level_dbfs - 30
+            kept += 1
+    assert kept == pytest.approx(len(audio(path).features), abs=6) and kept < 20
+
+
 def test_a_piece_is_what_the_whole_recording_has_there(tmp_path: Path) -> None:
     """With an offset, which is removed, at any place but the first half second."""
     audio = front_end("waveform", "preprocessing.window_seconds=null")
-    write_audio(tmp_path / "clip.wav", decode_audio(SPEECH)[0] + np.float32(0.3), 16_000, "pcm_f32le")
+    write_audio(tmp_path / "clip.wav", decode(SPEECH).waveform + np.float32(0.3), 16_000, "pcm_f32le")
     whole = audio.read(tmp_path / "clip.wav")
     assert abs(float(whole.waveform.mean())) < 1e-3
     for start in (0.7, 2.5, 4.0):

@@ -25,7 +25,7 @@ from speech2face.preparation.finish import assign_splits, write_normalized
 from speech2face.preparation.manifest import Part, read_part
 from speech2face.preparation.sources import File, read_names
 from speech2face.preprocessing.audio import dbfs
-from speech2face.preprocessing.decode import decode_audio
+from speech2face.preprocessing.decode import decode
 from speech2face.talkers.population import landmarks
 from speech2face.talkers.traits import draw_person
 
@@ -149,7 +149,7 @@ def test_rows_say_what_independent_readers_say(home, degraded):
     clips, faces = manifest(root, "clips"), manifest(root, "faces")
     whole = [row for row in clips.values() if row["status"] == "ok" and not row["problem"]]
     for row in whole[:6]:
-        waveform, _ = decode_audio(root / row["path"], max_seconds=None)
+        waveform = decode(root / row["path"], max_seconds=None).waveform
         assert row["seconds"] == pytest.approx(len(waveform) / 16000, abs=0.01)
         assert row["level_dbfs"] == pytest.approx(dbfs(waveform), abs=0.01) and row["speech_share"] > 0.6
         assert row["bytes"] == (root / row["path"]).stat().st_size

@@ -184,7 +184,7 @@ def test_a_dataset_of_test_people_is_not_trained_on(tmp_path: Path) -> None:
     found = dataset(tmp_path, "abc", "person,split\na,test\nb,testing\nc,val\n")
     with pytest.raises(UserError, match="nobody to train on"):
         found.split("train")
-    assert found.learners() == [] and found.split("test") == ["a", "b"]
+    assert found.training_people() == [] and found.split("test") == ["a", "b"]
 
 
 def test_people_csv_wins_over_an_earlier_preparation(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

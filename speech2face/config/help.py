@@ -8,7 +8,6 @@ from typing import get_type_hints
 from speech2face.config.compose import CONF
 from speech2face.config.describe import describe, unwrap
 from speech2face.config.options import SCHEMAS, Options
-from speech2face.config.read import ADDED
 from speech2face.weights.part import Part
 
 WIDTH = 112
@@ -34,6 +33,7 @@ GROUPS = {
 TAIL = """Weights (encoder.weights=, decoder.weights=, face.weights=)
   bundled (default of ast, paper, resnet, normalized), a file in our or in any published layout (README.md), a directory
   of ours or of Hugging Face's, a hub id (owner/name or owner/name@revision), or random: untrained, to try things out
+  FILE::KEY takes one of several state dicts in a file, such as model.pt::ema
   encoder.init=WEIGHTS starts a training from these weights in all layers except the head
 
 Inputs (audio=, image=)
@@ -84,26 +84,38 @@ def _entry(name: str, text: str, column: int = 26) -> list[str]:
     return [first + lines[0], *(" " * column + line for line in lines[1:])]
 
 
-def _pipeline_help(name: str, schema: type) -> str:
-    return "\n".join(
-        [f"pipeline={name}: {schema.__doc__}", "", *_options(schema), "", "python run.py --help shows the groups."]
-    )
+def _pipeline_help(name: str, schema: type[Options]) -> str:
+    lines = [f"pipeline={name}: {schema.__doc__}", "", *_options(schema), *_part_options(schema)]
+    return "\n".join([*lines, "", "python run.py --help shows the groups."])
 
 
 def _options(schema: type, prefix: str = "") -> list[str]:
-    """The lines of the options of a dataclass: name, description, range and default."""
+    """The lines of the options of a dataclass, without its parts: name, description, range and default."""
     lines = []
     hints = get_type_hints(schema, include_extras=True)
     for one in dataclasses.fields(schema):
-        if one.name in ("pipeline", "choices", *ADDED[:3]) or (schema is Part and one.name in ADDED):
-            continue
         inner, meta = unwrap(hints[one.name])
+        if one.name in ("pipeline", "choices") or inner is Part or (one.name == "resume" and not schema.resumable):
+            continue
         if dataclasses.is_dataclass(inner):
             lines += _options(inner, f"{prefix}{one.name}.")
             continue
-        default = _default(one)
-        text = f"{meta.description if meta else ''} ({describe(hints[one.name])}{default})"
+        text = f"{meta.description if meta else ''} ({describe(hints[one.name])}{_default(one)})"
         lines += _entry(f"{prefix}{one.name}=", text, 30)
+    return lines
+
+
+def _part_options(schema: type[Options]) -> list[str]:
+    """The lines of the options of a pipeline's parts, each once with the slots that have it."""
+    slots = [name for name, hint in get_type_hints(schema).items() if hint is Part]
+    encoders = [slot for slot in slots if slot != "decoder"]
+    having = {"weights": slots, "model": slots, "preprocessing": encoders}
+    having["init"] = [slot for slot in encoders if slot == schema.trained]
+    lines = []
+    for name, hint in get_type_hints(Part, include_extras=True).items():
+        if having.get(name):
+            names = ", ".join(f"{slot}.{name}=" for slot in having[name])
+            lines += _entry(names, f"{unwrap(hint)[1].description} ({describe(hint)})", 30)
     return lines
 
 

@@ -29,6 +29,7 @@ class Options:
     """Options of every pipeline."""
 
     resumable = False  # whether resume= goes on with an earlier run; not an option
+    trained = ""  # the slot of the part that a training trains; not an option
     pipeline: Pipeline
     choices: dict[str, Any] = field(default_factory=dict)
     from_weights: Annotated[
@@ -174,6 +175,7 @@ class Train(Options):
     """Options of the three trainings."""
 
     resumable = True
+    trained = "encoder"
     data: Data
     trainer: Annotated[dict[str, Any], says("arguments of lightning.Trainer")]
     logger: Annotated[dict[str, Any], says("loggers of the training by name: class (_target_) and arguments")]
@@ -195,6 +197,7 @@ class TrainFace(Train):
 class TrainDecoder(Train):
     """Train a decoder to draw the normalized faces of a face encoder's embeddings."""
 
+    trained = "decoder"
     decoder: Part
     training: DecoderTraining
     voices: Annotated[dict[str, Part], says("voice encoders whose embeddings are added: +encoder@voices.ast=ast")] = (

@@ -1,4 +1,4 @@
-"""What a recipe (`experiment=NAME`) sets: it wins over what weights bring, as typed options do."""
+"""The options that a recipe (`experiment=NAME`) sets. They win over what weights bring, as typed options do."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,9 +9,9 @@ from speech2face.weights.front_end import leaves
 
 
 def set_by_recipe(name: str | None, folders: Iterable[Path]) -> list[str]:
-    """Every value that a recipe and the recipes that it extends set, as overrides: "face.preprocessing.crop=none".
+    """The options that a recipe and the recipes it extends set, as overrides, such as "face.preprocessing.crop=none".
 
-    name: of the file experiment/NAME.yaml in one of the configuration's folders; None: no recipe.
+    name: of the file experiment/NAME.yaml in one of the configuration folders; None: no recipe.
     """
     folders = list(folders)
     file = next((path for folder in folders if (path := folder / "experiment" / f"{name}.yaml").exists()), None)

@@ -1,4 +1,4 @@
-"""Datasets in the project's layout: the people and the files of each person."""
+"""Datasets in the project's layout: the people, and the files of each person."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,8 +26,8 @@ TABLES = {"speech": "clips", "face": "faces"}
 class Files(Mapping[str, list[str]]):
     """The files of one modality by person: paths relative to the dataset's root, sorted.
 
-    people: the people who have files. Person i has rows offsets[i] to offsets[i + 1].
-    paths: the path of each row. table, rows: instead of paths, a memory-mapped table; row r is row rows[r] of it.
+    people: the people who have files. Rows offsets[i] to offsets[i + 1] are the files of person i.
+    paths: the path of each row. table, rows: a memory-mapped table instead of paths; row r is row rows[r] of the table.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Files(Mapping[str, list[str]]):
         return self.paths[row] if self.table is None else self.table["path"][int(self.rows[row])].as_py()
 
     def measured(self, row: int) -> dict[str, float]:
-        """`seconds` and `level_dbfs` of a recording that pipeline=prepare has measured; otherwise empty."""
+        """`seconds` and `level_dbfs` of a recording, as measured by pipeline=prepare; empty without a manifest."""
         if self.table is None:
             return {}
         return {name: self.table[name][int(self.rows[row])].as_py() for name in ("seconds", "level_dbfs")}
@@ -70,9 +70,9 @@ class Files(Mapping[str, list[str]]):
 class Dataset:
     """A directory of people with recordings and photos.
 
-    traits: the columns of people.csv, including `split`, by person. People whom the table does not name are left out.
-    files: by modality ("speech", "face"), then by person: the good files of the manifest in prepared/, or all files if
-    there is no manifest.
+    traits: the columns of people.csv, including `split`, by person. People who are not in the table are left out.
+    files: by modality ("speech", "face"), then by person: the files that the manifest in prepared/ calls good, or all
+    files if there is no manifest.
     """
 
     root: Path
@@ -86,12 +86,12 @@ class Dataset:
 
     @property
     def normalized(self) -> dict[str, str]:
-        """By person, the path of the frontal, neutral picture that decoders learn (prepared/normalized.parquet)."""
+        """By person, the path of the normalized face, the training target of decoders (prepared/normalized.parquet)."""
         return self._pictures.get("normalized", ({}, {}))[0]
 
     @cached_property
     def landmarks(self) -> dict[str, np.ndarray]:
-        """By path of a picture in the tables of prepared/, its landmarks (72, 2) float32 as x, y in pixels."""
+        """By path of a picture in the tables of prepared/, its landmarks: (72, 2) float32, x and y in pixels."""
         return {path: points for _, landmarks in self._pictures.values() for path, points in landmarks.items()}
 
     @property
@@ -100,26 +100,26 @@ class Dataset:
         return any(traits.get("split") for traits in self.traits.values())
 
     def split(self, name: str) -> list[str]:
-        """The people of a split who have a photo, sorted. People without a split are in none, but see `learners`.
+        """The people of a split who have a photo, sorted.
 
-        "all" means all people with a photo, and so does "test" if no person has a split. Raises UserError for "train"
-        if there are splits and they leave nobody to train on.
+        "all" means all people with a photo, and so does "test" if no person has a split. "train" means
+        `training_people`. Raises UserError for "train" if there are splits and they leave nobody to train on.
         """
         if name == "all" or (name == "test" and not self.marked):
             return sorted(self.files["face"])
         if name != "train":
             return self._of(name)
-        people = self.learners()
+        people = self.training_people()
         if self.marked and not people:
             marked = "people.csv marks everybody with a photo val or test"
             raise UserError(f"data.root={self.root}: nobody to train on: {marked}")
         return people
 
-    def learners(self) -> list[str]:
-        """The people of split train who have a photo, or none if no person has a split.
+    def training_people(self) -> list[str]:
+        """The people of split train who have a photo; none if no person has a split.
 
-        If there are splits and nobody is marked train, the people without a split are meant. They are never trained on
-        beside people who are marked train.
+        If there are splits but nobody is in train, these are the people without a split. Otherwise people without a
+        split are not used for training.
         """
         train, others = self._of("train"), self._of("") if self.marked else []
         if train and others:
@@ -132,10 +132,10 @@ class Dataset:
         return [one for one in sorted(self.files["face"]) if self.traits.get(one, {}).get("split", "") == split]
 
     def columns(self, names: Sequence[str], people: Sequence[str]) -> dict[str, np.ndarray]:
-        """Columns of people.csv as arrays with one value per person of `people`.
+        """Columns of people.csv as arrays: one value for each of `people`.
 
-        A column is numeric if all its values are numbers and at least three of them differ; an unknown number is NaN.
-        Other columns are text; an unknown text is "". A column without a known value is left out.
+        A column is numeric if all its known values are numbers and at least three of them differ. An unknown number is
+        NaN. Other columns are text, and an unknown text is "". A column without any known value is left out.
         """
         found = {}
         for column in names:
@@ -166,7 +166,7 @@ def read_dataset(root: str | Path) -> Dataset:
 
 
 def _traits(dataset: Dataset) -> dict[str, Traits]:
-    """The people of prepared/people.csv, with what people.csv says of them now."""
+    """The rows of prepared/people.csv by person, updated from people.csv."""
     names = {person for files in dataset.files.values() for person in files} | set(folders(dataset.root))
     prepared, own = dataset.root / "prepared" / "people.csv", find_people(dataset.root)
     traits = read_people(prepared, names) if prepared.exists() else {}
@@ -202,9 +202,9 @@ def _listed(manifest: Path) -> Files | None:
 
 
 def _found(root: Path, modality: str, problems: dict[str, Found]) -> Files:
-    """The files of a modality as they lie there, without those that are something else by their names.
+    """The files of a modality in the people's folders, without those whose names show another type of file.
 
-    problems: gets what cannot be searched, by path.
+    problems: receives folders and links that cannot be followed, by path.
     """
     people, offsets, paths = [], [0], []
     for person in folders(root):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class PhotoEmbeddings:
     """Embeddings of the photos of some people.
 
-    embeddings: (n, 4096). starts: (people + 1,); person i has rows starts[i] to starts[i + 1]. paths: (n,), of the
+    embeddings: (n, 4096). starts: (people + 1,); rows starts[i] to starts[i + 1] are those of person i. paths: the n
     photos. errors: by path, the reason why a photo could not be read.
     """
 
@@ -31,7 +31,7 @@ class PhotoEmbeddings:
 
 
 class Mapped:
-    """The memory-mapped embeddings (n, 4096) of prepared/faces.parquet. All chunks but the last are of one size."""
+    """The memory-mapped embeddings (n, 4096) of prepared/faces.parquet. All chunks except the last have one size."""
 
     def __init__(self, column: "pa.ChunkedArray") -> None:
         values = [chunk.values for chunk in column.chunks]  # to_numpy would copy them, because of nulls
@@ -51,9 +51,9 @@ def embed_photos(
 ) -> PhotoEmbeddings:
     """Embeddings of all photos of some people.
 
-    They are read from prepared/faces.parquet if the same encoder made that table. Otherwise `embed` computes them, and
-    photos that cannot be read have an entry in `errors` instead of a row.
-    directory: of the cache of embeddings. name: for the progress bar.
+    They are read from prepared/faces.parquet if that table was made with the same encoder. Otherwise `embed` computes
+    them, and a photo that cannot be read has an entry in `errors` instead of a row.
+    directory: the cache of embeddings. name: the label of the progress bar.
     """
     files = dataset.files["face"]
     rows = [row for person in people for row in files.of(person)]

@@ -1,4 +1,4 @@
-"""Search of folders: the files in them, and what cannot be read. Symbolic links are followed, each folder once."""
+"""Find the files in folders. Symbolic links are followed, and every folder is searched once."""
 
 import logging
 import os
@@ -12,17 +12,17 @@ from speech2face.errors import UserError
 
 log = logging.getLogger(__name__)
 FOLDERS = {"speech": "audios", "face": "images"}
-SPELT = {"speech": {"audios", "audio"}, "face": {"images", "image"}}  # in any case
+SPELT = {"speech": {"audios", "audio"}, "face": {"images", "image"}}  # accepted names, in upper or lower case
 SHOWN = 5  # problems that are logged one by one
-Parts = tuple[str, ...]  # of a path
+Parts = tuple[str, ...]  # the components of a path
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file, or something that cannot be searched.
+    """A file, or a folder or link that cannot be followed.
 
-    path: relative to the folder that was searched; "" is that folder. real: the path without links.
-    problem: why a folder cannot be entered, or a link leads nowhere; None: it is a file.
+    path: relative to the folder that was searched; "" is that folder. real: the path with all links resolved.
+    problem: why a folder or a link cannot be followed; None for a file.
     """
 
     path: str
@@ -40,13 +40,13 @@ def search(
     wanted: Callable[[Parts, bool], bool] = visible,
     left_out: Callable[[str, set[str]], bool] = lambda name, content: False,
 ) -> Iterator[Found]:
-    """Search a folder and those in it for regular files, and yield what cannot be searched, too.
+    """Search a folder recursively for regular files. Folders and links that cannot be followed are yielded, too.
 
-    Links are followed, but a folder is searched once: by its own name rather than by a link, and never by a link to a
-    folder that contains the link. A file is found by its own name, and after that by each link.
+    Links are followed, but every folder is searched once: under its own name rather than through a link, and never
+    through a link to a folder that contains the link. A file is found under its own name first, then through each link.
 
-    wanted: of the parts of a path below `base` and whether it is a folder: whether to enter the folder, or take the
-    file. left_out: of a folder's name and the names in it: whether to leave it after all.
+    wanted(parts, is_folder): whether to enter a folder or to take a file, given the components of its path below
+    `base`. left_out(name, content): whether to skip a folder, given its name and the names of its entries.
     """
     todo: list[tuple[Parts, str]] = [((), os.path.realpath(base))]
     links: deque[tuple[Parts, str]] = deque()
@@ -90,7 +90,7 @@ def search(
 
 
 def _kind(entry: os.DirEntry[str]) -> tuple[bool, bool]:
-    """Whether an entry, or what it links to, is a folder, and whether it is a regular file."""
+    """Whether an entry is a folder, and whether it is a regular file. Links are followed."""
     if not entry.is_symlink():
         return entry.is_dir(follow_symlinks=False), entry.is_file(follow_symlinks=False)
     mode = os.stat(entry.path).st_mode
@@ -102,7 +102,7 @@ def _contains(folder: str, path: str) -> bool:
 
 
 def obstacle(path: str | Path, error: OSError) -> str:
-    """Why a folder or link cannot be followed, in words."""
+    """Why a folder or a link cannot be followed."""
     if os.path.islink(path) and not os.path.exists(path):
         return f"a link to {os.readlink(path)}, which is not there"
     if isinstance(error, PermissionError):
@@ -111,7 +111,7 @@ def obstacle(path: str | Path, error: OSError) -> str:
 
 
 def folders(base: Path) -> list[str]:
-    """Names of the people's folders, sorted: all folders, and links that lead nowhere, but hidden ones and prepared/.
+    """Names of the people's folders, sorted: all folders and broken links, without hidden ones and prepared/.
 
     Raises UserError if the directory cannot be read.
     """
@@ -124,10 +124,10 @@ def folders(base: Path) -> list[str]:
 
 
 def files_of(base: Path, folder: str, modality: str | None) -> Iterator[Found]:
-    """The files of a person, with paths relative to `base`: each once, without hidden ones.
+    """The files of a person, with paths relative to `base`: each file once, without hidden files.
 
-    folder: the person's. modality: "speech": those in its folders audios or audio, in any case; "face": images or
-    image; None: all. What cannot be searched is yielded, too.
+    folder: the person's folder. modality: "speech": files in its folders audios or audio, in upper or lower case;
+    "face": files in images or image; None: all files. Folders and links that cannot be followed are yielded, too.
     """
 
     def wanted(parts: Parts, is_folder: bool) -> bool:
@@ -142,12 +142,12 @@ def files_of(base: Path, folder: str, modality: str | None) -> Iterator[Found]:
 
 
 def unlike_a_person(base: Path, folder: str) -> str | None:
-    """Why a folder is not taken for a person's: it has neither audios nor images; None: it has, or cannot be read."""
+    """Why a folder is not a person's: it has no folder audios or images. None if it has one or cannot be read."""
     try:
         with os.scandir(base / folder) as scanned:
             names = sorted(entry.name for entry in scanned if visible((entry.name,), True))
     except OSError:
-        return None  # files_of tells why
+        return None  # files_of yields the reason
     if any(name.lower() in SPELT["speech"] | SPELT["face"] for name in names):
         return None
     inside = ", but " + ", ".join(names[:3]) + ", ..." * (len(names) > 3) if names else ""
@@ -155,7 +155,7 @@ def unlike_a_person(base: Path, folder: str) -> str | None:
 
 
 def log_problems(base: Path, problems: Sequence[Found]) -> None:
-    """Log what could not be searched below a folder: the first few, and how many more there are."""
+    """Log the folders and links that could not be followed below a folder: the first few, and the number of others."""
     for one in problems[:SHOWN]:
         log.warning("%s: %s", base / one.path, one.problem)
     if (more := len(problems) - SHOWN) > 0:
@@ -163,7 +163,10 @@ def log_problems(base: Path, problems: Sequence[Found]) -> None:
 
 
 def directory(path: Path, option: str, make: bool = False) -> Path:
-    """A directory that can be read, which is made if `make` is true. Raises UserError that names the option."""
+    """Check that a directory can be read, and return it. make: create it if it is missing.
+
+    Raises UserError, naming the option.
+    """
     try:
         if make:
             path.mkdir(parents=True, exist_ok=True)

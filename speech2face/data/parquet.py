@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def is_manifest(table: Path) -> bool:
-    """Whether a table has the column `status`, as those of pipeline=prepare do. Raises UserError if not readable."""
+    """Whether a table has the column `status`, as those of pipeline=prepare do.
+
+    Raises UserError if it cannot be read.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -24,9 +27,9 @@ def is_manifest(table: Path) -> bool:
 
 
 def open_table(parquet: Path) -> "pa.Table":
-    """Map a Parquet table into memory, by way of the .arrow file beside it.
+    """Memory-map a Parquet table. Parquet is compressed, so an uncompressed .arrow file beside it is mapped instead.
 
-    The .arrow file is written if it is missing or older. Raises UserError if the table cannot be read.
+    The .arrow file is written if it is missing or older than the table. Raises UserError if the table cannot be read.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -47,7 +50,10 @@ def open_table(parquet: Path) -> "pa.Table":
 
 
 def read_landmarks(file: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    """The path of the last picture by person, and the landmarks (72, 2) by path."""
+    """Read a table of pictures: the path of each person's last picture, and the landmarks (72, 2) by path.
+
+    Both are empty if the table has no landmarks. Raises UserError if it cannot be read.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 

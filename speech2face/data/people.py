@@ -12,7 +12,7 @@ from speech2face.errors import UserError
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
 UNKNOWN = {"", "-", "na", "n/a", "nan", "none", "null", "unknown", "?"}
-ALIASES = {"gender": "sex", "set": "split"}  # names of VoxCeleb's tables -> ours
+ALIASES = {"gender": "sex", "set": "split"}  # columns of VoxCeleb's tables -> ours
 WORDS = {
     "train": {"train", "training", "trn"},
     "val": {"val", "valid", "validate", "validation"},
@@ -24,17 +24,17 @@ SEXES = {
     "male": {"m", "male", "man", "boy", "masculine", "männlich", "mann", "homme"},
     "female": {"f", "female", "fem", "w", "woman", "girl", "feminine", "weiblich", "frau", "femme"},
 }
-Traits = dict[str, str]  # of a person: value by column
+Traits = dict[str, str]  # a person's values by column
 
 
 def known(value: str | None) -> str:
-    """A value of a table; "" for one that means that the value is unknown, such as n/a."""
+    """A cell of a table, or "" if it stands for an unknown value, such as n/a."""
     value = (value or "").strip()
     return "" if value.lower() in UNKNOWN else value
 
 
 def find_people(root: Path) -> Path | None:
-    """The table of a dataset's people: <root>/people.csv or people.tsv in any case, or None.
+    """The table of a dataset's people: <root>/people.csv or people.tsv, in upper or lower case; None if there is none.
 
     Raises UserError if there are two.
     """
@@ -47,9 +47,9 @@ def find_people(root: Path) -> Path | None:
 def read_people(table: Path, folders: Collection[str] = (), every: bool = False) -> dict[str, Traits]:
     """Read people.csv: its rows by person. `split` is one of train, val, test, or "" for people without a split.
 
-    folders: the names of the people's folders. A name of the table that differs from a folder only in case, spaces or
-    Unicode composition stands for that folder. every: names without a folder are logged, and if no name has one,
-    UserError is raised. Raises UserError with the number of the first line that is wrong, too.
+    folders: the names of the people's folders. A name in the table that differs from a folder's only in case, spaces or
+    Unicode normalization form stands for that folder. every: log the names without a folder, and raise UserError if no
+    name has one. Raises UserError, with the line number, for the first line that is wrong.
     """
     read = read_table(table, str(table), folders)
     if "person" not in read.columns:
@@ -80,7 +80,7 @@ def _some(names: list[str], shown: int = 3) -> str:
 
 
 def unique(table: Table, names: list[str]) -> dict[str, int]:
-    """The row by name. Raises UserError with both lines for a name that occurs twice, and for a row without a name."""
+    """The row of each name. Raises UserError for a name that occurs twice, with both lines, and for a missing name."""
     rows: dict[str, int] = {}
     for row, name in enumerate(names):
         if not name:
@@ -92,7 +92,10 @@ def unique(table: Table, names: list[str]) -> dict[str, int]:
 
 
 def fit(names: Collection[str], folders: Collection[str]) -> dict[str, str]:
-    """The folder by name, for names that have one: the same name, or the only one that looks the same."""
+    """The folder of each name that has one.
+
+    It has the same name; or else it is the only folder that differs just in case, spaces or Unicode normalization form.
+    """
     fitting = {name: name for name in names if name in set(folders)}
     alike: dict[str, list[str]] = {}
     for folder in set(folders) - set(fitting):
@@ -106,17 +109,17 @@ def fit(names: Collection[str], folders: Collection[str]) -> dict[str, str]:
 def _folded(name: str) -> str:
     try:
         name.encode()
-    except UnicodeEncodeError:  # a folder's name that is not UTF-8, as tables of such systems have it
+    except UnicodeEncodeError:  # a folder's name that is not UTF-8; the table then has it in the system's encoding
         name = name.encode(errors="surrogateescape").decode("cp1252", "replace")
     return " ".join(unicodedata.normalize("NFC", name).casefold().split())
 
 
 def traits(table: Table, without: Collection[int]) -> list[Traits]:
-    """The columns of a table as traits, by row. without: columns that are left out.
+    """The traits in each row of a table. without: indices of columns that are left out.
 
-    `gender` becomes `sex` and `set` becomes `split`, if the table has no such column besides. The values of sex become
-    male and female in all usual spellings, those of split train, val and test (see `split_values`), and numbers with a
-    decimal comma get a point. Raises UserError with the line of a split that is none of these.
+    The column `gender` is renamed to `sex`, and `set` to `split`, unless the table has both. Usual spellings of a sex
+    become male or female, those of a split become train, val or test (see `split_values`), and decimal commas become
+    points. Raises UserError, with the line number, for another word in the column split.
     """
     columns = {name: [row[i] for row in table.rows] for i, name in enumerate(table.columns) if i not in without}
     names = {name: name if ALIASES.get(name) in columns else ALIASES.get(name, name) for name in columns}
@@ -132,11 +135,11 @@ def traits(table: Table, without: Collection[int]) -> list[Traits]:
 
 
 def split_values(table: Table, values: list[str]) -> list[str]:
-    """Values of a column split as train, val, test or "" (no split).
+    """Translate the values of a column split to train, val, test or "" (no split).
 
-    dev is val beside train; otherwise it names the people who are not for testing, as in VoxCeleb's lists, and is no
-    split. eval is test, but val in a table with test and without another word for val.
-    Raises UserError with the line of another word.
+    dev is val if the table also has train. Otherwise it means all people who are not for testing, as in VoxCeleb's
+    lists, and gives no split. eval is test, but it is val in a table that has test and no other word for val.
+    Raises UserError, with the line number, for any other word.
     """
     meaning = {word: split for split, words in WORDS.items() for word in words}
     words = [re.sub(r"(?<=\w)[ _-]*(set|split)$", "", known(value).lower()) for value in values]
@@ -154,7 +157,7 @@ def split_values(table: Table, values: list[str]) -> list[str]:
 
 
 def split_name(word: str) -> str:
-    """train, val or test for another word for it; other words as they are."""
+    """Translate another word for a split to train, val or test. Unknown words are returned unchanged."""
     names = {one: split for split in SPLITS for one in WORDS[split]} | dict.fromkeys(WORDS["dev"], "val")
     return (names | dict.fromkeys(WORDS["eval"], "test")).get(word.strip().lower(), word)
 
@@ -165,7 +168,7 @@ def _sex(value: str) -> str:
 
 
 def _with_points(values: list[str]) -> list[str]:
-    """A column of numbers with decimal commas, with points instead; other columns as they are."""
+    """Replace decimal commas by points in a column of numbers. Other columns are returned unchanged."""
     numbers = [value for value in values if known(value)]
     if not all(re.fullmatch(r"[+-]?\d+([.,]\d+)?", value) for value in numbers):
         return values

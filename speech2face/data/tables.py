@@ -1,4 +1,4 @@
-"""Tables of text as people write them: any usual encoding, delimiter and spacing."""
+"""Read tables of text (CSV, TSV) in any usual encoding, with any usual delimiter and spacing."""
 
 import codecs
 import csv
@@ -11,23 +11,23 @@ from pathlib import Path
 from speech2face.errors import UserError
 
 DELIMITERS = (",", ";", "\t")
-MARKS = {
+MARKS = {  # byte order mark -> encoding
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-SNIFFED = 1 << 16  # bytes that show whether a file is text
+SNIFFED = 1 << 16  # first bytes of a file, from which its encoding is guessed
 
 
 @dataclass(frozen=True)
 class Table:
     """A table of text.
 
-    label: the file, as messages name it. columns: names in lower case, with _ for spaces. rows: as many cells as
-    columns, without spaces around them. lines: the number of each row's line in the file. header: the number of the
-    line of column names.
+    label: name of the file in messages. columns: names in lower case, with _ for spaces. rows: cells without spaces
+    around them, one for each column. lines: the line number of each row in the file. header: the line number of the
+    column names.
     """
 
     label: str
@@ -37,18 +37,19 @@ class Table:
     header: int
 
     def at(self, row: int) -> str:
-        """The file and line of a row, for messages."""
+        """The file and the line number of a row, for messages."""
         return f"{self.label}, line {self.lines[row]}"
 
 
 def read_table(path: Path, label: str, names: Collection[str] = ()) -> Table:
     """Read a table that has a line of column names.
 
-    Commas, semicolons or tabs separate the cells. The encoding is UTF-8, UTF-16 or, by line, Windows-1252, the common
-    superset of Latin-1. Empty lines, lines that begin with #, a line `sep=;`, and columns without a name are left out.
+    Cells are separated by commas, semicolons or tabs. The encoding is UTF-8, UTF-16 or UTF-32. A line that is not UTF-8
+    is read as Windows-1252, the usual superset of Latin-1. Empty lines, comments (#), a line `sep=;`, and columns
+    without a name are left out.
 
-    label: names the file in messages. names: rows that begin with one of these are kept, even if it begins with #.
-    Raises UserError, with the number of the line where there is one.
+    label: name of the file in messages. names: first cells of rows that are kept although they begin with #.
+    Raises UserError, with the line number if there is one.
     """
     text = _text(path, label)
     if mark := re.match(r"sep=(.)\r?\n", text):
@@ -69,7 +70,7 @@ def read_table(path: Path, label: str, names: Collection[str] = ()) -> Table:
     except csv.Error as error:
         raise UserError(f"{label}, line {first + reader.line_num}: not CSV ({error})") from None
     header, *rows = found
-    while len(header) > 1 and not header[-1]:  # spreadsheets add empty columns at the end
+    while len(header) > 1 and not header[-1]:  # spreadsheet programs append empty columns
         header.pop()
     for row, number in zip(rows, numbers[1:], strict=True):
         while len(row) > len(header) and not row[-1]:
@@ -79,7 +80,7 @@ def read_table(path: Path, label: str, names: Collection[str] = ()) -> Table:
     kept = [i for i, name in enumerate(header) if name]
     columns = [column_name(header[i]) for i in kept]
     if twice := next((name for i, name in enumerate(columns) if name in columns[:i]), None):
-        raise UserError(f"{label}, line {numbers[0]}: two columns {twice}; a name stands for one column")
+        raise UserError(f"{label}, line {numbers[0]}: two columns {twice}; names of columns must differ")
     return Table(label, columns, [[row[i] for i in kept] for row in rows], numbers[1:], numbers[0])
 
 
@@ -111,7 +112,7 @@ def _text(path: Path, label: str) -> str:
 
 
 def _unmarked(data: bytes) -> str | None:
-    """UTF-16 without a byte order mark, by its zeros: the byte order; None: other text."""
+    """The encoding of UTF-16 text without a byte order mark, recognised by its zero bytes; None for other text."""
     zeros = [half.count(0) / max(len(half), 1) for half in (data[::2], data[1::2])]
     if max(zeros) > 0.4 and min(zeros) < 0.1:
         return "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"

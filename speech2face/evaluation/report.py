@@ -49,12 +49,12 @@ def table(evaluation: Evaluation) -> dict[str, Row]:
 
 
 def write_report(
-    directory: Path, material: Material, evaluation: Evaluation, about: dict[str, int], untrained: list[str]
+    directory: Path, material: Material, evaluation: Evaluation, about: dict[str, int], warning: str | None
 ) -> dict[str, Row]:
     """Write all files of an evaluation to `directory`; returns the table of metrics.
 
-    about: counts, which metrics.json lists before the metrics. untrained: parts with random weights, which the title of
-    the gallery names.
+    about: counts, which metrics.json lists before the metrics. warning: that weights are random, for the title of the
+    gallery.
     """
     metrics = table(evaluation)
     with atomic(directory / "metrics.json") as partial:
@@ -66,7 +66,7 @@ def write_report(
     write_queries(directory, material, evaluation)
     with atomic(directory / "plots.png") as partial:
         plot(evaluation, metrics, len(material.people)).savefig(partial, format="png", dpi=110)
-    write_gallery(directory, material, evaluation, untrained)
+    write_gallery(directory, material, evaluation, warning)
     return metrics
 
 
@@ -90,7 +90,7 @@ def _short(value: str | float) -> str:
     return value if isinstance(value, str) else f"{value:.5g}"
 
 
-def write_gallery(directory: Path, material: Material, evaluation: Evaluation, untrained: list[str]) -> None:
+def write_gallery(directory: Path, material: Material, evaluation: Evaluation, warning: str | None) -> None:
     """gallery.png, a row per person: photo, faces drawn from photo and from query, photos nearest to the query."""
     shown = np.linspace(0, len(evaluation.pictured) - 1, min(SHOWN, len(evaluation.pictured))).astype(int)
     queries = evaluation.pictured[shown]
@@ -104,9 +104,7 @@ def write_gallery(directory: Path, material: Material, evaluation: Evaluation, u
     columns = ["original", "from the photo", "from the query"]
     columns += [f"retrieved {i + 1}" for i in range(nearest.shape[1])]
     with atomic(directory / "gallery.png") as partial:
-        title = f"{len(rows)} of {len(material.people)} people"
-        if untrained:
-            title += f"   UNTRAINED: random weights in the {' and the '.join(untrained)}"
+        title = f"{len(rows)} of {len(material.people)} people" + (f"   {warning}" if warning else "")
         pictures.sheet(rows, columns, title).save(partial, "PNG")
 
 

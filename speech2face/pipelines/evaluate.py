@@ -92,8 +92,7 @@ def evaluate(options: Evaluate, run: Run) -> int:
     with run.stage("measure"):
         evaluation = compute_metrics(material, face, decoder, options, options.seed)
     with run.stage("report"):
-        named = [slot for slot, one in loaded.items() if one.untrained]
-        metrics = write_report(run.directory, material, evaluation, about, named)
+        metrics = write_report(run.directory, material, evaluation, about, warning)
     run.record["metrics"] = {name: row["value"] for name, row in metrics.items()}
     run.own_metric = "retrieval/cosine/all/R@1" if "retrieval/cosine/all/R@1" in metrics else None
     for name, row in metrics.items():
@@ -193,7 +192,7 @@ def choose(dataset: Dataset, options: Evaluate) -> tuple[Evaluate, Chosen]:
             len(everybody),
         )
         options, people = dataclasses.replace(options, split="all"), everybody
-    training = _others(dataset.learners(), people)[: options.train_people]
+    training = _others(dataset.training_people(), people)[: options.train_people]
     if not training:
         log.warning("no training people (split train of people.csv) besides those evaluated: no attributes")
     modality = options.encoder.modality

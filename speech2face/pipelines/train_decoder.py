@@ -73,7 +73,7 @@ def train_decoder(options: TrainDecoder, run: Run) -> int:
 
     module = DecoderTraining(decoder.network, normalize=normalize, frozen={"face": encoder.network}, **common(options))
     draw = partial(draw_portraits, rows=sets["val"])
-    return carry_out(options, run, Job("decoder", loaded, module, sets["train"], sets["val"], draw, errors))
+    return carry_out(options, run, Job(loaded, module, sets["train"], sets["val"], draw, errors))
 
 
 def embed_voices(

@@ -70,4 +70,4 @@ def train_face(options: TrainFace, run: Run) -> int:
         **common(options),
     )
     draw = partial(draw_neighbours, rows=sets["val"])
-    return carry_out(options, run, Job("encoder", loaded, module, sets["train"], sets["val"], draw, errors))
+    return carry_out(options, run, Job(loaded, module, sets["train"], sets["val"], draw, errors))

@@ -105,4 +105,4 @@ def train_voice(options: TrainVoice, run: Run) -> int:
     )
     drawing = Decoder(decoder.network, options.device, options.precision)
     draw = partial(draw_voices, rows=sets["val"], photos=first_photos, decoder=drawing)
-    return carry_out(options, run, Job("encoder", loaded, module, sets["train"], sets["val"], draw, errors))
+    return carry_out(options, run, Job(loaded, module, sets["train"], sets["val"], draw, errors))

@@ -35,11 +35,10 @@ VAL_SHARE = 10  # one person in 10 is for validation, if the dataset has no spli
 class Job:
     """A training that is ready to run.
 
-    slot: that is trained. loaded: all parts by slot. module: the Lightning module. train, val: rows of the two splits.
+    loaded: all parts by slot. module: the Lightning module. train, val: rows of the two splits.
     draw: draws the sheet of an epoch. errors: the reason by path for files that could not be read.
     """
 
-    slot: str
     loaded: "dict[str, Loaded]"
     module: "Training"
     train: "Rows"
@@ -193,7 +192,7 @@ def carry_out(options: Train, run: Run, job: Job) -> int:
     run.record["metrics"] = metrics
     run.own_metric = next((name for name in metrics if name.startswith("best/")), None)
     log.info("%s", ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
-    log.info("use them with %s.weights=%s", job.slot, run.directory / "weights" / "best")
+    log.info("use them with %s.weights=%s", options.trained, run.directory / "weights" / "best")
     return int(bool(job.errors))
 
 
@@ -210,7 +209,7 @@ def card(options: Train, run: Run, job: Job) -> dict[str, Any]:
         listed = ", ".join(f"{name} {one['before']} -> {one['now']}" for name, one in change["settings"].items())
         recipe[f"changed after epoch {change['after_epochs']}"] = listed
     root = Path(options.data.root)
-    part = job.loaded[job.slot].part
+    part = job.loaded[options.trained].part
     return {
         "part": part.kind,
         "architecture": part.model,

@@ -1,4 +1,4 @@
-"""Samples given from Python: arrays of any kind -> floating point, or an error that says what is wanted."""
+"""Samples passed from Python: arrays of any kind -> floating point."""
 
 from numbers import Real
 
@@ -8,16 +8,16 @@ import torch
 from speech2face.errors import UserError
 
 WANTED = "a recording must be a path, or samples with their sample_rate"
-FULL_SCALE = {"i1": 2**7, "i2": 2**15, "i4": 2**31, "u1": 2**7}
+FULL_SCALE = {"i1": 2**7, "i2": 2**15, "i4": 2**31, "u1": 2**7}  # by NumPy's code of an integer type
 
 
 def to_channels(source: object) -> np.ndarray:
     """Samples of any kind -> (channels, samples) floating point, nominally in [-1, 1].
 
     source: (samples,) or (channels, samples), as an array, a tensor, or lists of numbers.
-        Floating point is taken as it is. Integers are scaled by their width: int8, int16 and int32 by 2^7, 2^15 and
-        2^31; uint8 has its zero at 128, as in WAV files. Other integers, such as a list of whole numbers, have no usual
-        scale and are refused. int32 is refused if no value exceeds 16 bits.
+        Floating point is returned unchanged. int8, int16 and int32 are divided by 2^7, 2^15 and 2^31. The zero of uint8
+        is 128, as in WAV files. Other integers, such as a list of whole numbers, have no usual scale and are refused.
+        int32 is refused if all values fit into 16 bits.
 
     Raises UserError for anything else.
     """
@@ -31,7 +31,7 @@ def to_channels(source: object) -> np.ndarray:
 
 
 def to_rate(sample_rate: object) -> int:
-    """A sample rate in Hz, a number of any type -> int. Raises UserError if it is not a whole number above 0."""
+    """A sample rate in Hz, as a number of any type -> int. Raises UserError if it is not a positive whole number."""
     if not isinstance(sample_rate, Real) or isinstance(sample_rate, bool):
         raise UserError(f"samples need their sample_rate in Hz, a number, not {sample_rate!r}")
     if not 1 <= sample_rate <= 2**31 or sample_rate != int(sample_rate):  # infinity has no int
@@ -40,7 +40,7 @@ def to_rate(sample_rate: object) -> int:
 
 
 def _array(source: object) -> np.ndarray:
-    """The source as an array of numbers."""
+    """The source as a NumPy array of numbers."""
     kind = type(source).__name__
     if isinstance(source, torch.Tensor):
         try:
@@ -49,11 +49,11 @@ def _array(source: object) -> np.ndarray:
         except (RuntimeError, TypeError, NotImplementedError) as error:
             line = " ".join(str(error).split())
             raise UserError(f"{WANTED}; this tensor has no samples in memory ({line})") from None
-    if not (hasattr(source, "__array__") or isinstance(source, list | tuple)):  # bytes would be taken for 8 bits
+    if not (hasattr(source, "__array__") or isinstance(source, list | tuple)):  # bytes would become 8-bit samples
         raise UserError(f"{WANTED}, not {kind}")
     try:
         samples = np.asarray(source)
-    except Exception:  # each library of arrays has its own
+    except Exception:  # every array library has exceptions of its own
         raise UserError(f"{WANTED}, not a {kind} of different things") from None
     if samples.dtype.kind not in "fiu":
         raise UserError(f"samples must be floating point in [-1, 1] or int16, not {samples.dtype.name}")
@@ -61,7 +61,7 @@ def _array(source: object) -> np.ndarray:
 
 
 def _scaled(samples: np.ndarray) -> np.ndarray:
-    """Full scale -> 1.0."""
+    """Scale integers so that full scale is 1.0."""
     kind = samples.dtype.str[1:]
     if samples.dtype.kind == "f":
         return samples

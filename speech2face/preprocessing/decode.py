@@ -64,19 +64,6 @@ class Decoded:
     apart: bool = False
 
 
-def decode_audio(
-    path: str | Path,
-    sample_rate: int = 16_000,
-    offset: float = 0.0,
-    max_seconds: float | None = 60.0,
-    track: int | None = None,
-    channel: int | None = None,
-) -> tuple[np.ndarray, list[str]]:
-    """`decode`, as (samples,) and warnings."""
-    decoded = decode(path, sample_rate, offset, max_seconds, track, channel)
-    return decoded.waveform, decoded.warnings
-
-
 def decode(
     path: str | Path,
     sample_rate: int = 16_000,

@@ -1,4 +1,4 @@
-"""Files of photos without their metadata, for photos whose metadata is damaged and whose picture is not."""
+"""Remove the metadata of a photo file, so that an intact picture with damaged metadata can be read."""
 
 import re
 import struct
@@ -6,21 +6,21 @@ import zlib
 from collections.abc import Iterator
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
-# How a TIFF file begins -> byte order, then the formats of the number of entries and of the offset of the next list.
+# First bytes of a TIFF file -> `struct` formats: byte order, number of entries of a directory, offset of the next one.
 TIFF = {b"II*\0": "<HI", b"MM\0*": ">HI", b"II+\0": "<QQ", b"MM\0+": ">QQ"}
-# Tags without which the picture of a TIFF file cannot be decoded, and its orientation (274).
+# Tags that are needed to decode the picture of a TIFF file, and its orientation (274).
 PICTURE_TAGS = {*range(254, 260), 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, *range(320, 326), 330}
 PICTURE_TAGS |= {338, 339, 347, *range(512, 522), *range(529, 533)}
-MAX_LISTS = 100  # lists of tags in a TIFF file, one for each page
-# The entry of the EXIF block in the list of items of HEIF and AVIF, without its last word.
+MAX_DIRECTORIES = 100  # image file directories of a TIFF file, one for each page
+# The item information entry (infe) of the EXIF block in HEIF and AVIF, up to its item type.
 EXIF_ITEM = re.compile(rb"(infe\x02.{7}|infe\x03.{9})Exif", re.DOTALL)
 
 
 def without_metadata(content: bytes) -> tuple[bytes, bytes] | None:
-    """A PNG, JPEG, TIFF, AVIF or HEIC file -> the file with its picture alone, and its EXIF block.
+    """A PNG, JPEG, TIFF, AVIF or HEIC file -> the file without metadata, and its EXIF block.
 
-    The EXIF block begins with "Exif"; it is b"" if there is none or if it stays in the file. The orientation that is
-    stored outside of the EXIF block stays in the file. Returns None for other files.
+    The EXIF block begins with "Exif". It is b"" if there is none, and for TIFF, AVIF and HEIC. An orientation that is
+    stored outside the EXIF block stays in the file. Returns None for other formats.
     """
     if content.startswith(PNG):
         return _bare_png(content)
@@ -46,7 +46,7 @@ def _bare_png(content: bytes) -> tuple[bytes, bytes]:
 
 
 def _png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The kind and the bytes of each chunk."""
+    """The type and the bytes of each chunk."""
     place = len(PNG)
     while place + 12 <= len(content):
         length, kind = struct.unpack_from(">I4s", content, place)
@@ -59,14 +59,14 @@ def _bare_jpeg(content: bytes) -> tuple[bytes, bytes]:
     for marker, segment in _jpeg_segments(content):
         if marker == 0xE1 and segment[4:10] == b"Exif\0\0" and not exif:
             exif = segment[4:]
-        colours = {0xE0: 16, 0xEE: 14}  # JFIF and Adobe say how colours are stored: their least lengths
+        colours = {0xE0: 16, 0xEE: 14}  # shortest segments of JFIF and Adobe, which state the colour space
         if not 0xE0 <= marker <= 0xEF or len(segment) >= colours.get(marker, len(content)):
             kept.append(segment)
     return JPEG + b"".join(kept), exif
 
 
 def _jpeg_segments(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """The marker and the bytes of each segment before the picture, then the picture with all that follows."""
+    """The marker and the bytes of each segment before the picture, then the picture and everything after it."""
     place = len(JPEG)
     while place + 4 <= len(content) and content[place] == 0xFF:
         marker, length = content[place + 1], int.from_bytes(content[place + 2 : place + 4], "big")
@@ -78,14 +78,14 @@ def _jpeg_segments(content: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _bare_tiff(content: bytes) -> bytes:
-    """The file with only the tags of the picture in the list of each page."""
+    """The file with only the tags of the picture in the image file directory of each page."""
     order, count_format, offset_format = TIFF[content[:4]]
     count_size, offset_size = struct.calcsize(order + count_format), struct.calcsize(order + offset_format)
     entry_size = 4 + 2 * offset_size
     bare = bytearray(content)
     try:
         (place,) = struct.unpack_from(order + offset_format, content, 4 if offset_size == 4 else 8)
-        for _ in range(MAX_LISTS):
+        for _ in range(MAX_DIRECTORIES):
             if not place:
                 break
             (count,) = struct.unpack_from(order + count_format, content, place)
@@ -99,6 +99,6 @@ def _bare_tiff(content: bytes) -> bytes:
             new = struct.pack(order + count_format, len(kept)) + b"".join(kept) + following
             bare[place : place + len(new)] = new
             (place,) = struct.unpack(order + offset_format, following)
-    except (struct.error, IndexError):  # the rest of the lists is damaged
+    except (struct.error, IndexError):  # the remaining directories are damaged
         pass
     return bytes(bare)

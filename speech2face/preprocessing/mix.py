@@ -1,18 +1,18 @@
-"""Channels -> one channel, and what their correlation tells about them."""
+"""Mix the channels of a recording down to one, and measure how they correlate."""
 
 import numpy as np
 
 from speech2face.errors import UserError
 
-CANCELS = 0.1  # power of the sum of channels, relative to that of channels that have nothing in common
-UNCORRELATED = 0.3
-FAINT = 0.01  # a channel with less power than this share of the other's carries nothing of its own
+CANCELS = 0.1  # channels cancel if their sum has at most this share of the power of a sum of uncorrelated channels
+UNCORRELATED = 0.3  # correlation coefficient below which two channels carry different sound
+FAINT = 0.01  # a channel with at most this share of the other channel's power is taken for empty
 
 
 class Mix:
-    """Averages channels block by block, or takes one, and keeps their covariance.
+    """Averages the channels block by block, or selects one, and accumulates their covariance.
 
-    channel: number of the channel to take; None: the mean of all. name: of the recording, for messages.
+    channel: index of the channel to select; None: the mean of all channels. name: of the recording, for messages.
     """
 
     def __init__(self, channel: int | None, name: str) -> None:
@@ -36,23 +36,22 @@ class Mix:
 
     @property
     def covariance(self) -> np.ndarray:
-        """(channels, channels) of what has been mixed, about the mean; zeros if there was one channel."""
+        """Covariance (channels, channels) of the blocks so far; zero if there was one channel."""
         mean = self.sums / max(self.count, 1)
         return self.products / max(self.count, 1) - np.outer(mean, mean)
 
     @property
     def louder(self) -> int | None:
-        """The first of the loudest channels if the channels cancel each other in the mean, else None."""
+        """Index of the loudest channel if the channels cancel each other in the mean, else None."""
         powers = np.diag(self.covariance)
         if powers.max() <= 0 or self.covariance.sum() > CANCELS * powers.sum():
             return None
-        return int(
-            np.flatnonzero(powers > 0.8 * powers.max())[0]
-        )  # those of inverted stereo are equal but for rounding
+        # The channels of inverted stereo are equal except for rounding: take the first.
+        return int(np.flatnonzero(powers > 0.8 * powers.max())[0])
 
     @property
     def apart(self) -> bool:
-        """Whether two channels carry different sound: as loud as each other, and nearly uncorrelated."""
+        """Whether there are two channels that carry different sound: neither is empty, and they hardly correlate."""
         powers = np.diag(self.covariance)
         if len(powers) != 2 or powers.min() <= FAINT * powers.max():
             return False

@@ -1,4 +1,4 @@
-"""The part of a recording that is used: decoded, without a constant offset, and what of it is sound."""
+"""The part of a recording that is used: decode it, remove a constant offset, and find the sound in it."""
 
 import math
 from dataclasses import dataclass
@@ -32,15 +32,16 @@ class Part:
 
     @property
     def name(self) -> str:
-        """What the part is of, for messages."""
+        """The name of the recording in messages."""
         return str(self.source) if isinstance(self.source, str | Path) else "samples"
 
     def decode(
         self, start: float, seconds: float | None, level: float | None = None, channel: int | None = None
     ) -> Decoded:
-        """A piece of the part, without a constant offset.
+        """Decode a piece of the part, without a constant offset.
 
-        start, seconds: in s. level: of the whole part in dBFS, if it is known. channel: instead of that of the part.
+        start, seconds: in s; seconds None: to the end. level: of the whole part in dBFS, if it is known. channel:
+        replaces the channel of the part.
         """
         length = self.max_seconds and max(self.max_seconds - start, 1 / self.sample_rate)
         length = min(seconds, length or math.inf) if seconds else length
@@ -56,7 +57,7 @@ class Part:
         return decoded
 
     def whole(self, start: float = 0.0, seconds: float | None = None) -> Sound:
-        """The part, or a piece of it, before any gain. If all of it is silent, the result has no spans."""
+        """The part, or a piece of it, without gain. The result has no spans if all of it is silent."""
         decoded = self.decode(start, seconds)
         waveform, warnings = decoded.waveform, decoded.warnings
         level = sound_level(waveform, self.sample_rate, self.silence_dbfs)
@@ -74,10 +75,10 @@ class Part:
         return Sound(waveform[first:last], level, warnings, spans, waveform, first)
 
     def piece(self, start: float, seconds: float, level: float) -> Sound:
-        """A piece of the part, before any gain; the same samples as in the whole part, whose level in dBFS is `level`.
+        """A piece of the part, without gain. Its samples are those of the whole part.
 
-        A piece that begins with silence gives way to the one that begins with the next sound, or with the first sound
-        of the part. Raises UserError if there is none.
+        level: of the whole part in dBFS. A piece that begins with silence is replaced by one that begins with the next
+        sound or, after the last sound, with the first sound of the part. Raises UserError if there is no sound.
         """
         for place in dict.fromkeys((start, 0.0)):
             moved = silent = False
@@ -87,7 +88,7 @@ class Part:
                 except UserError:
                     if not silent:
                         raise
-                    break  # the recording ends where the last silent piece does
+                    break  # the recording ends with the silent piece before
                 waveform = decoded.waveform
                 spans = sounding(waveform, self.sample_rate, self.silence_dbfs, level)
                 if spans and (moved or not spans[0][0]):
@@ -99,7 +100,7 @@ class Part:
         raise UserError(f"{self.name}: silent")
 
     def why_silent(self, sound: Sound, start: float) -> str:
-        """Why a silent part is refused, and where sound begins if the recording goes on after it."""
+        """The message that refuses a silent part. It says where sound begins after the part, if it does."""
         if isinstance(self.source, str | Path) and self.max_seconds:
             begin = self.offset + start
             after = sound_begins(self.source, self.silence_dbfs, begin + self.max_seconds, self.track, self.channel)

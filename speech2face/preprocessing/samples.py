@@ -1,4 +1,4 @@
-"""Samples in memory -> mono samples, by the rules of `decode`."""
+"""Samples in memory -> mono samples, treated as `decode` treats a file."""
 
 import numpy as np
 
@@ -20,10 +20,10 @@ def from_samples(
     channel: int | None = None,
     before: float = 0.0,
 ) -> Decoded:
-    """A part of a recording that is in memory, at `sample_rate` Hz. The other arguments are those of `decode`.
+    """A part of a recording in memory, resampled to `sample_rate` Hz. The other arguments are those of `decode`.
 
-    source: (samples,) or (channels, samples), as `to_channels` takes them.
-    rate: of the source, in Hz. Raises UserError for what is no sound.
+    source: (samples,) or (channels, samples), see `to_channels`. rate: sample rate of the source in Hz.
+    Raises UserError if the source is not a recording, and if the part has no samples.
     """
     channels = to_channels(source)
     rate = check_rate(to_rate(rate), NAME)

@@ -1,29 +1,29 @@
-"""What sounds in a recording: offset, level, silence, windows. Waveforms are (samples,) float32."""
+"""Constant offset, level, silence and windows of a recording. Waveforms are (samples,) float32."""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
-BLOCKS = 100  # per second
-PAUSE_SECONDS = 1.0  # a longer one is silence, a shorter one belongs to the speech around it
-LEAST_SECONDS = 0.1  # of loud blocks, lest a click be taken for sound
-FAINT_DB = 30.0  # what is so far below the level is silence
-OFFSET_SECONDS = 0.5  # the offset is the mean of the samples so long before, so a piece needs no more of the recording
-OFFSET_POWER = 0.05  # a fainter offset is left, relative to the power: it changes the level by less than 0.3 dB
+BLOCKS = 100  # per second; silence is judged block by block
+PAUSE_SECONDS = 1.0  # a longer pause is silence; a shorter one belongs to the speech around it
+LEAST_SECONDS = 0.1  # of loud blocks; less is a click
+FAINT_DB = 30.0  # sound that is further below the level is silence
+OFFSET_SECONDS = 0.5  # the offset of a sample is the mean of the samples in this time before it
+OFFSET_POWER = 0.05  # a weaker offset, relative to the power, is not removed: it changes the level by less than 0.3 dB
 
 
 def dbfs(waveform: np.ndarray) -> float:
-    """Root mean square level of (samples,) in dB relative to full scale 1.0; -inf for zeros and for no samples."""
+    """Root mean square level of (samples,) in dB relative to full scale 1.0; -inf if all are 0 or there are none."""
     power = float(np.mean(np.square(waveform, dtype=np.float64))) if len(waveform) else 0.0
     return 10 * math.log10(power) if power > 0 else -math.inf
 
 
 def without_offset(waveform: np.ndarray, rate: int, level: float | None = None) -> np.ndarray:
-    """Subtract the mean of the last OFFSET_SECONDS from every sample, if the waveform has a constant offset.
+    """Remove a constant offset (DC): subtract from every sample the mean of the OFFSET_SECONDS before it.
 
-    level: in dBFS, of the sound to which an offset is compared; None: the waveform's own. The result at a sample does
-    not depend on what is further away, so a piece of a recording is changed as the whole is.
+    level: of the recording in dBFS, to which the offset is compared; None: the waveform's own level. The result at a
+    sample does not depend on samples further away, so a piece of a recording changes as the whole recording does.
     """
     power = 10 ** ((dbfs(waveform) if level is None else level) / 10)
     if not len(waveform) or np.mean(waveform, dtype=np.float64) ** 2 <= OFFSET_POWER * power:
@@ -38,10 +38,10 @@ def without_offset(waveform: np.ndarray, rate: int, level: float | None = None) 
 class Sound:
     """A recording at the level of the front end.
 
-    waveform: (samples,) float32, from the first sound to the last. level_dbfs: RMS level of what is not silence in dBFS
-    before the gain. warnings: one line each. spans: first sample of each stretch of `waveform` that is not silence, and
-    the sample after it. part: (samples,) float32, all that was read, with the silence at both ends. first: the sample
-    of `part` with which `waveform` begins.
+    waveform: (samples,) float32, from the first sound to the last. level_dbfs: RMS level without silence, before the
+    gain. warnings: one line each. spans: the stretches of `waveform` that are not silence, as first sample and end
+    (exclusive). part: (samples,) float32, everything that was read, including the silence at both ends. first: index in
+    `part` of the first sample of `waveform`.
     """
 
     waveform: np.ndarray
@@ -53,9 +53,9 @@ class Sound:
 
 
 def _loud(waveform: np.ndarray, rate: int, threshold_dbfs: float, least: float) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Power of each block, and the blocks above a threshold in dBFS, in groups without longer pauses.
+    """The power of each block, and the indices of the blocks above a threshold in dBFS, in groups.
 
-    least: s of loud blocks in a group; groups with less are left out.
+    Pauses longer than PAUSE_SECONDS separate the groups. least: loud blocks that a group must have, in s.
     """
     size = max(rate // BLOCKS, 1)
     padded = np.pad(waveform, (0, -len(waveform) % size)).reshape(-1, size)
@@ -66,7 +66,7 @@ def _loud(waveform: np.ndarray, rate: int, threshold_dbfs: float, least: float) 
 
 
 def onset(waveform: np.ndarray, rate: int, silence_dbfs: float) -> int | None:
-    """The sample at which sound above `silence_dbfs` begins, or None."""
+    """The sample at which sound above `silence_dbfs` begins; None if there is none."""
     _, groups = _loud(waveform, rate, silence_dbfs, LEAST_SECONDS)
     return int(groups[0][0]) * max(rate // BLOCKS, 1) if groups else None
 
@@ -74,10 +74,11 @@ def onset(waveform: np.ndarray, rate: int, silence_dbfs: float) -> int | None:
 def sounding(
     waveform: np.ndarray, rate: int, silence_dbfs: float, level: float, least: float = LEAST_SECONDS
 ) -> list[tuple[int, int]]:
-    """The spans of a waveform that are not silence: first sample and the one after the last, in order.
+    """The spans of a waveform that are not silence, in order: first sample and end (exclusive).
 
-    Silence is below `silence_dbfs`, or FAINT_DB below `level` in dBFS, for more than PAUSE_SECONDS. least: s of louder
-    blocks in a span. The faint sound before the first span and after the last belongs to them, for as long as a pause.
+    Silence stays below `silence_dbfs`, or FAINT_DB below `level` (dBFS), for more than PAUSE_SECONDS. least: louder
+    blocks that a span must have, in s. Faint sound before the first span and after the last one belongs to it, up to
+    PAUSE_SECONDS.
     """
     powers, groups = _loud(waveform, rate, max(silence_dbfs, level - FAINT_DB), least)
     if not groups:
@@ -96,7 +97,7 @@ def sounding(
 
 
 def sound_level(waveform: np.ndarray, rate: int, silence_dbfs: float) -> float:
-    """Level in dBFS of what is not silence, as far as a level tells; -inf if everything is below `silence_dbfs`."""
+    """RMS level of a waveform without its silence in dBFS; -inf if all of it is below `silence_dbfs`."""
     own = dbfs(waveform)
     spans = sounding(waveform, rate, silence_dbfs, own) or sounding(waveform, rate, silence_dbfs, own, 0)
     return dbfs(np.concatenate([waveform[start:stop] for start, stop in spans])) if spans else -math.inf
@@ -105,10 +106,11 @@ def sound_level(waveform: np.ndarray, rate: int, silence_dbfs: float) -> float:
 def heard_windows(
     samples: int, spans: list[tuple[int, int]], rate: int, size: int, count: int, most: int | None
 ) -> tuple[list[int], int, int]:
-    """Which windows of a waveform of `samples` samples are heard: their first samples, their size, how many are silent.
+    """Choose the windows of a waveform that are used. Returns their first samples, their size, and how many are silent.
 
-    size, count: of the windows that are wanted. most: samples of the longest window that is heard to its end, or None.
-    A longer window is cut into as few as cover it. The silent ones are left out.
+    samples: length of the waveform. spans: see `sounding`. size, count: of the windows that are wanted. most: samples
+    of the longest window that the features use to its end, or None. A longer window is cut into the fewest windows
+    that cover it. Silent windows are left out.
     """
     most = most or max(size, samples)
     size = min(size, max(samples, most))
@@ -117,12 +119,17 @@ def heard_windows(
         pieces = window_starts(size, most, -(-size // most))
         starts, size = sorted({start + piece for start in starts for piece in pieces}), most
     least = min(round(LEAST_SECONDS * rate), size, sum(stop - start for start, stop in spans))
-    kept = [s for s in starts if sum(max(min(s + size, b) - max(s, a), 0) for a, b in spans) >= least]
+    kept = [start for start in starts if sounding_samples(spans, start, size) >= least]
     return kept or [max(min(spans[0][0], samples - size), 0)], size, len(starts) - len(kept)
 
 
+def sounding_samples(spans: list[tuple[int, int]], start: int, size: int) -> int:
+    """How many samples of a window, which begins at sample `start`, are not silence."""
+    return sum(max(min(start + size, last) - max(start, first), 0) for first, last in spans)
+
+
 def window_starts(samples: int, size: int, count: int) -> list[int]:
-    """First samples of `count` evenly spaced windows of `size` samples; of one window, if there is no room for two."""
+    """First samples of `count` evenly spaced windows of `size` samples; [0] if the waveform is no longer than one."""
     if samples <= size or count == 1:
         return [0]
     return np.linspace(0, samples - size, count).astype(int).tolist()

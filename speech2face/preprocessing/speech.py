@@ -1,7 +1,7 @@
-"""How much of a recording is speech: by Silero VAD where it is installed, else by the movement of the pitch.
+"""The share of a recording that is speech: by Silero VAD if it is installed, otherwise by how the pitch moves.
 
-The pitch of speech glides in voiced stretches that are short. Noise has no pitch, and the pitch of tones and of played
-music stands still and jumps. Singing counts as speech.
+The pitch of speech glides within short voiced stretches. Noise has no pitch. The pitch of tones and of instruments is
+constant and then jumps. Singing counts as speech.
 """
 
 import importlib.util
@@ -14,23 +14,23 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-RATE = 16_000  # Hz, of every waveform in this module
-LITTLE_SPEECH = 0.2  # what has a smaller share is hardly speech
-LITTLE_SECONDS = 0.5  # a shorter recording is hardly sound
-HOP, FRAME, SIZE = 160, 640, 1024  # samples: hop between frames, length of a frame, of its transform
+RATE = 16_000  # sample rate of every waveform in this module, in Hz
+LITTLE_SPEECH = 0.2  # a recording with a smaller share of speech gets a warning
+LITTLE_SECONDS = 0.5  # a shorter recording gets a warning
+HOP, FRAME, SIZE = 160, 640, 1024  # in samples: hop length, frame length, size of the Fourier transform
 LAGS = slice(20, 124)  # periods of a voice, 400 to 65 Hz, in samples at 8 kHz
-VOICED = 0.65  # autocorrelation at the period
-QUIET_DB = 25.0  # below the loudest frames; the pitch of what is quieter does not count
-JUMP, GLIDE, STEPS = 1.2, 0.06, 4  # semitones per hop; hops over which a glide is measured
+VOICED = 0.65  # least autocorrelation at the period of a voiced frame
+QUIET_DB = 25.0  # frames that are this far below the loudest are not voiced
+JUMP, GLIDE, STEPS = 1.2, 0.06, 4  # semitones per hop: a jump, a glide; hops over which a glide is measured
 STRETCH, STEP = 200, 50  # frames that are judged together, and hop between such stretches
-QUORUM = 0.3  # of the stretches that cover a frame
-MOVING, SUSTAINED, STEADY_DB = 0.055, 0.95, 1.0  # share of gliding and of voiced frames; deviation of the level
+QUORUM = 0.3  # share of the stretches covering a frame that must be speech
+MOVING, SUSTAINED, STEADY_DB = 0.055, 0.95, 1.0  # of speech: least gliding, most voiced frames; least level deviation
 TOGETHER = 1000  # frames transformed at a time
-SILERO_FRAME, CONTEXT = 512, 64  # samples of a frame, and of the one before that are read with it
+SILERO_FRAME, CONTEXT = 512, 64  # samples of a frame, and of the previous frame that the network sees, too
 
 
 def speech_share(waveform: np.ndarray) -> float:
-    """Share, in [0, 1], of a waveform (samples,) at 16 kHz that is speech. Its level does not matter."""
+    """The share in [0, 1] of a waveform (samples,) at 16 kHz that is speech. It does not depend on the level."""
     peak = float(np.abs(waveform).max(initial=0.0))
     if len(waveform) < FRAME or not peak > 0:
         return 0.0
@@ -39,7 +39,10 @@ def speech_share(waveform: np.ndarray) -> float:
 
 
 def little_speech(seconds: float, share: float) -> str | None:
-    """Why a recording of which `seconds` are heard is hardly the voice of somebody, in one line; None if it is."""
+    """One line that warns of little sound or little speech; None if there is enough.
+
+    seconds: length of the windows that the encoder receives. share: of these windows that is speech.
+    """
     if seconds < LITTLE_SECONDS:
         return f"hardly any sound: {seconds:.2f} s"
     return f"hardly any speech: {share:.0%} of what is heard" if share < LITTLE_SPEECH else None
@@ -47,9 +50,9 @@ def little_speech(seconds: float, share: float) -> str | None:
 
 @cache
 def silero_weights() -> Path | None:
-    """The weights in the package silero-vad, or None if it is not installed.
+    """The file of weights in the package silero-vad, or None if it is not installed.
 
-    The package itself is not imported, because that sets the number of threads of torch to one for everything.
+    The package itself is not imported, because the import limits torch to one thread.
     """
     found = importlib.util.find_spec("silero_vad")
     places = (found and found.submodule_search_locations) or []
@@ -67,7 +70,7 @@ def _silero() -> "dict[str, torch.Tensor]":
 def by_silero(waveform: np.ndarray) -> float:
     """`speech_share` of a waveform with a peak of 1 by Silero VAD 6 (github.com/snakers4/silero-vad).
 
-    The network is that of tinygrad_model.py in the package, for all frames at once.
+    This is the network of tinygrad_model.py in the package, applied to all frames at once.
     """
     import torch
     import torch.nn.functional as F
@@ -88,7 +91,7 @@ def by_silero(waveform: np.ndarray) -> float:
 
 
 def by_pitch(waveform: np.ndarray) -> float:
-    """`speech_share` of a waveform by its pitch: stretches of 2 s in which the pitch glides and the level moves."""
+    """`speech_share` of a waveform by its pitch: in speech, the pitch glides and the level varies within 2 s."""
     strength, pitch, level = (np.concatenate(one) for one in zip(*_pitch(waveform), strict=True))
     level = np.maximum(level, np.quantile(level, 0.95) - 45)
     voiced = (strength > VOICED) & (level > np.quantile(level, 0.95) - QUIET_DB)
@@ -107,7 +110,7 @@ def by_pitch(waveform: np.ndarray) -> float:
 
 
 def _pitch(waveform: np.ndarray) -> "list[tuple[np.ndarray, np.ndarray, np.ndarray]]":
-    """Per frame: autocorrelation at the period (Boersma 1993), pitch in semitones above 1 Hz, level in dB."""
+    """For each frame: autocorrelation at the period (Boersma 1993), pitch in semitones above 1 Hz, level in dB."""
     window = np.hanning(FRAME).astype(np.float32)
     own = np.fft.irfft(np.abs(np.fft.rfft(window, SIZE)) ** 2)[::2][: LAGS.stop + 1]
     frames = np.lib.stride_tricks.sliding_window_view(waveform, FRAME)[::HOP]

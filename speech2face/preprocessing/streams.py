@@ -1,7 +1,7 @@
-"""The container of a recording: which audio track is read, and whether the file ends early.
+"""The container of a recording: choose the audio track, and find out whether the file is truncated.
 
-The length that FFmpeg reports proves nothing where it is estimated from the bit rate. What counts is what a container
-has stored: its size, a duration, or a mark on its last page.
+FFmpeg estimates the duration of some files from their bit rate, which proves nothing. Reliable is what the container
+stores: a size, a duration, or the mark on its last page.
 """
 
 import os
@@ -13,20 +13,20 @@ import av
 
 from speech2face.errors import UserError
 
-# Formats that list other files or addresses. They are not read, lest an untrusted file make FFmpeg open others.
+# Formats that refer to other files or addresses. They are not read, because an untrusted file must not open others.
 PLAYLISTS = {"hls", "dash", "concat", "concatf", "imf", "sdp", "rtsp", "rtp", "sap", "image2", "webm_dash_manifest"}
 OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(sorted(av.formats_available - PLAYLISTS))}
 LEAST_RATE, MOST_RATE = 1000, 1_000_000  # Hz
-# Formats with a header that says how much sound there is. FFmpeg flags their last packet whether they are whole or not.
+# Formats whose header states the size of the audio. FFmpeg marks their last packet as corrupt even in intact files.
 SIZED = {"wav", "w64", "caf", "aiff", "au"}
-STORED = SIZED | {"flac", "mov,mp4,m4a,3gp,3g2,mj2", "asf", "tta", "wv", "ape"}  # the duration is in the header
-SLACK_BYTES = 128  # some programs count the header as sound
+STORED = SIZED | {"flac", "mov,mp4,m4a,3gp,3g2,mj2", "asf", "tta", "wv", "ape"}  # the header states the duration
+SLACK_BYTES = 128  # some programs include the header in the size of the audio
 OGG_PAGE = 65_307  # bytes of the longest page
-UNKNOWN = (0, 0x7FFF0000)  # a program that cannot seek leaves such a size in the header of a WAV, or a greater one
+UNKNOWN = (0, 0x7FFF0000)  # sizes in a WAV header that was written to a pipe: 0, or at least the second
 
 
 def check_rate(rate: float, name: str) -> int:
-    """A sample rate in Hz as a whole number. Raises UserError, naming the recording, if no recording can have it."""
+    """Check a sample rate in Hz and return it as an integer. Raises UserError, naming the recording, if it is wrong."""
     if not LEAST_RATE <= rate <= MOST_RATE:
         raise UserError(f"{name}: a sample rate of {rate:g} Hz: must be from {LEAST_RATE} to {MOST_RATE} Hz; damaged?")
     return int(rate)
@@ -35,10 +35,10 @@ def check_rate(rate: float, name: str) -> int:
 def pick_stream(
     container: av.container.InputContainer, track: int | None, name: str
 ) -> tuple[av.audio.stream.AudioStream, list[str]]:
-    """The audio track to read, and a warning that names the others.
+    """Choose the audio track. Returns it, and a warning that names the others if there are several.
 
-    track: number among the audio tracks; None: the one that FFmpeg calls best, which is the default track if one is
-    marked so. Raises UserError, naming the recording, if there is no such track, or none that can be read.
+    track: index among the audio tracks; None: the one that FFmpeg considers best, which is the default track if any.
+    Raises UserError, naming the recording, if there is no such track or no audio.
     """
     tracks = list(container.streams.audio)
     if not tracks:
@@ -57,14 +57,14 @@ def pick_stream(
 
 
 def _label(stream: av.audio.stream.AudioStream) -> str:
-    """Language and title of a track in brackets, as far as the file says them."""
+    """The language and title of a track in brackets, as far as the file states them."""
     words = [stream.metadata.get(key, "") for key in ("language", "title")]
     words = ["".join(c for c in word if c.isprintable())[:40] for word in words if word not in ("", "und")]
     return f" ({', '.join(words)})" if words else ""
 
 
 def stored_seconds(container: av.container.InputContainer, stream: av.audio.stream.AudioStream, path: Path) -> float:
-    """Length of a track in s that its container has stored; 0.0 if it has stored none."""
+    """The duration of a track in s that its container stores; 0.0 if it stores none."""
     start = float((stream.start_time or 0) * stream.time_base)
     if tag := re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", "")):  # Matroska
         return max(3600 * int(tag[1]) + 60 * int(tag[2]) + float(tag[3]) - start, 0.0)
@@ -74,7 +74,7 @@ def stored_seconds(container: av.container.InputContainer, stream: av.audio.stre
 
 
 def _counts_frames(path: Path) -> bool:
-    """Whether an MP3 file has a header with the number of its frames."""
+    """Whether an MP3 file has a header that states the number of frames."""
     with open(path, "rb") as file:
         head = file.read(10)
         tag = head[:3] == b"ID3"
@@ -85,7 +85,10 @@ def _counts_frames(path: Path) -> bool:
 
 
 def ends_early(path: Path) -> bool:
-    """Whether a file is shorter than its container says, or lacks the mark of its end. False if nothing says so."""
+    """Whether a file is truncated: shorter than its container states, or without the mark of its end.
+
+    False for containers that store neither.
+    """
     size = os.stat(path).st_size
     with open(path, "rb") as file:
         head = file.read(12)
@@ -106,9 +109,9 @@ def ends_early(path: Path) -> bool:
 
 
 def _data_end(file: BinaryIO, place: int, order: str, width: int) -> int | None:
-    """Where the chunk `data` of a RIFF or CAF file ends by its own account; None if it does not say.
+    """The end, in bytes, that the chunk `data` of a RIFF or CAF file states; None if it states none.
 
-    place: of the first chunk. order, width: of the sizes, in bytes.
+    place: of the first chunk. order: byte order of the sizes. width: bytes of a size.
     """
     long = None
     for _ in range(1000):
@@ -130,7 +133,7 @@ def _data_end(file: BinaryIO, place: int, order: str, width: int) -> int | None:
 
 
 def _segment_end(file: BinaryIO) -> int | None:
-    """Where the segment of a Matroska or WebM file ends by its own account; None if it does not say."""
+    """The end, in bytes, that the segment of a Matroska or WebM file states; None if it states none."""
 
     def number() -> int | None:
         first = file.read(1)
@@ -152,7 +155,7 @@ def _segment_end(file: BinaryIO) -> int | None:
 
 
 def _ogg_is_closed(file: BinaryIO, size: int) -> bool:
-    """Whether the last page of an Ogg file is whole and marked as the last of its stream."""
+    """Whether the last page of an Ogg file is complete and marked as the end of its stream."""
     file.seek(max(0, size - OGG_PAGE))
     tail = file.read()
     page = tail[tail.rfind(b"OggS") :]

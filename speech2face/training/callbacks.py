@@ -1,4 +1,4 @@
-"""Callbacks of the training loop: interrupts, the files of every epoch, and the settings of a resumed training."""
+"""Callbacks of a training: interrupts, the files of every epoch, and the settings of a resumed training."""
 
 import signal
 from collections.abc import Callable
@@ -18,9 +18,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts(lightning.Callback):
-    """Callback that raises an interrupt again at the next batch.
+    """Raises an interrupt again at the next batch.
 
-    Python cannot raise it everywhere: an interrupt during a destructor, for example, would be lost.
+    Python ignores exceptions in some places, such as destructors, so an interrupt there would be lost.
     """
 
     def setup(self, trainer: lightning.Trainer, module: Training, stage: str) -> None:
@@ -30,12 +30,12 @@ class Interrupts(lightning.Callback):
         self.on_fit_start()
 
     def on_fit_start(self, *_: Any) -> None:
-        """Handle the signals; again before Lightning does, whose handler of SIGTERM may wait for other processes."""
+        """Install the handlers before Lightning's, whose handler of SIGTERM may wait for other processes."""
         for number in self.before:
             signal.signal(number, self.note)
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal: remember it and call the previous handler."""
+        """Handle a signal: note it, and call the previous handler."""
         self.came = True
         self.before[number](number, frame)
 
@@ -49,9 +49,9 @@ class Interrupts(lightning.Callback):
 
 
 class Keep(lightning.Callback):
-    """Callback that writes, after every epoch, the weights `last` and `best` and a sheet of pictures.
+    """Writes the weights `last` and `best` and a sheet of pictures after every epoch.
 
-    card: of the weights (speech2face.weights.ours). draw: draws the sheet.
+    card: the card of the weights (speech2face.weights.ours). draw: draws the sheet.
     """
 
     def __init__(self, directory: Path, card: dict[str, Any], draw: Callable[[Training], Image.Image]) -> None:
@@ -82,9 +82,9 @@ class Keep(lightning.Callback):
 
 
 class Refresh(lightning.Callback):
-    """Callback that gives a resumed training the configured settings of the optimizer and of early stopping.
+    """Gives a resumed training the configured settings of the optimizer and of early stopping.
 
-    A checkpoint restores those of the training that wrote it. If they are the same, nothing changes.
+    Without it, the checkpoint would restore the settings of the training that wrote it.
     """
 
     def __init__(self, patience: int | None) -> None:

@@ -1,4 +1,4 @@
-"""Choose the state dict in a file that fits a part, and remove the prefixes of its names."""
+"""Choose the state dict of a checkpoint that fits a part, and remove prefixes from its names."""
 
 import logging
 from collections.abc import Iterator
@@ -13,15 +13,15 @@ from speech2face.weights.part import Part
 from speech2face.weights.recognise import Unfilled, Weights, checked, explain, fits, match
 
 log = logging.getLogger(__name__)
-DEEPEST = 8  # prefixes on one another
+DEEPEST = 8  # most components of a prefix
 
 
 @dataclass
 class Found:
-    """Tensors of a file that are weights of the part.
+    """Tensors of a checkpoint that are weights of the part.
 
-    key: of their state dict, and of their prefix in it, such as "state_dict.model". others: names of the other tensors
-    of the state dict.
+    key: the key of their state dict, then their prefix in it, such as "state_dict.model". others: names of the other
+    tensors of the state dict.
     """
 
     key: str
@@ -30,11 +30,11 @@ class Found:
 
 
 def choose(state_dicts: dict[str, Tensors], part: Part, located: Located) -> Weights:
-    """The weights among the state dicts of a file, as the layout of a part that they are recognised as.
+    """Find the weights of a part among the state dicts of a file, in any layout that the part can read.
 
-    state_dicts: by key. Names are tried as they are first, and then without their first components: wrappers and
-    trainers put some before them, such as module. and model. Raises UserError, with the expected and found names, if
-    nothing fits, and if several state dicts fit that differ.
+    state_dicts: by key. Names are tried unchanged first and then without their first components, because wrappers and
+    trainers add prefixes such as module. and model. Raises UserError if nothing fits, with the expected and the found
+    names, and if several different state dicts fit.
     """
     named = f"{part.slot}.weights={located.weights}"
     expected = checked(Unfilled.build, part.model, f"{part.slot}={part.option}").state_dict()
@@ -61,9 +61,9 @@ def choose(state_dicts: dict[str, Tensors], part: Part, located: Located) -> Wei
 
 
 def select(state_dicts: dict[str, Tensors], key: str, located: Located) -> dict[str, Tensors]:
-    """The state dicts below a key, which names dictionaries and then prefixes. Their keys and names lose it.
+    """The state dicts below a key, which is removed from their keys and names. Raises UserError if there are none.
 
-    Raises UserError if there are none.
+    key: keys of nested dictionaries and then components of a prefix, joined by dots.
     """
     selected: dict[str, Tensors] = {}
     for one, tensors in state_dicts.items():
@@ -85,9 +85,9 @@ def select(state_dicts: dict[str, Tensors], key: str, located: Located) -> dict[
 def _search(
     tensors: Tensors, part: Part, located: Located, expected: Tensors, prefix: str = "", depth: int = 0
 ) -> Iterator[tuple[str, Weights, list[str]]]:
-    """All weights of the part among tensors, with their names as they are or without their first components.
+    """Find all weights of the part among tensors, with and without the first components of their names.
 
-    Yields what was removed from the names, the weights, and the names of the other tensors that have this prefix.
+    Yields the prefix that was removed, the weights, and the names of the other tensors with this prefix.
     """
     if found := match(tensors, part, located, expected):
         weights, others = found
@@ -103,7 +103,7 @@ def _search(
 
 
 def _settle(found: list[Found], part: Part, located: Located) -> list[Found]:
-    """Those of several findings that can be meant: the chosen one, or those that fit best and differ."""
+    """Reduce several findings to those that may be meant: the one that the user chose, or those that fit best."""
     if located.key is not None and found[0].key == "":
         return found[:1]
     first, *others = [one for one in found if fits(one.weights, part)] or found

@@ -1,4 +1,4 @@
-"""The format of a file of weights, recognised by its first bytes and not by its name."""
+"""Recognise the format of a file of weights by its first bytes, whatever its name is."""
 
 import zipfile
 import zlib
@@ -10,9 +10,9 @@ from speech2face.errors import UserError
 Format = Literal["torch", "safetensors", "keras", "dlib"]
 HDF5, ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 DLIB = b"\x01\x01\x01\x0dloss_metric_"
-TORCH_PROTOCOL = b"\x02"  # of pickle, in torch.save
+TORCH_PROTOCOL = b"\x02"  # the pickle protocol of torch.save
 LONGEST_HEADER = 100_000_000  # bytes; the limit of safetensors
-# Endings that such files usually have. They say what a file should have been, and that a name is no hub id.
+# Usual suffixes of such files. They show what a damaged file was meant to be, and that a name is not a hub id.
 TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".tar", ".pkl", ".model")
 KERAS_SUFFIXES = (".h5", ".hdf5")
 DLIB_SUFFIX = ".dat"
@@ -24,7 +24,7 @@ NAMES = {
     "dlib": "a face descriptor of dlib",
 }
 READ = "PyTorch checkpoints, .safetensors, Keras .h5, and dlib's face descriptor"
-MISTAKEN = {
+MISTAKEN = {  # first bytes of files that are often mistaken for weights, and what they are
     b"version https://git-lfs": "a pointer of Git LFS: `git lfs pull` fetches the file itself",
     b"<": "a web page, not the file itself",
     b"\x1f\x8b": "compressed by gzip: unpack it first",
@@ -33,7 +33,7 @@ MISTAKEN = {
 
 
 def format_of(path: Path) -> Format:
-    """The format of a file. Raises UserError for a file that cannot be read or that is in no known format."""
+    """The format of a file. Raises UserError if it cannot be read or has another format."""
     if path.exists() and not path.is_file():
         raise UserError(f"{path}: not a regular file")
     try:
@@ -59,7 +59,7 @@ def format_of(path: Path) -> Format:
 
 
 def why_no_checkpoint(path: Path) -> str | None:
-    """Why an intact file that begins as a PyTorch checkpoint is none that can be loaded, or None if it is damaged."""
+    """Why an intact file with the first bytes of a PyTorch checkpoint cannot be loaded; None if the file is damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

@@ -11,7 +11,7 @@ INDEX = ".index.json"
 
 
 def index_of(path: Path) -> Path | None:
-    """The index beside a shard, or `path` itself if it is the index; None for any other file."""
+    """The index of a shard, which lies beside it, or `path` itself if that is an index; None for other files."""
     if path.name.endswith(INDEX):
         return path
     shard = SHARD.fullmatch(path.name)
@@ -20,7 +20,7 @@ def index_of(path: Path) -> Path | None:
 
 
 def read_index(path: Path) -> dict[str, str]:
-    """The names of all tensors of a sharded checkpoint, and the file name of each one's shard.
+    """Read the index of a sharded checkpoint: the file name of the shard by name of the tensor.
 
     Raises UserError for a damaged index and for one that names files outside its directory.
     """
@@ -36,7 +36,7 @@ def read_index(path: Path) -> dict[str, str]:
 
 
 def shards_of(path: Path) -> tuple[Path, ...]:
-    """The files that an index lists, in the order of their names. Raises UserError if one is missing, or all are."""
+    """The shards that an index lists, sorted by name. Raises UserError if one is missing or the index lists none."""
     shards = tuple(path.with_name(name) for name in sorted(set(read_index(path).values())))
     if missing := [one.name for one in shards if not one.is_file()]:
         raise UserError(f"{path}: its shards {', '.join(missing[:3])} are not there ({len(missing)} missing)")
