@@ -127,7 +127,12 @@ def test_published_weights_of_ge2e_against_the_package(monkeypatch: pytest.Monke
 
     theirs = VoiceEncoder("cpu", verbose=False)
     monkeypatch.undo()
-    part = Part(option="ge2e", model={"_target_": SMALL_GE2E["_target_"]}, weights="random", init="package:resemblyzer/pretrained.pt")
+    part = Part(
+        option="ge2e",
+        model={"_target_": SMALL_GE2E["_target_"]},
+        weights="random",
+        init="package:resemblyzer/pretrained.pt",
+    )
     loaded = load(part)
     assert loaded.layout == RESEMBLYZER.name
     features = build("encoder=ge2e", *TINY).encoder.prepare(str(SPEECH)).features
