@@ -24,13 +24,18 @@ from safetensors.torch import load_file
 from scipy.interpolate import RBFInterpolator
 from scipy.signal import lfilter
 
+from speech2face.data.dataset import read_dataset
 from speech2face.decoders.warp import RIDGE, warp
 from speech2face.encoders.base import EncoderNetwork
+from speech2face.encoders.ge2e import GE2E
+from speech2face.preprocessing.audio import Audio
+from speech2face.preprocessing.mel import MelSpectrogram
 from speech2face.talkers.population import landmarks, portraits
 from speech2face.talkers.traits import draw_person
 from speech2face.training import augmentation, losses
-from speech2face.training.data import Portraits, Shuffled
+from speech2face.training.data import Clips, Portraits, Shuffled
 from speech2face.training.loop import Interrupts
+from speech2face.training.trunks import cache_trunks, has_vectors
 from speech2face.training.voice import VoiceTraining
 
 FACE = ["pipeline=train_face", "encoder.model.width=0.125", "preprocessing.size=64", "preprocessing.crop=none"]
@@ -164,6 +169,51 @@ def test_killed_and_resumed_is_as_if_never_killed(home):
     assert not same(tensors(home / "whole"), between) or process.returncode == 0
     logged = [row for table in (home / "killed").rglob("metrics.csv") for row in rows(table) if row["val/loss"]]
     assert {row["epoch"] for row in logged} == {"0", "1", "2", "3"}
+
+
+def test_a_frozen_trunk_hears_every_recording_once(home):
+    command = [*VOICE, *SHORT, "trainer.max_epochs=3", "encoder.model.depth=2", "training.versions=2"]
+    train(home, *command, "encoder.train=last:1", "trainer.max_epochs=1", "hydra.run.dir=begun")
+    start, last = tensors(home / "begun"), [f"encoder.weights={home / 'begun' / 'weights' / 'last'}"]
+    first = train(home, *command, *last, "encoder.train=head", "hydra.run.dir=head").stderr
+    again = train(home, *command, *last, "encoder.train=head", "hydra.run.dir=head_again").stderr
+    assert "hearing train recordings" in first and "hearing" not in again
+    learnt = tensors(home / "head")
+    assert {name for name in learnt if not torch.equal(learnt[name], start[name])} == {"head.weight", "head.bias"}
+    assert same(learnt, tensors(home / "head_again"))
+    assert (home / "head" / "epoch_002.png").exists()
+    train(home, *command, *last, "encoder.train=last:1", "trainer.max_epochs=1", "hydra.run.dir=last")
+    learnt = tensors(home / "last")
+    changed = {".".join(n.split(".")[:2]) for n in learnt if not torch.equal(learnt[n], start[n])}
+    assert changed == {"blocks.1", "norm.weight", "norm.bias", "head_norm.weight", "head_norm.bias", "head.weight",
+                       "head.bias"}  # fmt: skip
+    error = train(home, *command, *last, "encoder.train=last:3", status=1).stderr
+    assert "encoder.train=last:3: AudioSpectrogramTransformer has 2 stages" in error
+
+
+@torch.inference_mode()
+def test_the_cache_of_a_trunk_has_its_outputs_for_the_versions_of_the_recordings(home, tmp_path):
+    dataset = read_dataset(home / "people")
+    speakers = dataset.split("train")[:4]
+    network = GE2E(hidden=4, output=4).eval()
+    clips = Clips(dataset.root, dataset.files["speech"], speakers, np.arange(5), np.ones((4, 4096), np.float32),
+                  Audio(MelSpectrogram()), seconds=1.0, seed=3)  # fmt: skip
+    assert has_vectors(network, clips)
+    fresh = {(epoch, row): clips[epoch, row] for epoch in range(2) for row in range(len(clips))}
+    cache_trunks(clips, network, {}, 2, tmp_path, "cpu", "fp32", 3, 0, "some")
+    for (epoch, row), item in fresh.items():
+        for later in (epoch, epoch + 2):
+            cached = clips[later, row]
+            torch.testing.assert_close(cached["trunk"], network.trunk(item["features"][None])[0])
+            assert cached["row"] == item["row"] and cached["person"] == item["person"]
+        assert not torch.equal(clips[0, row]["trunk"], clips[1, row]["trunk"])
+    files = set(tmp_path.iterdir())
+    network.head.bias.add_(1)
+    cache_trunks(clips, network, {}, 2, tmp_path, "cpu", "fp32", 3, 0, "some")
+    assert set(tmp_path.iterdir()) == files  # the head is not in the trunk
+    network.linear.bias.add_(1)
+    cache_trunks(clips, network, {}, 2, tmp_path, "cpu", "fp32", 3, 0, "some")
+    assert len(set(tmp_path.iterdir())) == 2 * len(files)
 
 
 def test_interrupted_training_says_how_to_go_on_and_leaves_weights(home):

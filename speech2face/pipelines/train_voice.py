@@ -89,7 +89,7 @@ def train_voice(options: TrainVoice, run: Run) -> int:
         what = {"preprocessing": encoder.part.preprocessing, "code": audio.versions}
         with run.stage("hear"):
             for split, clips in sets.items():
-                clips.cached = cache_trunks(
+                cache_trunks(
                     clips, encoder.network, what, training.versions, cache, options.device, precision,
                     options.batch_size, options.workers, f"{split} recordings",
                 )  # fmt: skip

@@ -45,12 +45,13 @@ def has_vectors(network: EncoderNetwork, rows: Clips) -> bool:
 def cache_trunks(
     rows: Clips, network: EncoderNetwork, what: dict[str, Any], versions: int, directory: Path,
     device: str, precision: str, batch_size: int, workers: int, name: str,
-) -> Trunks:  # fmt: skip
-    """The outputs of the trunk for all recordings, read from a file in `directory` or computed.
+) -> None:  # fmt: skip
+    """Set `rows.cached` to the outputs of the trunk for all recordings, from a file in `directory`, or computed.
 
     what: of the front end, everything that its features depend on, as plain data. versions: of each recording, with
     other windows and another augmentation; one, if there is none. name: for the progress bar.
     """
+    rows.cached = None
     versions = versions if rows.augment else 1
     below = {key: one for key, one in network.state_dict().items() if not key.startswith(f"{network.head_name}.")}
     digest = hashlib.sha256()
@@ -65,7 +66,7 @@ def cache_trunks(
     if not file.with_suffix(".npy").exists():
         directory.mkdir(parents=True, exist_ok=True)
         _compute(file, rows, OnDevice(network.eval(), device, precision), versions, batch_size, workers, name)
-    return Trunks(file, versions, len(rows), width)
+    rows.cached = Trunks(file, versions, len(rows), width)
 
 
 def _compute(file: Path, rows: Clips, on: OnDevice, versions: int, batch_size: int, workers: int, name: str) -> None:
@@ -73,10 +74,11 @@ def _compute(file: Path, rows: Clips, on: OnDevice, versions: int, batch_size: i
     loader = DataLoader(
         rows, batch_size, sampler=items, num_workers=workers, worker_init_fn=leave_to_parent,
         multiprocessing_context="fork" if workers else None,
+        generator=torch.Generator(),  # not torch's own, from which layers are filled that the training adds
     )  # fmt: skip
     read = []
     with atomic(file) as partial, open(partial, "wb") as stream, torch.inference_mode(), on.autocast():
-        for batch in tqdm(loader, f"hearing {name}", unit=f"{batch_size} windows"):
+        for batch in tqdm(loader, f"hearing {name}", unit="batch"):
             read.append(batch["row"].numpy())
             stream.write(on.network.trunk(batch["features"].to(on.device)).float().cpu().numpy().tobytes())
     with atomic(file.with_suffix(".npy")) as partial, open(partial, "wb") as stream:
