@@ -1,8 +1,10 @@
 """Base classes of decoders: the interface that inference and training use."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -33,11 +35,31 @@ class DecoderNetwork(nn.Module):
         raise NotImplementedError
 
 
+@dataclass
+class Examples:
+    """Normalized faces and their embeddings, for the start of a training.
+
+    embeddings: (n, 4096), indexed by arrays. which: (n,), the face of each among m faces. pictures: (m, 224, 224, 3)
+    uint8. landmarks: (m, 72, 2) float32 as x, y in pixels. masks: (m, 224, 224) uint8: 0 is outside the photo and
+    unknown, 1 background, 2 the person.
+    """
+
+    embeddings: Any
+    which: np.ndarray
+    pictures: np.ndarray
+    landmarks: np.ndarray
+    masks: np.ndarray
+
+
 class TrainableDecoder(DecoderNetwork):
     """Base class of decoders that pipeline=train_decoder can train.
 
+    closed_form: whether `fit` computes all weights, so that trainer.max_epochs=0 is enough.
+
     The loss term `layer` of pipeline=train_voice compares activations of its first layer (Oh et al. 2019, section 3.2).
     """
+
+    closed_form: ClassVar[bool] = False
 
     @property
     def first_layer(self) -> nn.Module:
@@ -52,6 +74,6 @@ class TrainableDecoder(DecoderNetwork):
         """Warp textures (batch, 3, height, width) onto landmarks (batch, 72, 2), or with `back` the other way."""
         raise NotImplementedError
 
-    def start_from_mean(self, landmarks: torch.Tensor) -> None:
-        """Initialise the landmarks with the mean (72, 2) of the training set."""
+    def fit(self, examples: Examples) -> None:
+        """Initialise from the training set whatever can be computed in closed form, such as the mean landmarks."""
         raise NotImplementedError

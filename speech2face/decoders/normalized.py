@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from speech2face.decoders import warp as spline
-from speech2face.decoders.base import TrainableDecoder
+from speech2face.decoders.base import Examples, TrainableDecoder
 from speech2face.decoders.landmarks import LANDMARKS
 from speech2face.weights.layout import Layout, Tensors
 
@@ -69,8 +69,9 @@ class NormalizedFaceDecoder(TrainableDecoder):
         """The first linear layer of the trunk."""
         return self.trunk[0]
 
-    def start_from_mean(self, landmarks: torch.Tensor) -> None:
-        """Initialise the predicted landmarks, and with `warp` the mean landmarks, with `landmarks` (72, 2)."""
+    def fit(self, examples: Examples) -> None:
+        """Initialise the predicted landmarks, and with `warp` the mean landmarks, with the mean of the examples."""
+        landmarks = torch.from_numpy(examples.landmarks.mean(0))
         self.landmark_output.bias.data = landmarks.flatten().clone()
         if self.warp:
             self.mean_landmarks.copy_(landmarks)

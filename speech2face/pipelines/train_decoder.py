@@ -30,7 +30,7 @@ def train_decoder(options: TrainDecoder, run: Run) -> int:
     import torch.nn.functional as F
 
     from speech2face.data.embeddings import embed_photos
-    from speech2face.decoders.base import TrainableDecoder
+    from speech2face.decoders.base import Examples, TrainableDecoder
     from speech2face.training.data import Portraits
     from speech2face.training.decoder import DecoderTraining
     from speech2face.training.sheets import draw_portraits
@@ -42,6 +42,8 @@ def train_decoder(options: TrainDecoder, run: Run) -> int:
         raise UserError(
             f"decoder={options.decoder.option}: its class is no TrainableDecoder (speech2face.decoders.base)"
         )
+    if options.trainer.get("max_epochs") == 0 and not decoder.network.closed_form:
+        raise UserError("trainer.max_epochs=0 trains nothing: give at least 1")
     cache, workers = Path(training.cache).expanduser(), max(options.workers, 1)
     sets: dict[str, Portraits] = {}
     errors: dict[str, str] = {}
@@ -55,7 +57,7 @@ def train_decoder(options: TrainDecoder, run: Run) -> int:
                 )
             photos = embed_photos(dataset, owners, encoder, cache, workers, f"{split} photos")
             errors |= photos.errors
-            pictures, landmarks = normalized_faces(options, dataset, owners, split)
+            pictures, landmarks, masks = normalized_faces(options, dataset, owners, split)
             embeddings, which = [photos.embeddings], [np.repeat(np.arange(len(owners)), np.diff(photos.starts))]
             for slot, voice in loaded.items() if split == "train" else ():
                 if slot.startswith("voices."):
@@ -63,10 +65,14 @@ def train_decoder(options: TrainDecoder, run: Run) -> int:
                     errors |= failed
                     embeddings.append(of_voices)
                     which.append(speakers)
-            sets[split] = Portraits(embeddings, pictures, landmarks, which)
+            sets[split] = Portraits(embeddings, pictures, landmarks, which, masks)
     front_end = encoder.preprocessing
     if decoder.untrained:
-        decoder.network.start_from_mean(torch.from_numpy(sets["train"].landmarks.mean(0)))
+        train = sets["train"]
+        with run.stage("fit"):
+            decoder.network.fit(
+                Examples(train.embeddings[0], train.which[0], train.pictures, train.landmarks, train.masks)
+            )
 
     def normalize(pictures: torch.Tensor) -> torch.Tensor:
         return front_end.normalize(F.interpolate(pictures, (front_end.size,) * 2, mode="bilinear", antialias=True))

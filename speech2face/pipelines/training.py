@@ -68,7 +68,7 @@ def begin(options: Train, run: Run, modality: str) -> tuple[Train, Dataset, dict
     if not any(options.training.losses.values()):
         raise UserError("training.losses: all are switched off")
     for limit in ("max_epochs", "max_steps"):
-        if options.trainer.get(limit) == 0:
+        if options.trainer.get(limit) == 0 and (limit, options.trained) != ("max_epochs", "decoder"):
             raise UserError(f"trainer.{limit}=0 trains nothing: give at least 1")
     options = provide(options, run)
     if options.data.root is None:

@@ -169,7 +169,10 @@ def fit(
     except (MisconfigurationException, ModuleNotFoundError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from None
     try:
-        loop.fit(module, data, ckpt_path=settings.checkpoint, weights_only=True)
+        if options.get("max_epochs") == 0:
+            loop.validate(module, data, verbose=False)
+        else:
+            loop.fit(module, data, ckpt_path=settings.checkpoint, weights_only=True)
     except SystemExit:  # Lightning turns an interrupt into SystemExit
         raise KeyboardInterrupt from None
     except UserError as error:  # one of a worker process comes with its traceback as text

@@ -69,7 +69,7 @@ def load(part: Part, seed: int = 0, located: Located | None = None) -> Loaded:
     if they have been located. Raises UserError if the weights are damaged, are of another network, or have changed
     since the run that is repeated.
     """
-    located = located or locate(part)
+    located, random_head = located or locate(part), False
     if part.sha256 and "weights" not in part.typed and located.digest != part.sha256:
         raise UserError(f"{part.slot}.weights={part.weights}: the file has changed since the run that is repeated")
     if part.init and located.file:
@@ -83,6 +83,8 @@ def load(part: Part, seed: int = 0, located: Located | None = None) -> Loaded:
             network = assign(architecture, weights.tensors, located.file)
         else:
             network = _with_random_head(part, weights, architecture, seed, located.file)
+            random_head = any(True for _ in network.get_submodule(network.head_name).parameters())
+        if random_head:
             log.warning("%s.weights=%s has no head (%s): it is random", part.slot, part.weights, network.head_name)
     preprocessing = settle_front_end(part, weights.preprocessing)
     settled = dataclasses.replace(
@@ -96,7 +98,7 @@ def load(part: Part, seed: int = 0, located: Located | None = None) -> Loaded:
         preprocessing=build_front_end(settled, network) if preprocessing else None,
         located=located,
         layout=weights.layout,
-        untrained=located.file is None or not weights.has_head or bool(card.get("untrained")),
+        untrained=located.file is None or random_head or bool(card.get("untrained")),
         training=card.get("training"),
     )
 
