@@ -26,13 +26,14 @@ class AppearanceDecoder(TrainableDecoder):
 
     The texture lies on the mean landmarks and is warped onto the predicted ones. Its fourth channel is the signed
     distance to the outline of the person (Leventon, Grimson and Faugeras, CVPR 2000), which keeps the outline sharp
-    where an average of pictures would blur it; outside is a plain background. `fit` computes all weights in closed form.
+    where an average of pictures would blur it. Outside is a plain background. `fit` computes all weights in closed
+    form.
 
     components, landmark_components: number of components of texture and landmarks. size: width and height of the
     texture in pixels. embedding: width of the embedding.
     ridge: penalty of the regression from embeddings to components.
-    sharpening: share of the detail that an unsharp mask adds, because the mean of the faces that an embedding may belong
-        to is smoother than each of them. background: RGB in [0, 1].
+    sharpening: share of the detail that an unsharp mask adds, because the mean of the faces that an embedding may
+        belong to is smoother than each of them. background: RGB in [0, 1].
     """
 
     closed_form = True

@@ -34,14 +34,14 @@ SHARES = (1.0, 0.17, 0.08, 0.1)
 class DlibResNet(EncoderNetwork):
     """Aligned photo -> embedding: what dlib's descriptor network sees, or a linear layer over it.
 
-    The embedding holds, or the linear layer ("head") sees, the 128-D descriptor, the 256 activations before it, the activations of the first
-    stage averaged to 4 x 4 (32 channels), and the photo averaged to 14 x 14 (3 channels), each minus its mean and
-    divided by its deviation. The first two tell identity, the others the colours of skin, hair and background, which
-    the descriptor ignores.
+    The embedding holds, or the linear layer ("head") sees, the 128-D descriptor, the 256 activations before it, the
+    activations of the first stage averaged to 4 x 4 (32 channels), and the photo averaged to 14 x 14 (3 channels), each
+    minus its mean and divided by its deviation. The first two tell identity, the others the colours of skin, hair and
+    background, which the descriptor ignores.
 
     embedding: width of the embedding. linear: end in a linear layer, which must be trained. Without it, what is seen
-    is multiplied by SHARES, and the embedding ends in zeros. relu: end in a ReLU. classes: number of identities of the layer of `classify`; 0:
-    no such layer.
+    is multiplied by SHARES, and the embedding ends in zeros. relu: end in a ReLU. classes: number of identities of the
+    layer of `classify`; 0: no such layer.
     """
 
     classifier_name = "classifier"
