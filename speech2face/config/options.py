@@ -108,6 +108,12 @@ class Data:
     names: Annotated[
         str | None, says("table that maps folder names to people and describes them, such as vox1_meta.csv")
     ] = None
+    where: Annotated[
+        dict[str, str] | None, says("use only photos of people with these values in people.csv: {colour: 1}")
+    ] = None
+    faces: Annotated[
+        str | None, says("training.pairing=traits: dataset of the photos, if they are of other people than root")
+    ] = None
     people: Annotated[Whole | None, says("data=talkers: number of simulated people")] = None
     clips: Annotated[int, says("data=talkers: recordings per person", ge=0)] = 3
     photos: Annotated[int, says("data=talkers: pictures per person", ge=0)] = 3

@@ -76,6 +76,7 @@ class VoiceTraining(Training):
             "distillation": 0.0,
             "contrastive": 0.1,
             "length": 0.1,
+            "squared": 0.0,
             "traits": 1.0,
         }
     )
@@ -87,8 +88,13 @@ class VoiceTraining(Training):
         )
     )
     pairing: Annotated[
-        Literal["all_to_all", "one_to_one", "all_to_one"], says("pairing of the recordings and photos of a person")
+        Literal["all_to_all", "one_to_one", "all_to_one", "traits"],
+        says("pairing of the recordings and photos of a person; traits: with photos of others, see training.match"),
     ] = "all_to_all"
+    match: Annotated[
+        dict[str, Literal["equal"] | Positive],
+        says("training.pairing=traits: traits that must be equal, or differ by at most a number, where both are known"),
+    ] = field(default_factory=lambda: {"sex": "equal", "age": 5.0})
     balanced: Annotated[bool, says("draw all persons equally often, independently of their number of recordings")] = (
         False
     )

@@ -1,7 +1,7 @@
 """Datasets in the project's layout: the people, and the files of each person."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -56,6 +56,15 @@ class Files(Mapping[str, list[str]]):
         i = self.number[person]
         return range(self.offsets[i], self.offsets[i + 1])
 
+    def only(self, people: Set[str]) -> "Files":
+        """The files of some of the people."""
+        kept = [person for person in self.people if person in people]
+        rows = [row for person in kept for row in self.of(person)]
+        offsets = np.cumsum([0, *(len(self.of(person)) for person in kept)])
+        if self.table is None:
+            return Files(kept, offsets, [self.paths[row] for row in rows])
+        return Files(kept, offsets, table=self.table, rows=self.rows[np.array(rows, int)])
+
     def __getitem__(self, person: str) -> list[str]:
         return [self.path(row) for row in self.of(person)]
 
@@ -99,37 +108,37 @@ class Dataset:
         """Whether people.csv gives a split to anybody."""
         return any(traits.get("split") for traits in self.traits.values())
 
-    def split(self, name: str) -> list[str]:
-        """The people of a split who have a photo, sorted.
+    def split(self, name: str, modality: str = "face") -> list[str]:
+        """The people of a split who have a photo, or with modality="speech" a recording, sorted.
 
-        "all" means all people with a photo, and so does "test" if no person has a split. "train" means
+        "all" means all people who have one, and so does "test" if no person has a split. "train" means
         `training_people`. Raises UserError for "train" if there are splits and they leave nobody to train on.
         """
         if name == "all" or (name == "test" and not self.marked):
-            return sorted(self.files["face"])
+            return sorted(self.files[modality])
         if name != "train":
-            return self._of(name)
-        people = self.training_people()
+            return self._of(name, modality)
+        people = self.training_people(modality)
         if self.marked and not people:
-            marked = "people.csv marks everybody with a photo val or test"
+            marked = "people.csv marks everybody val or test"
             raise UserError(f"data.root={self.root}: nobody to train on: {marked}")
         return people
 
-    def training_people(self) -> list[str]:
-        """The people of split train who have a photo; none if no person has a split.
+    def training_people(self, modality: str = "face") -> list[str]:
+        """The people of split train who have a photo, or with modality="speech" a recording; none if no person has a split.
 
         If there are splits but nobody is in train, these are the people without a split. Otherwise people without a
         split are not used for training.
         """
-        train, others = self._of("train"), self._of("") if self.marked else []
+        train, others = self._of("train", modality), self._of("", modality) if self.marked else []
         if train and others:
             log.warning("%d people have no split in people.csv and are left out, such as %s", len(others), others[0])
         elif others:
             log.warning("people.csv marks nobody train: the %d people without a split are taken", len(others))
         return train or others
 
-    def _of(self, split: str) -> list[str]:
-        return [one for one in sorted(self.files["face"]) if self.traits.get(one, {}).get("split", "") == split]
+    def _of(self, split: str, modality: str) -> list[str]:
+        return [one for one in sorted(self.files[modality]) if self.traits.get(one, {}).get("split", "") == split]
 
     def columns(self, names: Sequence[str], people: Sequence[str]) -> dict[str, np.ndarray]:
         """Columns of people.csv as arrays: one value for each of `people`.
@@ -149,8 +158,12 @@ class Dataset:
         return found
 
 
-def read_dataset(root: str | Path) -> Dataset:
-    """Read a dataset in the project's layout. Raises UserError if there is no such directory or it has no files."""
+def read_dataset(root: str | Path, where: dict[str, str] | None = None) -> Dataset:
+    """Read a dataset in the project's layout.
+
+    where: columns of people.csv and values; the photos of other people are left out. Raises UserError if there is no
+    such directory, if it has no files, or if nobody with a photo has these values.
+    """
     dataset = Dataset(directory(Path(root).expanduser(), "data.root"))
     problems: dict[str, Found] = {}
     for modality in FOLDERS:
@@ -162,6 +175,16 @@ def read_dataset(root: str | Path) -> Dataset:
         hints = (f"; {name}: {why}" for name in folders(dataset.root) if (why := unlike_a_person(dataset.root, name)))
         raise UserError(f"data.root={root}: no <person>/audios or <person>/images with files there{next(hints, '')}")
     dataset.traits = _traits(dataset)
+    if where:
+        dataset.files["face"] = dataset.files["face"].only(
+            {
+                one
+                for one, row in dataset.traits.items()
+                if all(known(row.get(column_name(k))) == v for k, v in where.items())
+            }
+        )
+        if not dataset.files["face"]:
+            raise UserError(f"data.root={root}: nobody with a photo has data.where={where} in people.csv")
     return dataset
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from speech2face.config.options import TrainVoice
+from speech2face.data.dataset import read_dataset
 from speech2face.errors import UserError
 from speech2face.pipelines.parts import build_encoder
 from speech2face.pipelines.resume import check_resumed
@@ -22,12 +23,14 @@ def train_voice(options: TrainVoice, run: Run) -> int:
 
     options.face makes the embeddings of photos. Returns 1 if a file could not be read, else 0.
     """
-    options, dataset, people = begin(options, run, "speech")
+    by_traits = options.training.pairing == "traits"
+    options, dataset, people = begin(options, run, "speech", have="speech" if by_traits else "face")
     from speech2face.data.embeddings import embed_photos
     from speech2face.decoders.base import TrainableDecoder
     from speech2face.encoders.base import EncoderNetwork
     from speech2face.inference.decoder import Decoder
     from speech2face.training.data import Clips
+    from speech2face.training.pairing import match
     from speech2face.training.loop import training_precision
     from speech2face.training.sheets import draw_voices
     from speech2face.training.traits import encode_traits, learnt_traits
@@ -49,6 +52,7 @@ def train_voice(options: TrainVoice, run: Run) -> int:
     audio = encoder.preprocessing
     window = audio.window_seconds or 6.0
     recordings = dataset.files["speech"]
+    photographed = read_dataset(options.data.faces or options.data.root, options.data.where) if by_traits else dataset
     heads = learnt_traits(dataset, people["train"], training.traits if losses["traits"] else [])
     losses["traits"] = losses["traits"] if heads else 0.0
     if not any(losses.values()):
@@ -63,15 +67,21 @@ def train_voice(options: TrainVoice, run: Run) -> int:
     with run.stage("read"):
         for split in people:
             speakers = [person for person in people[split] if person in recordings]
-            photos = embed_photos(dataset, speakers, face, cache, workers, f"{split} photos")
+            owners = photographed.split(split) if by_traits else speakers
+            photos = embed_photos(photographed, owners, face, cache, workers, f"{split} photos")
             errors |= photos.errors
             with_photo = np.diff(photos.starts) > 0
-            speakers = [speakers[i] for i in np.flatnonzero(with_photo)]
+            owners = [owners[i] for i in np.flatnonzero(with_photo)]
             starts = photos.starts[np.append(with_photo, True)]
+            matches = match((dataset, speakers), (photographed, owners), training.match) if by_traits else None
+            if matches:
+                speakers, matches, starts = matches.fitting(speakers, starts)
+            else:
+                speakers = owners
             if not speakers:
                 raise UserError(f"data.root={dataset.root}: no person of split {split} has a recording and a photo")
             if split == "val":
-                first_photos = [dataset.root / photos.paths[start] for start in starts[:-1]]
+                first_photos = [photographed.root / photos.paths[start] for start in starts[: len(speakers)]]
             sets[split] = Clips(
                 dataset.root,
                 recordings,
@@ -84,6 +94,7 @@ def train_voice(options: TrainVoice, run: Run) -> int:
                 augment=training.augment if split == "train" else 0.0,
                 seed=options.seed,
                 traits=encode_traits(dataset, speakers, heads),
+                matches=matches,
             )
     if options.encoder.train == "head" and has_vectors(encoder.network, sets["train"]):
         what = {"preprocessing": encoder.part.preprocessing, "code": audio.versions}

@@ -47,10 +47,11 @@ class Job:
     errors: dict[str, str]
 
 
-def begin(options: Train, run: Run, modality: str) -> tuple[Train, Dataset, dict[str, list[str]]]:
+def begin(options: Train, run: Run, modality: str, have: str = "face") -> tuple[Train, Dataset, dict[str, list[str]]]:
     """Check the options and read the dataset; a dataset of talkers is made first, if it is incomplete.
 
-    Returns the options with the absolute root of the dataset, the dataset, and its people by split ("train", "val").
+    have: the modality that people must have files of. Returns the options with the absolute root of the dataset, the
+    dataset, and its people by split ("train", "val").
     Raises UserError for options that do not fit together, and for a dataset that is too small.
     """
     try:
@@ -74,16 +75,23 @@ def begin(options: Train, run: Run, modality: str) -> tuple[Train, Dataset, dict
     if options.data.root is None:
         raise UserError(f"pipeline={options.pipeline.name} needs data.root= a dataset, or data=talkers")
     with run.stage("find"):
-        dataset = read_dataset(options.data.root)
+        dataset = read_dataset(options.data.root, options.data.where if have == "face" else None)
     options = dataclasses.replace(options, data=dataclasses.replace(options.data, root=str(options.data.path)))
-    people = {split: dataset.split(split) for split in ("train", "val")}
+    people = splits(dataset, have)
+    if len(people["train"]) < 2 or not people["val"]:
+        what = {"face": "photos", "speech": "recordings"}[have]
+        raise UserError(f"data.root={options.data.root}: too few people with {what} to train and to validate on")
+    return options, dataset, people
+
+
+def splits(dataset: Dataset, have: str = "face") -> dict[str, list[str]]:
+    """The people of a dataset by split, "train" and "val". Without these splits, one person in 10 is in "val"."""
+    people = {split: dataset.split(split, have) for split in ("train", "val")}
     if not people["train"] or not people["val"]:
-        whole = people["train"] or dataset.split("all")
+        whole = people["train"] or dataset.split("all", have)
         people = {"train": [one for i, one in enumerate(whole) if i % VAL_SHARE], "val": whole[::VAL_SHARE]}
         log.warning("people.csv has no splits train and val: one person in %d is for validation", VAL_SHARE)
-    if len(people["train"]) < 2 or not people["val"]:
-        raise UserError(f"data.root={options.data.root}: too few people with photos to train and to validate on")
-    return options, dataset, people
+    return people
 
 
 def load(options: Train, run: Run) -> dict[str, "Loaded"]:

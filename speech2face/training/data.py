@@ -23,6 +23,7 @@ from speech2face.preprocessing.sound import sounding_samples
 from speech2face.training.augmentation import augment_recording, perturb_speed, perturb_vocal_tract, spec_augment
 
 if TYPE_CHECKING:
+    from speech2face.training.pairing import Matches
     from speech2face.training.trunks import Trunks
 
 log = logging.getLogger(__name__)
@@ -156,6 +157,7 @@ class Clips(Dataset):
     seconds: length of the window, which is at a random place. augment: share of the recordings that are augmented and
         whose features are masked; with 0 the window is the first one.
     traits: (people,) by name, encoded as those of `Photos`.
+    matches: photos of other people by person, which are drawn from instead of the speaker's own.
     """
 
     def __init__(
@@ -171,8 +173,9 @@ class Clips(Dataset):
         augment: float = 1.0,
         seed: int = 0,
         traits: dict[str, np.ndarray] | None = None,
+        matches: "Matches | None" = None,
     ) -> None:
-        self.traits = traits or {}
+        self.traits, self.matches = traits or {}, matches
         self.cached: Trunks | None = None
         self.root, self.files, self.photos, self.faces = root, files, photos, faces
         self.audio, self.pairing, self.seconds, self.augment, self.seed = audio, pairing, seconds, augment, seed
@@ -192,12 +195,18 @@ class Clips(Dataset):
             row, heard = self.cached[epoch, wanted]
             random = np.random.default_rng([self.seed, epoch, row])
         person = self.people[row]
-        first, count = self.photos[person], self.photos[person + 1] - self.photos[person]
-        numbers = {"all_to_all": random.integers(count), "one_to_one": row - self.starts[person], "all_to_one": 0}
-        face = torch.from_numpy(np.array(self.faces[first + numbers[self.pairing] % count]))
+        face = torch.from_numpy(np.array(self.faces[self.photo(person, row, random)]))
         known = {name: values[person] for name, values in self.traits.items()}
         what = "features" if self.cached is None else "trunk"
         return {what: heard, "face": face, "person": person, "row": row} | known
+
+    def photo(self, person: int, row: int, random: np.random.Generator) -> int:
+        """The row of `faces` that a recording is paired with."""
+        if self.matches:
+            return self.matches.draw(person, random)
+        first, count = self.photos[person], self.photos[person + 1] - self.photos[person]
+        numbers = {"all_to_all": random.integers(count), "one_to_one": row - self.starts[person], "all_to_one": 0}
+        return first + numbers[self.pairing] % count
 
     def hear(self, epoch: int, wanted: int) -> tuple[int, torch.Tensor, np.random.Generator]:
         """The row that is read, which is the wanted one or the next that can be read, and its features.

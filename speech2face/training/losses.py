@@ -17,6 +17,14 @@ def length(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
     return (predicted.norm(dim=1) / true.norm(dim=1)).log().square().mean()
 
 
+def squared_distance(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+    """Squared distance of embeddings (batch, 4096), divided by the mean squared length of the true ones.
+
+    The embedding with the least of it is the mean of all that are true of such an input.
+    """
+    return F.mse_loss(predicted, true) / true.square().mean()
+
+
 def layer_distance(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
     """L1 distance, summed over n, of activations (batch, n) of the decoder's first layer (ibid.)."""
     return (predicted - true).abs().sum(1).mean()

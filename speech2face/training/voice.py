@@ -15,8 +15,8 @@ from speech2face.training.modules import Batch, Terms, Training
 class VoiceTraining(Training):
     """Trains a voice encoder to predict the embedding of a photo of the speaker.
 
-    normalized, layer, distillation: the loss terms of Oh et al., CVPR 2019, section 3.2. length, contrastive: see
-        speech2face.training.losses.
+    normalized, layer, distillation: the loss terms of Oh et al., CVPR 2019, section 3.2. length, contrastive,
+        squared: see speech2face.training.losses.
     traits: linear layers predict each trait from the input of the network's head. Faces determine little of a voice,
         and a network with random weights finds pitch and formants sooner with this term.
 
@@ -52,6 +52,8 @@ class VoiceTraining(Training):
             terms["normalized"] = losses.normalized_distance(predicted, true)
         if "length" in self.loss_weights:
             terms["length"] = losses.length(predicted, true)
+        if "squared" in self.loss_weights:
+            terms["squared"] = losses.squared_distance(predicted, true)
         if "layer" in self.loss_weights:
             layer = self.use("layer")
             terms["layer"] = losses.layer_distance(layer(predicted).float(), layer(true).float())
