@@ -3,12 +3,18 @@
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image as PillowImage
 
-DETECTION_PIXELS = 1024  # photos are reduced to about this longer side; faces down to about 1/13 of it are found
+if TYPE_CHECKING:
+    import dlib
+
+# Longer sides in pixels at which faces are looked for until one is found. The detector finds none below 80 pixels.
+SIDES = (360, 720, 2048)
+CNN_SIDE, CNN_ENLARGED = 720, 2  # the slower detector, which tries last, takes up to 3 s on a core
 
 
 @dataclass
@@ -22,33 +28,53 @@ class Face:
     score: float
 
 
-class _Detector(threading.local):
-    """One detector per thread, because dlib's detector keeps the image that it works on."""
+class _Detectors(threading.local):
+    """Detectors of one thread, because dlib's detectors keep the image that they work on."""
 
-    def __init__(self) -> None:
+    @cached_property
+    def hog(self) -> "dlib.fhog_object_detector":
         import dlib
 
-        self.detector = dlib.get_frontal_face_detector()
+        return dlib.get_frontal_face_detector()
+
+    @cached_property
+    def cnn(self) -> "dlib.cnn_face_detection_model_v1":
+        import dlib
+        import face_recognition_models
+
+        return dlib.cnn_face_detection_model_v1(face_recognition_models.cnn_face_detector_model_location())
 
 
-@cache
-def _detectors() -> _Detector:
-    return _Detector()
+_detectors = _Detectors()
 
 
 def detect_faces(image: PillowImage.Image) -> list[Face]:
-    """Detect frontal faces by dlib's HOG detector. Returns them with the most confident first."""
+    """Detect faces. Returns them with the most confident first.
+
+    dlib's HOG detector of frontal faces looks at SIDES, one after the other, until it finds any. If it finds none,
+    dlib's convolutional network (King, arXiv 1502.00046) looks for faces that are turned, tilted or blurred.
+    """
     longest = max(image.size)
-    small = image.reduce(max(1, longest // DETECTION_PIXELS))
-    pixels = np.asarray(small)
-    # Small images are doubled (the argument 1), because the detector finds no face below its window of 80 pixels.
-    rectangles, scores, _ = _detectors().detector.run(pixels, int(max(small.size) < DETECTION_PIXELS), 0.0)
-    scale = image.width / small.width
-    faces = [
-        Face(r.left() * scale, r.top() * scale, (r.right() + 1) * scale, (r.bottom() + 1) * scale, score)
-        for r, score in zip(rectangles, scores, strict=True)
-    ]
+    for side in SIDES:
+        if side > SIDES[1] and longest <= SIDES[1]:  # enlarging such a photo further finds no more
+            break
+        small = _resized(image, min(side, 4 * longest))
+        rectangles, scores, _ = _detectors.hog.run(np.asarray(small), 0, 0.0)
+        if rectangles:
+            break
+    found = list(zip(rectangles, scores, strict=True))
+    if not found:
+        small = _resized(image, min(CNN_SIDE, CNN_ENLARGED * longest))
+        found = [(one.rect, one.confidence) for one in _detectors.cnn(np.asarray(small), 0)]
+    x, y = image.width / small.width, image.height / small.height
+    faces = [Face(r.left() * x, r.top() * y, (r.right() + 1) * x, (r.bottom() + 1) * y, score) for r, score in found]
     return sorted(faces, key=lambda face: -face.score)
+
+
+def _resized(image: PillowImage.Image, side: int) -> PillowImage.Image:
+    scale = side / max(image.size)
+    size = [max(1, round(edge * scale)) for edge in image.size]
+    return image.resize(size, PillowImage.Resampling.BILINEAR, reducing_gap=2.0)
 
 
 def face_box(face: Face, margin: float) -> tuple[int, int, int, int]:
