@@ -163,7 +163,7 @@ MISTAKES = [
     (["encoder=ast_tiny", f"audio={SPEECH}"], "encoder=ast_tiny has no weights: give encoder.weights="),
     ([f"audio={SPEECH}", "encoder.weights=nowhere.pt"], "encoder.weights=nowhere.pt: no such file"),
     ([f"audio={SPEECH}", "encoder.weights=x.onnx"], "encoder.weights=x.onnx: no such file"),
-    ([f"audio={SPEECH}", "encoder=vgg_face"], "those that fit: ast, ast_small, ast_tiny, paper"),
+    ([f"audio={SPEECH}", "encoder=vgg_face"], "those that fit: ast, ast_small, ast_tiny, ecapa, ge2e, paper, wavlm"),
     (["pipeline=face", f"image={PHOTO}", "encoder=ast"], "those that fit: dlib, resnet, vgg_face"),
     (["encoder=nosuch"], "Available options in 'encoder': ast ast_small"),
     (["encoder.weight=a.pt"], "encoder.weight: there is no such option; did you mean encoder.weights?"),

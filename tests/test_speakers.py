@@ -12,9 +12,16 @@ from conftest import GOLDENS, SPEECH, TINY
 from goldens.make_speakers import clip
 
 from speech2face import build
+from speech2face.encoders.ast import AudioSpectrogramTransformer
+from speech2face.encoders.base import EncoderNetwork
+from speech2face.encoders.ecapa import ECAPA, SPEECHBRAIN
 from speech2face.encoders.ge2e import GE2E, RESEMBLYZER
+from speech2face.encoders.paper import PaperEncoder
+from speech2face.encoders.resnet import ResNet
+from speech2face.encoders.wavlm import SpeechModel
 from speech2face.errors import UserError
-from speech2face.preprocessing.mel import MelSpectrogram
+from speech2face.preprocessing.mel import MelDecibels, MelSpectrogram
+from speech2face.training.voice import VoiceTraining
 from speech2face.weights.load import load
 from speech2face.weights.part import Part
 
@@ -140,3 +147,99 @@ def test_published_weights_of_ge2e_against_the_package(monkeypatch: pytest.Monke
     ours = loaded.network.describe(partials)[:, -256:]
     torch.testing.assert_close(ours, theirs(partials), atol=1e-4, rtol=0)
     assert (ours @ ours.T).min() > 0.6  # one speaker
+
+
+@torch.inference_mode()
+def test_ecapa_and_its_front_end_are_speechbrains(tmp_path: Path) -> None:
+    golden = dict(np.load(GOLDENS / "ecapa.npz"))
+    sound = torch.from_numpy(clip())[None]
+    np.testing.assert_allclose(MelDecibels()(sound)[0, ::8].numpy(), golden["features"], atol=1e-3)  # of +-40 dB
+    torch.save(weights_of(golden), tmp_path / "embedding_model.ckpt")
+    loaded = load(Part(option="ecapa", modality="speech", weights="random", init=str(tmp_path),
+                       model={"_target_": "speech2face.encoders.ecapa.ECAPA"}))  # fmt: skip
+    assert loaded.layout == SPEECHBRAIN.name
+    features = MelDecibels(mel_bins=20)(sound)[0]
+    output = loaded.network.trunk(torch.stack([features[:150], features[51:]]))
+    np.testing.assert_allclose(output.numpy(), golden["output"], atol=1e-4 * np.abs(golden["output"]).max())
+    assert np.abs(np.diff(golden["output"], axis=0)).max() > 1e-2  # the two can be told apart
+    assert loaded.network(features[None, :12]).shape == (1, 4096)
+
+
+FAMILIES = {"wavlm": "WavLM", "wav2vec2": "Wav2Vec2", "hubert": "Hubert"}
+TINY_MODEL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+TINY_MODEL |= {"conv_dim": [8] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("task", ["Model", "ForCTC"])
+def test_a_directory_of_transformers_is_the_backbone(tmp_path: Path, family: str, task: str) -> None:
+    import transformers
+
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{FAMILIES[family]}Config")(**TINY_MODEL, feat_extract_norm="layer", vocab_size=9)
+    theirs = getattr(transformers, f"{FAMILIES[family]}{task}")(config).eval()
+    theirs.save_pretrained(tmp_path)
+    transformers.Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(tmp_path)
+    base = ["encoder=wavlm", "encoder.weights=random", "decoder.weights=random", "decoder.model.width=0.02"]
+    pipeline = build(*base, f"encoder.init={tmp_path}", "precision=fp32")
+    features = pipeline.encoder.prepare(str(SPEECH)).features
+    extractor = transformers.Wav2Vec2FeatureExtractor.from_pretrained(tmp_path)
+    expected = extractor(features[0].numpy() / 7 + 3, sampling_rate=16_000, return_tensors="pt").input_values
+    torch.testing.assert_close(features, expected, atol=1e-4, rtol=0)  # mean and variance were normalised already
+    network, alone = pipeline.encoder.network, theirs.base_model
+    expected = alone(features[:, :16_000], output_hidden_states=True).hidden_states
+    found = network.backbone(features[:, :16_000], output_hidden_states=True).hidden_states
+    for ours, one in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, one, atol=1e-4, rtol=0)
+    weights = torch.tensor([0.2, 0.5, 0.3])
+    network.head.weights.copy_(weights.log())
+    pooled = network.head.pooling(sum(w * one for w, one in zip(weights, expected, strict=True)).transpose(1, 2))
+    torch.testing.assert_close(network.trunk(features[:, :16_000]), pooled, atol=1e-4, rtol=0)
+
+
+def test_a_model_of_another_kind_is_refused() -> None:
+    with pytest.raises(UserError, match=r"model_type=bert: must be one of wavlm, wav2vec2, hubert"):
+        SpeechModel({"model_type": "bert"})
+
+
+HEARD = {
+    "ge2e": (lambda: GE2E(hidden=8, output=6), (200, 40)),
+    "ecapa": (lambda: ECAPA(20, 8, aggregated=8, scale=4, squeezed=4, attention=4, output=6), (50, 20)),
+    "wavlm": (lambda: SpeechModel({"model_type": "wavlm"} | TINY_MODEL, attention=4), (4000,)),
+    "ast": (lambda: AudioSpectrogramTransformer(8, 3, 1, 8, max_frames=64, stride=16), (64, 128)),
+    "paper": (lambda: PaperEncoder(channels=[4] * 9, hidden=8), (2, 257, 300)),
+    "resnet": (lambda: ResNet(18, width=0.125, classes=3), (3, 64, 64)),
+}
+
+
+def changed_by_a_step(network: EncoderNetwork, heard: torch.Tensor, what: str) -> dict[str, bool]:
+    """Whether a step of training changes each tensor of a network."""
+    batch = {"features": heard, "face": torch.randn(len(heard), 4096), "person": torch.arange(len(heard))}
+    training = VoiceTraining(network, {"normalized": 1.0, "contrastive": 1.0}, classes={}, learns=what)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    optimizer = torch.optim.SGD([one for one in network.parameters() if one.requires_grad], 1e3)
+    sum(training.terms(batch, None).values()).backward()
+    optimizer.step()
+    return {name: not torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", HEARD)
+def test_every_encoder_learns_what_it_is_told_to(name: str) -> None:
+    torch.manual_seed(0)
+    build_network, shape = HEARD[name]
+    heard, network = torch.rand(4, *shape), build_network()
+    assert network(heard).shape == (4, 4096)
+    number = len(network.stages())
+    for stages in range(number + 1):
+        network = build_network()
+        names = {tensor.data_ptr(): name for name, tensor in network.state_dict().items()}
+        learning = [network.get_submodule(network.head_name), *network.stages()[number - stages :]]
+        parts = [{names[tensor.data_ptr()] for tensor in one.state_dict().values()} for one in learning]
+        changed = changed_by_a_step(network, heard, f"last:{stages}" if stages else "head")
+        assert not {name for name in changed if changed[name]} - set().union(*parts)
+        assert all(any(changed[name] for name in part) for part in parts)
+    changed = changed_by_a_step(build_network(), heard, "all")
+    assert sum(changed.values()) > 0.7 * len(changed) and changed[next(iter(dict(network.named_parameters())))]
+    with pytest.raises(ValueError, match=f"has {number} stages"):
+        network.learn(f"last:{number + 1}")

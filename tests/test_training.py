@@ -35,7 +35,7 @@ from speech2face.talkers.traits import draw_person
 from speech2face.training import augmentation, losses
 from speech2face.training.data import Clips, Portraits, Shuffled
 from speech2face.training.loop import Interrupts
-from speech2face.training.trunks import cache_trunks, has_vectors
+from speech2face.training.trunks import cache_trunks, has_trunk
 from speech2face.training.voice import VoiceTraining
 
 FACE = ["pipeline=train_face", "encoder.model.width=0.125", "preprocessing.size=64", "preprocessing.crop=none"]
@@ -198,7 +198,7 @@ def test_the_cache_of_a_trunk_has_its_outputs_for_the_versions_of_the_recordings
     network = GE2E(hidden=4, output=4).eval()
     clips = Clips(dataset.root, dataset.files["speech"], speakers, np.arange(5), np.ones((4, 4096), np.float32),
                   Audio(MelSpectrogram()), seconds=1.0, seed=3)  # fmt: skip
-    assert has_vectors(network, clips)
+    assert has_trunk(network)
     fresh = {(epoch, row): clips[epoch, row] for epoch in range(2) for row in range(len(clips))}
     cache_trunks(clips, network, {}, 2, tmp_path, "cpu", "fp32", 3, 0, "some")
     for (epoch, row), item in fresh.items():

@@ -30,11 +30,11 @@ def train_voice(options: TrainVoice, run: Run) -> int:
     from speech2face.encoders.base import EncoderNetwork
     from speech2face.inference.decoder import Decoder
     from speech2face.training.data import Clips
-    from speech2face.training.pairing import match
     from speech2face.training.loop import training_precision
+    from speech2face.training.pairing import match
     from speech2face.training.sheets import draw_voices
     from speech2face.training.traits import encode_traits, learnt_traits
-    from speech2face.training.trunks import cache_trunks, has_vectors
+    from speech2face.training.trunks import cache_trunks, has_trunk
     from speech2face.training.voice import VoiceTraining
 
     training = options.training
@@ -96,7 +96,7 @@ def train_voice(options: TrainVoice, run: Run) -> int:
                 traits=encode_traits(dataset, speakers, heads),
                 matches=matches,
             )
-    if options.encoder.train == "head" and has_vectors(encoder.network, sets["train"]):
+    if options.encoder.train == "head" and has_trunk(encoder.network):
         what = {"preprocessing": encoder.part.preprocessing, "code": audio.versions}
         with run.stage("hear"):
             for split, clips in sets.items():

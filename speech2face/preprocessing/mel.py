@@ -1,4 +1,4 @@
-"""Mel power spectrogram as librosa computes it: the features of the GE2E speaker encoder."""
+"""Mel spectrograms of speaker encoders: power, as librosa has it, and decibels, as SpeechBrain has them."""
 
 import torch
 
@@ -8,8 +8,8 @@ from speech2face.errors import UserError
 class MelSpectrogram:
     """Power spectrogram in mel bands, without a logarithm, as `librosa.feature.melspectrogram` computes it by default.
 
-    The frames are centred, with zeros before and after the clip, and have a periodic Hann window. The bands are those
-    of Slaney, "Auditory Toolbox", 1998, each of unit area.
+    It is the input of Resemblyzer's encoder. The frames are centred, with zeros before and after the clip, and have a
+    periodic Hann window. The bands are those of Slaney, "Auditory Toolbox", 1998, each of unit area.
 
     mel_bins: number of bands. frame_ms, hop_ms: length of a frame, which is also that of the transform, and hop between
     frames.
@@ -29,15 +29,44 @@ class MelSpectrogram:
         """The least number of samples that gives `frames` frames."""
         return max((frames - 1) * self.hop, 1)
 
+    def power(self, waveform: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+        """(batch, samples) -> power spectrum of the frames (batch, frames, frame / 2 + 1)."""
+        spectrum = torch.stft(
+            waveform, self.frame, self.hop, window=window, center=True, pad_mode="constant", return_complex=True
+        )
+        return spectrum.abs().square().transpose(1, 2)
+
     def __call__(self, waveform: torch.Tensor) -> torch.Tensor:
         """(batch, samples) -> power (batch, frames, mel_bins); 1 + samples / hop frames."""
         from torchaudio.functional import melscale_fbanks
 
-        window = torch.hann_window(self.frame)
-        spectrum = torch.stft(
-            waveform, self.frame, self.hop, window=window, center=True, pad_mode="constant", return_complex=True
-        )
         bands = melscale_fbanks(
             self.frame // 2 + 1, 0.0, self.sample_rate / 2, self.mel_bins, self.sample_rate, "slaney", "slaney"
         )
-        return spectrum.abs().square().transpose(1, 2) @ bands
+        return self.power(waveform, torch.hann_window(self.frame)) @ bands
+
+
+class MelDecibels(MelSpectrogram):
+    """Mel power spectrogram in dB without its mean over time: SpeechBrain's `Fbank` and `InputNormalization`.
+
+    It is the input of SpeechBrain's ECAPA-TDNN (normalisation of sentences, of the mean only). The frames have a
+    periodic Hamming window. A triangular band is as wide above its centre as below. Nothing is more than 80 dB below
+    the maximum of a clip.
+
+    Arguments: as those of MelSpectrogram.
+    """
+
+    def __init__(
+        self, sample_rate: int = 16_000, mel_bins: int = 80, frame_ms: float = 25.0, hop_ms: float = 10.0
+    ) -> None:
+        super().__init__(sample_rate, mel_bins, frame_ms, hop_ms)
+
+    def __call__(self, waveform: torch.Tensor) -> torch.Tensor:
+        """(batch, samples) -> dB (batch, frames, mel_bins), each band with a mean of 0; 1 + samples / hop frames."""
+        highest = 2595 * torch.log10(torch.tensor(1 + self.sample_rate / 2 / 700)).item()
+        edges = 700 * (10 ** (torch.linspace(0, highest, self.mel_bins + 2) / 2595) - 1)
+        frequencies = torch.linspace(0, self.sample_rate // 2, self.frame // 2 + 1)[:, None]
+        bands = (1 - (frequencies - edges[1:-1]).abs() / edges.diff()[:-1]).clamp(min=0)
+        decibels = 10 * (self.power(waveform, torch.hamming_window(self.frame)) @ bands).clamp(min=1e-10).log10()
+        decibels = decibels.maximum(decibels.amax((1, 2), keepdim=True) - 80)
+        return decibels - decibels.mean(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Pairing of recordings with photos of other people who share what is known of the speaker (training.pairing=traits)."""
+"""training.pairing=traits: recordings are paired with photos of other people who share what is known of the speaker."""
 
 import logging
 from collections.abc import Sequence

@@ -34,12 +34,10 @@ class Trunks:
         return int(self.read[version, row]), torch.from_numpy(np.array(self.outputs[version, row]))
 
 
-def has_vectors(network: EncoderNetwork, rows: Clips) -> bool:
-    """Whether the network has a trunk that gives one vector for a recording, which can be cached."""
-    if type(network).trunk is EncoderNetwork.trunk:
-        return False
-    with torch.inference_mode():
-        return network.eval().trunk(rows[0, 0]["features"][None].to(next(network.parameters()).device)).ndim == 2
+def has_trunk(network: EncoderNetwork) -> bool:
+    """Whether the network has a trunk, below a head that is one linear layer: its outputs can be cached."""
+    own = type(network).trunk is not EncoderNetwork.trunk
+    return own and network.get_submodule(network.head_name) is network.head_layer
 
 
 def cache_trunks(

@@ -201,7 +201,7 @@ def _check_head(
     """Raise UserError for weights that fit but for the head: they were trained for something else."""
     wrong = {name for name in {**expected, **found} if expected.get(name) != found.get(name)}
     head = f"{network.head_name}." if isinstance(network, EncoderNetwork) else ""
-    if head and f"{head}weight" in wrong and all(name.startswith(head) for name in wrong):
+    if head and wrong and wrong == {name for name in {**expected, **found} if name.startswith(head)}:
         raise UserError(
             f"{path}: gives no 4096-D embedding, because {difference(expected, found)}; a training can add a head to "
             f"the other layers: encoder.init={path}"

@@ -21,6 +21,7 @@ HUB_ID = re.compile(r"([\w.-]+/[\w.-]+?)(?:@([\w./-]+))?")
 JSON_FILES = {"card": OUR_CARD, "config": "config.json", "feature_extractor": "preprocessor_config.json"}
 # What a directory of weights is known by, in this order. An index lists the files of a sharded checkpoint.
 TENSORS = (OUR_TENSORS, f"{OUR_TENSORS}.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+TENSORS += ("embedding_model.ckpt",)  # SpeechBrain's
 KEY = "::"  # between a file and the key of a state dict in it
 PACKAGE = "package:"  # before the name of an installed package and a file in it: package:NAME/FILE
 
@@ -164,6 +165,7 @@ def fetch(repository: str, revision: str | None, option: str) -> Path:
     from huggingface_hub import snapshot_download
 
     patterns = [OUR_TENSORS, "model-*-of-*.safetensors", "pytorch_model.bin", "pytorch_model-*-of-*.bin", "*.json"]
+    patterns.append("embedding_model.ckpt")
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
     except Exception as error:  # huggingface_hub raises its own exceptions, those of requests, and OSError

@@ -49,5 +49,30 @@ def ge2e() -> dict[str, np.ndarray]:
     return {"mel": mel[::4], "output": output} | {f"weights/{n}": t.numpy() for n, t in network.state_dict().items()}
 
 
+def ecapa() -> dict[str, np.ndarray]:
+    """Filter bank and network of SpeechBrain, with 16 channels, 24 after their aggregation, and an output of 5."""
+    from speechbrain.lobes.features import Fbank
+    from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
+    from speechbrain.processing.features import InputNormalization
+
+    torch.manual_seed(0)
+    sizes = {"attention_channels": 6, "res2net_scale": 4, "se_channels": 7, "lin_neurons": 5}
+    network = ECAPA_TDNN(20, channels=[16] * 4 + [24], **sizes).eval()
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point():
+            torch.nn.init.uniform_(tensor, 0.5, 2) if "running_var" in name else torch.nn.init.normal_(tensor, std=0.3)
+    normalize = InputNormalization(norm_type="sentence", std_norm=False)
+    found: dict[str, np.ndarray] = {}
+    with torch.inference_mode():
+        for bins in (80, 20):
+            features = Fbank(n_mels=bins)(torch.from_numpy(clip())[None])
+            found[f"features{bins}"] = normalize(features, torch.ones(1))[0].numpy()
+        inputs = torch.from_numpy(found.pop("features20"))
+        found["output"] = network(torch.stack([inputs[:150], inputs[51:]]))[:, 0].numpy()
+    found["features"] = found.pop("features80")[::8]
+    return found | {f"weights/{name}": tensor.numpy() for name, tensor in network.state_dict().items()}
+
+
 if __name__ == "__main__":
     np.savez_compressed(HERE / "ge2e.npz", **ge2e())
+    np.savez_compressed(HERE / "ecapa.npz", **ecapa())
