@@ -127,8 +127,8 @@ class Dataset:
     def training_people(self, modality: str = "face") -> list[str]:
         """The people of split train who have a photo, or with modality="speech" a recording.
 
-        There are none if no person has a split. If there are splits but nobody is in train, these are the people without a split. Otherwise people without a
-        split are not used for training.
+        There are none if no person has a split. If there are splits but nobody is in train, these are the people
+        without a split. Otherwise people without a split are not used for training.
         """
         train, others = self._of("train", modality), self._of("", modality) if self.marked else []
         if train and others:
