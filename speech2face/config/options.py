@@ -109,7 +109,8 @@ class Data:
         str | None, says("table that maps folder names to people and describes them, such as vox1_meta.csv")
     ] = None
     where: Annotated[
-        dict[str, str] | None, says("use only photos of people with these values in people.csv: {colour: 1}")
+        dict[str, str | int | float] | None,
+        says("use only photos of people with these values in people.csv: {colour: 1}"),
     ] = None
     faces: Annotated[
         str | None, says("training.pairing=traits: dataset of the photos, if they are of other people than root")

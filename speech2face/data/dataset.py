@@ -158,7 +158,7 @@ class Dataset:
         return found
 
 
-def read_dataset(root: str | Path, where: dict[str, str] | None = None) -> Dataset:
+def read_dataset(root: str | Path, where: Mapping[str, str | float] | None = None) -> Dataset:
     """Read a dataset in the project's layout.
 
     where: columns of people.csv and values; the photos of other people are left out. Raises UserError if there is no
@@ -176,13 +176,11 @@ def read_dataset(root: str | Path, where: dict[str, str] | None = None) -> Datas
         raise UserError(f"data.root={root}: no <person>/audios or <person>/images with files there{next(hints, '')}")
     dataset.traits = _traits(dataset)
     if where:
-        dataset.files["face"] = dataset.files["face"].only(
-            {
-                one
-                for one, row in dataset.traits.items()
-                if all(known(row.get(column_name(k))) == v for k, v in where.items())
-            }
+        wanted = {column_name(column): str(value) for column, value in where.items()}
+        fitting = (
+            one for one, row in dataset.traits.items() if {name: known(row.get(name)) for name in wanted} == wanted
         )
+        dataset.files["face"] = dataset.files["face"].only(set(fitting))
         if not dataset.files["face"]:
             raise UserError(f"data.root={root}: nobody with a photo has data.where={where} in people.csv")
     return dataset

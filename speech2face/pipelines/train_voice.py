@@ -12,7 +12,7 @@ from speech2face.data.dataset import read_dataset
 from speech2face.errors import UserError
 from speech2face.pipelines.parts import build_encoder
 from speech2face.pipelines.resume import check_resumed
-from speech2face.pipelines.training import Job, begin, carry_out, common, learns, load
+from speech2face.pipelines.training import Job, begin, carry_out, common, learns, load, splits
 from speech2face.run.record import Run
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,7 @@ def train_voice(options: TrainVoice, run: Run) -> int:
     window = audio.window_seconds or 6.0
     recordings = dataset.files["speech"]
     photographed = read_dataset(options.data.faces or options.data.root, options.data.where) if by_traits else dataset
+    photo_people = splits(photographed) if by_traits else people
     heads = learnt_traits(dataset, people["train"], training.traits if losses["traits"] else [])
     losses["traits"] = losses["traits"] if heads else 0.0
     if not any(losses.values()):
@@ -67,7 +68,7 @@ def train_voice(options: TrainVoice, run: Run) -> int:
     with run.stage("read"):
         for split in people:
             speakers = [person for person in people[split] if person in recordings]
-            owners = photographed.split(split) if by_traits else speakers
+            owners = photo_people[split] if by_traits else speakers
             photos = embed_photos(photographed, owners, face, cache, workers, f"{split} photos")
             errors |= photos.errors
             with_photo = np.diff(photos.starts) > 0
