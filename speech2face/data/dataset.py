@@ -89,19 +89,24 @@ class Dataset:
     files: dict[str, Files] = field(default_factory=dict)
 
     @cached_property
-    def _pictures(self) -> dict[str, tuple[dict[str, str], dict[str, np.ndarray]]]:
+    def _pictures(self) -> dict[str, tuple[dict[str, str], dict[str, np.ndarray], dict[str, str]]]:
         tables = {name: self.root / "prepared" / f"{name}.parquet" for name in ("faces", "normalized")}
         return {name: read_landmarks(table) for name, table in tables.items() if table.exists()}
 
     @property
     def normalized(self) -> dict[str, str]:
-        """By person, the path of the normalized face, the training target of decoders (prepared/normalized.parquet)."""
-        return self._pictures.get("normalized", ({}, {}))[0]
+        """By person, the path of the frontal, neutral picture that decoders learn (prepared/normalized.parquet)."""
+        return self._pictures.get("normalized", ({}, {}, {}))[0]
 
     @cached_property
     def landmarks(self) -> dict[str, np.ndarray]:
-        """By path of a picture in the tables of prepared/, its landmarks: (72, 2) float32, x and y in pixels."""
-        return {path: points for _, landmarks in self._pictures.values() for path, points in landmarks.items()}
+        """By path of a picture in the tables of prepared/, its landmarks (72, 2) float32 as x, y in pixels."""
+        return {path: points for _, landmarks, _ in self._pictures.values() for path, points in landmarks.items()}
+
+    @property
+    def masks(self) -> dict[str, str]:
+        """By path of a normalized face, the path of its mask: 0 unknown, 1 background, 2 person. Empty for talkers."""
+        return self._pictures.get("normalized", ({}, {}, {}))[2]
 
     @property
     def marked(self) -> bool:

@@ -49,20 +49,24 @@ def open_table(parquet: Path) -> "pa.Table":
         raise UserError(f"{parquet}: not a table that can be read ({' '.join(str(error).split())})") from None
 
 
-def read_landmarks(file: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    """Read a table of pictures: the path of each person's last picture, and the landmarks (72, 2) by path.
+def read_landmarks(file: Path) -> tuple[dict[str, str], dict[str, np.ndarray], dict[str, str]]:
+    """Read a table of pictures: the path of each last picture by person, landmarks (72, 2) and masks by path.
 
-    Both are empty if the table has no landmarks. Raises UserError if it cannot be read.
+    All are empty if the table has no landmarks. Raises UserError if it cannot be read.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        if "landmarks" not in pq.read_schema(file).names:
-            return {}, {}
-        table = pq.read_table(file, columns=["person", "path", "landmarks"]).drop_null()
+        names = pq.read_schema(file).names
+        if "landmarks" not in names:
+            return {}, {}, {}
+        table = pq.read_table(file, columns=["person", "path", "landmarks", *{"mask"} & set(names)])
+        table = table.filter(table["landmarks"].is_valid())
         values = table["landmarks"].combine_chunks().flatten().to_numpy().reshape(-1, 72, 2)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise UserError(f"{file}: not a table of faces ({' '.join(str(error).split())})") from None
     people, paths = table["person"].to_pylist(), table["path"].to_pylist()
-    return dict(zip(people, paths, strict=True)), dict(zip(paths, values, strict=True))
+    masks = table["mask"].to_pylist() if "mask" in table.column_names else []
+    landmarks = dict(zip(paths, values, strict=True))
+    return dict(zip(people, paths, strict=True)), landmarks, dict(zip(paths, masks, strict=bool(masks)))

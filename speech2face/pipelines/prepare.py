@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -31,12 +32,13 @@ from speech2face.run.record import Run
 if TYPE_CHECKING:
     from speech2face.preparation.manifest import Part, Row
     from speech2face.preparation.measure import PhotoReader
+    from speech2face.preparation.normalized import Each
 
     Reader = Callable[[], PhotoReader]
 
 log = logging.getLogger(__name__)
 TOGETHER = 64  # files of a person that a process reads at a time
-MEASURED = "3"  # version of the measurements: raise it when the code changes the rows
+MEASURED = "4"  # version of the measurements: raise it when the code changes the rows
 DEADLY = "the process that reads it dies: damaged beyond reading, or too large for the memory"
 Chunk = tuple[str, list[File]]  # kind, and files of one person
 SHOWN = 5  # folders and links that cannot be followed, in the log; the report has all
@@ -109,8 +111,8 @@ def prepare(options: Prepare, run: Run) -> int:
     if options.shard is None:
         from speech2face.preparation.finish import finish
 
-        with run.stage("write"):
-            finish(root, files, traits, notes, options.seed)
+        with run.stage("write"), on_processes(workers) as each:
+            finish(root, files, traits, notes, options.seed, each)
     return 0
 
 
@@ -126,14 +128,16 @@ def sources(data: Data) -> tuple[Path, dict[str, Path | None], dict[str, dict[st
     for modality, path in bases.items():
         if path:
             directory(path, f"data.{FOLDERS[modality]}")
-    directory(root, "data.root", make=all(bases.values()))
+    directory(root, "data.root", make=any(bases.values()))
     joined: dict[str, dict[str, str]] = {modality: {} for modality in FOLDERS}
     folders_of = {modality: folders(base or root) for modality, base in bases.items()}
     named: dict[str, dict[str, str]] = {}
     if data.names:
         joined, named = read_names(Path(str(data.names)).expanduser(), folders_of)
     people = {joined[modality].get(name, name) for modality, names in folders_of.items() for name in names}
-    table = find_people(root)
+    # A folder of photos or recordings that is a dataset of its own has the table of its people.
+    tables = (table for place in (root, *filter(None, bases.values())) if (table := find_people(place)))
+    table = next(tables, None)
     traits = read_people(table, people, every=True) if table else {}
     traits = {
         person: named.get(person, {}) | {name: value for name, value in traits.get(person, {}).items() if value}
@@ -209,6 +213,19 @@ def in_processes(
                 yield from in_processes(files, 1, root, reader, careful=True)
         finally:
             executor.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def on_processes(workers: int) -> "Iterator[Each]":
+    """A map() that shows its progress, on so many processes of one thread each; on this one if it is one."""
+    if workers == 1:
+        yield lambda function, rows: map(function, tqdm(rows, "normalized faces", unit="face", delay=2))
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=single_thread) as executor:
+        yield lambda function, rows: tqdm(
+            executor.map(function, rows, chunksize=8), "normalized faces", len(rows), unit="face", delay=2
+        )
 
 
 def begin_process(root: Path, reader: "Reader") -> None:

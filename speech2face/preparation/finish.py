@@ -7,17 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from speech2face.data.people import read_people
 from speech2face.files import atomic, csv_line
 from speech2face.preparation import manifest
-from speech2face.preparation.measure import CROP_SIZE
+from speech2face.preparation.normalized import Each, write_normalized
 from speech2face.preparation.report import write_report
 from speech2face.preparation.sources import File
-from speech2face.preprocessing.faces import points_in_crop
 
 log = logging.getLogger(__name__)
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
@@ -31,11 +28,13 @@ def finish(
     traits: dict[str, dict[str, str]],
     notes: dict[str, dict[str, str]],
     seed: int,
+    each: Each = map,
 ) -> None:
     """Write the manifest, people.csv, statistics.json, normalized.parquet and report.html to <root>/prepared.
 
     files: all files by kind ("clips", "faces"); each must have been measured under notes[kind], if it has no problem.
     traits: the columns of people.csv by person. notes: the settings of the measurement by kind. seed: of the splits.
+    each: calls a function for many rows, as map() does.
     """
     prepared = root / "prepared"
     everything = {file.person: file for listed in files.values() for file in listed}
@@ -58,7 +57,7 @@ def finish(
     statistics = fbank_statistics(tables["clips"])
     with atomic(prepared / "statistics.json") as partial:
         partial.write_text(json.dumps(statistics, indent=2) + "\n")
-    write_normalized(prepared, tables["faces"])
+    write_normalized(root, tables["faces"], each)
     problems = write_report(root, tables, splits, statistics)
     for part in (prepared / "parts").iterdir():  # the manifest holds their rows now
         part.unlink()
@@ -122,39 +121,3 @@ def fbank_statistics(clips: pa.Table) -> dict[str, float | None]:
     mean = sum(row[3] for row in used) / count
     variance = max(sum(row[4] for row in used) / count - mean**2, 0.0)
     return {"recordings": len(used), "mean": round(mean, 6), "std": round(variance**0.5, 6)}
-
-
-def write_normalized(prepared: Path, faces: pa.Table) -> None:
-    """Write normalized.parquet: for each person, the crop of the most frontal photo and the landmarks in its pixels.
-
-    People without landmarks have no row. A photo with a problem, such as one that shows another person, is used only
-    if the person has no other.
-    """
-    columns = ("person", "split", "status", "problem", "crop", "box", "sha256", "landmarks")
-    table = faces.select(columns)
-    best: dict[str, tuple[tuple[bool, float], manifest.Row]] = {}
-    for batch in table.to_batches(manifest.ROWS):
-        for row in batch.to_pylist():
-            if row["status"] != "ok" or row["landmarks"] is None:
-                continue
-            points = np.array(row.pop("landmarks"), np.float32).reshape(-1, 2)
-            rank = bool(row["problem"]), turn(points)
-            if row["person"] not in best or rank < best[row["person"]][0]:
-                points = points_in_crop(points, row["box"], CROP_SIZE)
-                kept = {name: row[name] for name in ("person", "split", "sha256")}
-                best[row["person"]] = rank, kept | {"path": row["crop"], "landmarks": points.ravel()}
-    text = {name: pa.string() for name in ("person", "split", "path", "sha256")}
-    schema = pa.schema(text | {"landmarks": pa.list_(pa.float32(), 144)})
-    with atomic(prepared / "normalized.parquet") as partial:
-        pq.write_table(pa.Table.from_pylist([row for _, row in best.values()], schema), partial)
-
-
-def turn(points: np.ndarray) -> float:
-    """How far a face with landmarks (72, 2) is turned from frontal: 0 (frontal) to about 1.
-
-    The sum of two ratios: the asymmetry of the left and right half, and the tilt of the line between the eyes.
-    """
-    chin, eyes, tip = points[:17], points[36:48].reshape(2, 6, 2).mean(1), points[30]
-    left, right = (np.linalg.norm(chin[side] - tip) for side in (2, 14))
-    across = eyes[1] - eyes[0]
-    return abs(left - right) / max(left + right, 1e-6) + abs(across[1]) / max(abs(across[0]), 1e-6)

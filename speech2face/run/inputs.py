@@ -16,7 +16,16 @@ from speech2face.run.results import FILES
 
 RESERVED = {"", ".", "..", ".hydra", "run.log", "run.json", "results.csv", "contact_sheet.png", *FILES}
 # What pipeline=prepare and pipeline=talkers write to prepared/.
-PREPARED = {"parts", "crops", "clips.parquet", "faces.parquet", "normalized.parquet", "people.csv", "report.html"}
+PREPARED = {
+    "parts",
+    "crops",
+    "normalized",
+    "clips.parquet",
+    "faces.parquet",
+    "normalized.parquet",
+    "people.csv",
+    "report.html",
+}
 
 
 @dataclass
