@@ -50,6 +50,7 @@ def convert(options: Convert, run: Run) -> int:
             "architecture": architecture,
             "preprocessing": first.part.preprocessing and without_run_settings(first.part.preprocessing),
             "untrained": any(one.untrained for one in loaded),
+            "embeddings": first.space,
             "source": sources[0],
         }
         if len(sources) > 1:

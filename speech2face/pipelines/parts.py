@@ -76,3 +76,15 @@ def untrained(loaded: dict[str, "Loaded"]) -> str | None:
     if not named:
         return None
     return f"UNTRAINED: random weights in the {' and the '.join(named)}; the faces mean nothing"
+
+
+def apart(encoder: "Loaded", decoder: "Loaded") -> str:
+    """A warning if an encoder and a decoder were trained with the embeddings of different face encoders, else ""."""
+    gives, takes = encoder.space, decoder.space
+    if not gives or not takes or gives["sha256"] == takes["sha256"]:
+        return ""
+    return (
+        f"encoder.weights={encoder.part.weights} give the embeddings of {gives['choice']}, but decoder.weights="
+        f"{decoder.part.weights} were trained with those of {takes['choice']}: the faces mean nothing; "
+        "bundled/talkers and bundled each go together"
+    )

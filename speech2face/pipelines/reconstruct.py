@@ -95,7 +95,7 @@ def build(options: Reconstruct, loaded: "dict[str, Loaded]", run: Run | None = N
     from speech2face.inference.decoder import Decoder
     from speech2face.inference.reconstructor import Reconstructor
 
-    if warning := untrained(loaded):
+    if warning := untrained(loaded) or apart(loaded["encoder"], loaded["decoder"]):
         log.warning(warning)
     encoder = build_encoder(loaded["encoder"], options)
     decoder = Decoder(loaded["decoder"].network, options.device, encoder.precision, options.samples, options.seed)

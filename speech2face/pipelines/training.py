@@ -218,11 +218,13 @@ def card(options: Train, run: Run, job: Job) -> dict[str, Any]:
         recipe[f"changed after epoch {change['after_epochs']}"] = listed
     root = Path(options.data.root)
     part = job.loaded[options.trained].part
+    seen = job.loaded["encoder"] if options.trained == "decoder" else job.loaded.get("face")
     return {
         "part": part.kind,
         "architecture": part.model,
         "preprocessing": part.preprocessing and without_run_settings(part.preprocessing),
         "untrained": False,
+        "embeddings": seen.space if seen else None,
         "training": {
             "command": run.record["command"],
             "data": {

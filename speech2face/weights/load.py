@@ -40,6 +40,8 @@ class Loaded:
     preprocessing: the front end of an encoder. located: the file of the weights. layout: name of its layout.
     untrained: whether the weights are random, or were when they were converted.
     training: the record of a training by this project.
+    space: the face encoder whose embeddings the part gives or takes, as {"choice": its option, "sha256": its weights};
+        None if that is unknown.
     """
 
     part: Part
@@ -49,6 +51,7 @@ class Loaded:
     layout: str
     untrained: bool
     training: dict[str, Any] | None = None
+    space: dict[str, str] | None = None
 
     def record(self) -> dict[str, Any]:
         """The entry of the part's weights in run.json."""
@@ -100,7 +103,15 @@ def load(part: Part, seed: int = 0, located: Located | None = None) -> Loaded:
         layout=weights.layout,
         untrained=located.file is None or random_head or bool(card.get("untrained")),
         training=card.get("training"),
+        space=card.get("embeddings") or _own_space(part, located, card),
     )
+
+
+def _own_space(part: Part, located: Located, card: dict[str, Any]) -> dict[str, str] | None:
+    """The space of a face encoder, which defines its own. Converted weights keep that of the original."""
+    if part.modality != "face" or located.file is None:
+        return None
+    return {"choice": part.option, "sha256": card.get("source", {}).get("sha256") or located.digest}
 
 
 def _typed_arguments(part: Part, brought: Description) -> Description:

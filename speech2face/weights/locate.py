@@ -59,7 +59,7 @@ class Located:
         chosen = "" if self.key is None else f"{KEY}{self.key}"
         path = Path(self.weights.removesuffix(chosen)).expanduser()
         return (
-            f"{path.absolute()}{chosen}" if self.file and self.weights != "bundled" and exists(path) else self.weights
+            f"{path.absolute()}{chosen}" if self.file and exists(path) else self.weights
         )
 
 
@@ -85,16 +85,8 @@ def find(weights: str, option: str, part: Part) -> Located:
         name, _, key = weights.rpartition(KEY)
     path = Path(name).expanduser()
     hub_id = HUB_ID.fullmatch(name)
-    if weights == "bundled":
-        path = BUNDLED / part.option
-        if not path.is_dir():
-            cards = sorted(BUNDLED.glob(f"*/{OUR_CARD}"))
-            kinds = {card.parent.name: json.loads(card.read_text())["part"] for card in cards}
-            bundled = ", ".join(name for name, kind in kinds.items() if kind == part.kind)
-            raise UserError(
-                f"{option}=bundled: none are bundled for {part.slot}={part.option}, only for {bundled}; "
-                "give a checkpoint, a hub id or random"
-            )
+    if weights.split("/")[0] == "bundled" and not exists(path):
+        path = _bundled(weights, option, part)
     elif weights.startswith(PACKAGE):
         path = _in_package(weights, option)
     elif not exists(path) and hub_id and path.suffix.lower() not in SUFFIXES:
@@ -106,6 +98,22 @@ def find(weights: str, option: str, part: Part) -> Located:
     for file in shards or (path,):
         format_of(file)
     return Located(weights, path, shards, key, _beside(path))
+
+
+def _bundled(weights: str, option: str, part: Part) -> Path:
+    """The directory of bundled weights, or of bundled/FOLDER. Raises UserError if the part has none."""
+    path = BUNDLED / weights.partition("/")[2] / part.option
+    if (path / OUR_CARD).exists():
+        return path
+    found = []
+    for card in sorted(BUNDLED.rglob(OUR_CARD)):
+        folder = card.parent.parent.relative_to(BUNDLED).parts
+        if json.loads(card.read_text())["part"] == part.kind:
+            found.append(f"{card.parent.name} ({'/'.join(('bundled', *folder))})")
+    raise UserError(
+        f"{option}={weights}: none are bundled for {part.slot}={part.option}, only for {', '.join(found)}; "
+        "give a checkpoint, a hub id or random"
+    )
 
 
 def _in_package(weights: str, option: str) -> Path:
