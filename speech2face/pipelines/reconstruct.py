@@ -16,7 +16,15 @@ from speech2face.config.options import Reconstruct
 from speech2face.errors import UserError, defect
 from speech2face.files import sha256
 from speech2face.inference.threads import after_the_networks, ahead
-from speech2face.pipelines.parts import build_encoder, check_modality, load_parts, locate_parts, settled, untrained
+from speech2face.pipelines.parts import (
+    apart,
+    build_encoder,
+    check_modality,
+    load_parts,
+    locate_parts,
+    settled,
+    untrained,
+)
 from speech2face.pipelines.resume import rows_to_keep
 from speech2face.run.inputs import Input, find_inputs
 from speech2face.run.process import quick_imports

@@ -58,9 +58,7 @@ class Located:
         """The name of the weights with a path made absolute, so that it is valid in any working directory."""
         chosen = "" if self.key is None else f"{KEY}{self.key}"
         path = Path(self.weights.removesuffix(chosen)).expanduser()
-        return (
-            f"{path.absolute()}{chosen}" if self.file and exists(path) else self.weights
-        )
+        return f"{path.absolute()}{chosen}" if self.file and exists(path) else self.weights
 
 
 def locate(part: Part) -> Located:
