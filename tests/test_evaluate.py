@@ -30,9 +30,10 @@ from speech2face.evaluation.evaluation import Material
 from speech2face.pipelines.evaluate import choose, embed_enough, gather
 
 store_defaults()
-PEOPLE = 240
+PEOPLE = 160
 TALKERS = ["pipeline=talkers", f"data.people={PEOPLE}", "data.clips=2", "data.photos=2", "data.seconds=2"]
-RANDOM = ["encoder=ast_tiny", "encoder.model.depth=1", "encoder.weights=random", "preprocessing.window_seconds=2"]
+SMALL = ["encoder.model.depth=1", "encoder.model.stride=16", "preprocessing.window_seconds=2"]
+RANDOM = ["encoder=ast_tiny", "encoder.weights=random", *SMALL]
 UNTRAINED = [*RANDOM, "decoder.weights=random"]
 KNOWING = ["decoder=drawn", "decoder.weights=decoder.pt", "encoder@face=seen", "face.weights=encoder.pt"]
 
@@ -190,7 +191,7 @@ def test_random_weights_are_at_chance(run, population, tmp_path):
     """All three networks. But for consistency: clips of one person sound alike to any network, trained or not."""
     faces = ["face.weights=random", WHOLE, "face.preprocessing.size=64", "face.model.width=0.125"]
     faces += ["decoder.model.width=0.02", "pipeline.train_people=40"]
-    run("pipeline=evaluate", f"data.root={population}", *UNTRAINED, *faces, "hydra.run.dir=out", real=True)
+    run("pipeline=evaluate", f"data.root={population}", *UNTRAINED, *faces, "hydra.run.dir=out")
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())["metrics"]
     assert metrics.pop("consistency/equal_error_rate")["value"] < 0.5
     metrics = {name: row for name, row in metrics.items() if not name.startswith("photo/") and row["value"] is not None}
@@ -241,20 +242,28 @@ def test_an_evaluation_leaves_tables_plots_and_a_gallery(metrics, home):
             assert min(picture.size) > 500
 
 
-def test_a_second_evaluation_encodes_nothing_and_says_the_same(evaluate, metrics, home):
+QUICK = ["pipeline.clips=1", "pipeline.pictures=20", "pipeline.samples=50"]
+
+
+@pytest.fixture
+def sweep(evaluate, home) -> Path:
+    """A sweep over two encoders and two files of weights, of which one does not exist."""
+    if not (home / "sweep").exists():
+        jobs = ["encoder=ast_tiny,ast_small", "encoder.weights=random,nowhere.pt"]
+        evaluate(*jobs, *SMALL, *QUICK, "hydra.sweep.dir=sweep", first=["-m"], status=1)
+    return home / "sweep"
+
+
+def test_a_second_evaluation_encodes_nothing_and_says_the_same(evaluate, sweep, home):
     embeddings = {file: file.stat().st_mtime_ns for file in (home / "outputs/embeddings").rglob("embeddings.f32")}
-    assert len(embeddings) == 2
+    assert len(embeddings) >= 3  # of two voice encoders and a face encoder
     (home / "outputs" / "embeddings" / "stray").mkdir()
-    evaluate(*RANDOM, "hydra.run.dir=again")
+    evaluate(*RANDOM, *QUICK, "hydra.run.dir=again")
     assert {file: file.stat().st_mtime_ns for file in embeddings} == embeddings
-    again = json.loads((home / "again" / "metrics.json").read_text())["metrics"]
-    assert again == metrics
+    assert (home / "again" / "metrics.json").read_bytes() == (sweep / "0" / "metrics.json").read_bytes()
 
 
-def test_a_sweep_ends_in_one_table_and_one_plot(evaluate, home):
-    jobs = ["encoder=ast_tiny,ast_small", "encoder.weights=random,nowhere.pt", "encoder.model.depth=1"]
-    quick = ["pipeline.clips=1", "pipeline.pictures=20", "pipeline.samples=50", "preprocessing.window_seconds=2"]
-    evaluate(*jobs, *quick, "hydra.sweep.dir=sweep", first=["-m"], status=1)
+def test_a_sweep_ends_in_one_table_and_one_plot(sweep, home):
     table = read(home / "sweep" / "comparison.csv")
     assert all((home / "sweep" / job / "run.log").exists() for job in "0123")
     metrics = [json.loads((home / "sweep" / job / "metrics.json").read_text())["metrics"] for job in "02"]

@@ -3,7 +3,8 @@
 That process, a child of pytest's, has imported the libraries and nothing of speech2face: a call imports that afresh. It
 has one thread, so that a fork of it is as sound as a process of its own. What a call does not have of its own is what
 an interpreter reads when it starts (PYTHON* but for PYTHONPATH, the locale, OMP_NUM_THREADS: here 1, the seed of
-hashes), and that it takes down every module at its end. Tests of those, of signals and of limits use a real process.
+hashes), and that it takes down every module at its end. Its own worker processes are forks, too. Tests of those, of
+signals and of limits use a real process.
 """
 
 import atexit
@@ -11,6 +12,7 @@ import gc
 import importlib
 import json
 import logging
+import multiprocessing
 import os
 import runpy
 import signal
@@ -72,15 +74,19 @@ def serve() -> None:
         with suppress(ImportError):  # an extra that is not installed
             importlib.import_module(name)
     logging.getLogger().removeHandler(hydras)
+    context = multiprocessing.get_context
+    multiprocessing.get_context = lambda method=None: context("fork" if method == "spawn" else method)
     gc.collect()
     gc.freeze()
     assert len(os.listdir("/proc/self/task")) == 1, "a process with threads must not be forked"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    while line := sys.stdin.readline():
-        child = os.fork()
-        if not child:
-            become(**json.loads(line))
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    with tempfile.TemporaryDirectory() as bytecode:
+        sys.dont_write_bytecode, sys.pycache_prefix = False, bytecode  # only the first call compiles the modules
+        while line := sys.stdin.readline():
+            child = os.fork()
+            if not child:
+                become(**json.loads(line))
+            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
 def become(arguments: list[str], cwd: str, env: dict[str, str], files: list[str], timeout: int) -> NoReturn:
