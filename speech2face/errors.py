@@ -7,6 +7,13 @@ class UserError(Exception):
     """A mistake that the user can correct. Its message is one line: the option, the problem and the way out."""
 
 
+def extra(name: str) -> str:
+    """The command that installs an extra. The package is not published: pip finds extras in a checkout or a wheel."""
+    checkout = Path(__file__).parents[1]
+    found = (checkout / "pyproject.toml").exists()
+    return f"pip install -e '{checkout}[{name}]'" if found else f"pip install 'speech2face[{name}]'"
+
+
 def exists(path: Path) -> bool:
     """Whether a file or directory exists. False for a name that no file can have."""
     try:

@@ -21,7 +21,7 @@ from speech2face.data.dataset import TABLES
 from speech2face.data.folders import FOLDERS, directory, folders
 from speech2face.data.parquet import is_manifest
 from speech2face.data.people import find_people, read_people
-from speech2face.errors import UserError
+from speech2face.errors import UserError, extra
 from speech2face.files import lock
 from speech2face.pipelines.parts import build_encoder, check_modality, load_parts, locate_parts, settled
 from speech2face.preparation.sources import File, find, read_names, shard_of
@@ -60,8 +60,7 @@ def prepare(options: Prepare, run: Run) -> int:
             import face_recognition_models  # noqa: F401
         except ImportError:
             raise UserError(
-                "landmarks need the extra `landmarks`: pip install 'speech2face[landmarks]'; "
-                "or leave them out, by landmarks=false"
+                f"landmarks need the extra `landmarks`: {extra('landmarks')}; or leave them out, by landmarks=false"
             ) from None
     root, bases, joined, traits = sources(options.data)
     with run.stage("find"):
