@@ -1,5 +1,6 @@
 """Errors: a user's mistake is reported as one line that names the problem and the way out, without a traceback."""
 
+import os
 from pathlib import Path
 
 
@@ -22,6 +23,13 @@ def exists(path: Path) -> bool:
         return False
 
 
+def dead_link(path: str | Path) -> str | None:
+    """Why a link leads nowhere; None: the path is no link, or leads somewhere."""
+    if os.path.islink(path) and not os.path.exists(path):
+        return f"a link to {os.readlink(path)}, which is not there"
+    return None
+
+
 def reason(error: Exception, path: Path) -> str:
     """The message of an error in one line, without the file's name, for a table that has a column for the file."""
     text = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
@@ -36,7 +44,7 @@ def defect(error: Exception) -> str:
 def why_not(path: Path, error: Exception, expected: str) -> str:
     """Why a file cannot be read as `expected`, for a message that already names the file."""
     if isinstance(error, FileNotFoundError):
-        return "no such file"
+        return dead_link(path) or "no such file"
     if isinstance(error, PermissionError):
         return "no permission to read it"
     if path.is_dir():
