@@ -1,10 +1,18 @@
 """Errors: a user's mistake is reported as one line that names the problem and the way out, without a traceback."""
 
+import os
 from pathlib import Path
 
 
 class UserError(Exception):
     """A mistake that the user can correct. Its message is one line: the option, the problem and the way out."""
+
+
+def extra(name: str) -> str:
+    """The command that installs an extra. The package is not published: pip finds extras in a checkout or a wheel."""
+    checkout = Path(__file__).parents[1]
+    found = (checkout / "pyproject.toml").exists()
+    return f"pip install -e '{checkout}[{name}]'" if found else f"pip install 'speech2face[{name}]'"
 
 
 def exists(path: Path) -> bool:
@@ -13,6 +21,13 @@ def exists(path: Path) -> bool:
         return path.exists()
     except (OSError, ValueError):
         return False
+
+
+def dead_link(path: str | Path) -> str | None:
+    """Why a link leads nowhere; None: the path is no link, or leads somewhere."""
+    if os.path.islink(path) and not os.path.exists(path):
+        return f"a link to {os.readlink(path)}, which is not there"
+    return None
 
 
 def reason(error: Exception, path: Path) -> str:
@@ -29,7 +44,7 @@ def defect(error: Exception) -> str:
 def why_not(path: Path, error: Exception, expected: str) -> str:
     """Why a file cannot be read as `expected`, for a message that already names the file."""
     if isinstance(error, FileNotFoundError):
-        return "no such file"
+        return dead_link(path) or "no such file"
     if isinstance(error, PermissionError):
         return "no permission to read it"
     if path.is_dir():

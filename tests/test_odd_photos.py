@@ -10,13 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from conftest import PHOTO, TINY
 from PIL import ExifTags, features
 from PIL import Image as PillowImage
 
 from speech2face.errors import UserError
+from speech2face.preprocessing.depth import white_level
 from speech2face.preprocessing.image import Image
-from speech2face.preprocessing.photo import open_image, white_level
+from speech2face.preprocessing.photo import open_image
 from speech2face.training.crops import crops
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about metadata
@@ -224,6 +226,30 @@ def test_grey_of_more_than_8_bits_keeps_its_brightness(tmp_path: Path, bits: int
     assert close(open_image(tmp_path / name), np.stack([GREY] * 3, -1))
 
 
+def png16(path: Path, levels: np.ndarray) -> None:
+    """Write (height, width, channels) uint16 of 2 to 4 channels, which Pillow cannot."""
+    height, width, channels = levels.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in levels)
+    head = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    chunks = png_chunk(b"IHDR", head), png_chunk(b"IDAT", zlib.compress(rows)), png_chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+@pytest.mark.parametrize("name", ["a.png", "alpha.png", "a.tiff", "a.ppm"])
+def test_colours_of_more_than_8_bits_keep_their_brightness(tmp_path: Path, bits: int, name: str) -> None:
+    levels = (PIXELS.astype(np.float64) * (2**bits - 1) / 255).round().astype(np.uint16)
+    if name == "a.tiff":
+        tifffile.imwrite(tmp_path / name, levels, photometric="rgb")
+    elif name == "a.ppm":
+        size = f"P6 {levels.shape[1]} {levels.shape[0]} 65535\n"
+        (tmp_path / name).write_bytes(size.encode() + levels.astype(">u2").tobytes())
+    else:
+        opaque = np.full((*levels.shape[:2], 1), 65535, np.uint16)
+        png16(tmp_path / name, np.dstack([levels, opaque]) if name == "alpha.png" else levels)
+    assert close(open_image(tmp_path / name), PIXELS)
+
+
 def test_a_dark_photo_of_16_bits_stays_dark(tmp_path: Path) -> None:
     PillowImage.fromarray((GREY.astype(np.uint16) * 257) // 8).save(tmp_path / "a.png")  # three stops less
     assert np.abs(np.asarray(open_image(tmp_path / "a.png"))[..., 0] - GREY / 8).max() <= 1
@@ -250,7 +276,7 @@ HEIC = b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf" + b"\0" * 99
 def test_heic_without_its_package_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, brand: bytes) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     (tmp_path / "IMG_1.HEIC").write_bytes(HEIC.replace(b"ftypheic", b"ftyp" + brand))
-    with pytest.raises(UserError, match=r"IMG_1\.HEIC: HEIC needs pip install 'speech2face\[heic\]'"):
+    with pytest.raises(UserError, match=r"IMG_1\.HEIC: HEIC needs pillow-heif: pip install .*\[heic\]'"):
         open_image(tmp_path / "IMG_1.HEIC")
 
 

@@ -1,7 +1,6 @@
 """Compose the configuration with Hydra."""
 
 import dataclasses
-import mimetypes
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from speech2face.config.names import canonical, nearest, short
 from speech2face.config.options import SCHEMAS, Options
 from speech2face.config.read import read
 from speech2face.config.recipes import set_by_recipe
+from speech2face.data.media import kind_of
 from speech2face.errors import UserError
 from speech2face.weights.front_end import leaves
 
@@ -112,10 +112,11 @@ def _value_hint(word: str, overrides: list[str]) -> str:
     following = overrides[overrides.index(word) + 1 :] if word in overrides else []
     if following and "=" not in following[0] and any(word in _names(schema) for schema in SCHEMAS.values()):
         return f", as in {word}={following[0]}"
-    if not Path(word).exists():
+    kind = kind_of(word).partition("/")[0]
+    if kind not in ("audio", "video", "image") and not Path(word).exists():
         return ""
     option = "image" if "pipeline=face" in overrides else "audio"
-    if (mimetypes.guess_type(word)[0] or "").startswith("image/"):
+    if kind == "image":
         option = "image" if "pipeline=face" in overrides else "pipeline=face image"
     value = word if re.fullmatch(r"[\w./-]+", word) else f"\"'{word}'\""
     return f"; an input is given by {option}={value}"

@@ -12,7 +12,9 @@ TEXT = re.compile(
     r"|(training\.)?(cache|crops)|.*\.(weights|init)"
 )
 NUMBER = re.compile(r"[-+]?([\d._]+(e[-+]?\d+)?|inf|nan)|true|false", re.IGNORECASE)
+UNQUOTED = re.compile(r"[^\x00-\x7f]|[&#;!~^=]")  # no value has such a character outside of quotes
 ITEM = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^'",\[\]]+|.""", re.DOTALL)  # of a list, or of a sweep
+GROUP = re.compile(r"pipeline|encoder|face\.encoder|decoder|preprocessing|data|trainer|logger|experiment|.*[/@].*")
 GONE = {
     "face.overrides": "the slot `face` takes options itself, as in face.preprocessing.crop=none",
     "training.voices": "voices are slots: +encoder@voices.ast=ast voices.ast.weights=DIR",
@@ -30,8 +32,9 @@ def canonical(argument: str) -> str:
     sign, key, equals, value = re.fullmatch(r"([+~]*)([^=]*)(=?)(.*)", argument, re.DOTALL).groups()
     if not equals and not sign:
         return argument
-    if value == "null" and key in ("pipeline", "encoder", "decoder", "preprocessing", "data"):
-        raise UserError(f"{key}=null: one of the group must be chosen; python run.py --help lists them")
+    if value == "null" and GROUP.fullmatch(key):
+        way_out = "logger=[] switches them off" if key == "logger" else "python run.py --help lists them"
+        raise UserError(f"{key}=null: one of the group must be chosen; {way_out}")
     if not key:
         raise UserError(f"{argument}: an option is name=value")
     if key in GONE:
@@ -50,8 +53,10 @@ def canonical(argument: str) -> str:
 
 
 def _as_text(item: str) -> str:
-    """Quote a number, so that Hydra takes it for text."""
-    return re.sub(r"\S+", r"'\g<0>'", item) if NUMBER.fullmatch(item.strip()) else item
+    """Quote a number, and what Hydra takes for text only in quotes."""
+    if NUMBER.fullmatch(item.strip()) or (UNQUOTED.search(item) and item[0] not in "'\""):
+        return re.sub(r"\S(.*\S)?", r"'\g<0>'", item, flags=re.DOTALL)
+    return item
 
 
 def short(override: str) -> str:

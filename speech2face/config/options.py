@@ -185,7 +185,9 @@ class Train(Options):
     trained = "encoder"
     data: Data
     trainer: Annotated[dict[str, Any], says("arguments of lightning.Trainer")]
-    logger: Annotated[dict[str, Any], says("loggers of the training by name: class (_target_) and arguments")]
+    logger: Annotated[dict[str, Any], says("loggers of the training by name: class (_target_) and arguments")] = field(
+        default_factory=dict
+    )
     encoder: Part
     batch_size: Annotated[int, says("rows of a training step", ge=1)] = 32
     workers: Annotated[int, says("processes that read batches", ge=0)] = 2

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from speech2face.errors import UserError
+from speech2face.errors import UserError, dead_link
 
 log = logging.getLogger(__name__)
 FOLDERS = {"speech": "audios", "face": "images"}
@@ -102,9 +102,9 @@ def _contains(folder: str, path: str) -> bool:
 
 
 def obstacle(path: str | Path, error: OSError) -> str:
-    """Why a folder or a link cannot be followed."""
-    if os.path.islink(path) and not os.path.exists(path):
-        return f"a link to {os.readlink(path)}, which is not there"
+    """Why a folder or link cannot be followed, in words."""
+    if link := dead_link(path):
+        return link
     if isinstance(error, PermissionError):
         return "no permission to enter it"
     return error.strerror or str(error)

@@ -12,7 +12,7 @@ import numpy as np
 from speech2face.config.options import Train
 from speech2face.config.read import parts
 from speech2face.data.dataset import Dataset, read_dataset
-from speech2face.errors import UserError
+from speech2face.errors import UserError, extra
 from speech2face.pipelines.parts import check_modality, load_parts, locate_parts, settled
 from speech2face.pipelines.resume import find_checkpoint, record_changes
 from speech2face.pipelines.talkers import provide
@@ -58,7 +58,7 @@ def begin(options: Train, run: Run, modality: str, have: str = "face") -> tuple[
         with quick_imports():
             import lightning  # noqa: F401
     except ImportError:
-        raise UserError("training needs the extra `train`: pip install 'speech2face[train]'") from None
+        raise UserError(f"training needs the extra `train`: {extra('train')}") from None
     run.imported()
     check_modality(options.encoder, modality, f"pipeline={options.pipeline.name}")
     for slot, part in parts(options).items():

@@ -1,5 +1,6 @@
-"""Samples passed from Python: arrays of any kind -> floating point."""
+"""Values passed from Python: samples of any kind -> floating point, and checked numbers."""
 
+import math
 from numbers import Real
 
 import numpy as np
@@ -9,6 +10,13 @@ from speech2face.errors import UserError
 
 WANTED = "a recording must be a path, or samples with their sample_rate"
 FULL_SCALE = {"i1": 2**7, "i2": 2**15, "i4": 2**31, "u1": 2**7}  # by NumPy's code of an integer type
+
+
+def check_number(option: str, value: object, least: float) -> None:
+    """Raise UserError, naming the option, unless a value is a number of at least `least`, and whole if `least` is."""
+    if not isinstance(value, type(least) | int) or isinstance(value, bool) or not least <= value < math.inf:
+        kind = "a whole number" if isinstance(least, int) else "a number"
+        raise UserError(f"preprocessing.{option}={value}: must be {kind}" + f", at least {least}" * (least > -math.inf))
 
 
 def to_channels(source: object) -> np.ndarray:

@@ -1,6 +1,5 @@
 """The front end of every voice encoder: recording -> level -> windows -> features."""
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -9,6 +8,7 @@ import torch
 
 from speech2face.errors import UserError
 from speech2face.preprocessing import Prepared
+from speech2face.preprocessing.arrays import check_number
 from speech2face.preprocessing.decode import resample
 from speech2face.preprocessing.part import Part
 from speech2face.preprocessing.sound import Sound, cut_windows, dbfs, heard_windows, take
@@ -87,15 +87,15 @@ class Audio:
         ):
             if value is None and option in OPTIONAL:
                 continue
-            if not isinstance(value, type(least) | int) or isinstance(value, bool) or not least <= value < math.inf:
-                kind = "a whole number" if isinstance(least, int) else "a number"
-                raise UserError(f"preprocessing.{option}={value}: must be {kind}, at least {least}")
+            check_number(option, value, least)
             if option.endswith("dbfs") and value > 0:
                 raise UserError(f"preprocessing.{option}={value}: must be at most 0, full scale")
         if not isinstance(require_speech, bool):
             raise UserError(f"preprocessing.require_speech={require_speech}: must be true or false")
         if not callable(features):
             raise UserError(f"preprocessing.features={features}: must be the front end's features, as in fbank")
+        if getattr(features, "sample_rate", sample_rate) != sample_rate:
+            raise UserError(f"preprocessing.sample_rate={sample_rate}: features.sample_rate={features.sample_rate}")
         self.features = features
         self.sample_rate = sample_rate
         self.offset = offset

@@ -15,7 +15,15 @@ import numpy as np
 from speech2face.errors import UserError, why_not
 from speech2face.preprocessing.mix import Mix
 from speech2face.preprocessing.sound import onset, without_offset
-from speech2face.preprocessing.streams import OPTIONS, SIZED, check_rate, ends_early, pick_stream, stored_seconds
+from speech2face.preprocessing.streams import (
+    OPTIONS,
+    SIZED,
+    check_rate,
+    ends_early,
+    is_cut,
+    pick_stream,
+    stored_seconds,
+)
 
 logging.getLogger("libav").setLevel(logging.CRITICAL)  # errors are raised below
 
@@ -94,7 +102,7 @@ def decode(
     waveform = resample(waveform, reading.rate, sample_rate)
     if len(waveform) <= round(before * sample_rate):
         start = f" after {offset:g} s" if offset else ""
-        raise UserError(f"{name}: no audio could be decoded{start}")
+        raise UserError(f"{name}: no audio could be decoded{start}" + ": damaged or cut short" * reading.broken)
     return Decoded(waveform, reading.warnings + [BROKEN] * reading.broken + unfit, mix.apart)
 
 
@@ -153,7 +161,7 @@ class Reading:
                 container.seek(int((start + before) / stream.time_base), stream=stream)
         to_float = av.AudioResampler(format="flt")  # packed, because PyAV crashes on eight planes or more
         trusts_flags = container.format.name not in SIZED
-        skip, missing, end = 0, math.inf, 0.0
+        skip, missing, end, last = 0, math.inf, 0.0, b""
         packets = container.demux(stream)
         while missing > 0:
             try:
@@ -162,6 +170,7 @@ class Reading:
                 packet, self.broken = None, True
             if packet is None:
                 break
+            last = packet if packet.size else last
             try:
                 frames = packet.decode()
             except av.FFmpegError:
@@ -190,7 +199,7 @@ class Reading:
                         yield self.mix(block)
         if missing > 0 and self.rate:
             stored = stored_seconds(container, stream, self.path)
-            self.broken |= end < 0.98 * stored - 0.1 or ends_early(self.path)
+            self.broken |= end < 0.98 * stored - 0.1 or ends_early(self.path) or is_cut(bytes(last))
 
 
 def _join(chunks: list[np.ndarray]) -> np.ndarray:

@@ -1,9 +1,11 @@
 """Kaldi-compatible log-mel filter bank: the features of the Audio Spectrogram Transformer."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 
-from speech2face.errors import UserError
+from speech2face.preprocessing.arrays import check_number
 
 
 class LogMelFilterBank:
@@ -14,7 +16,7 @@ class LogMelFilterBank:
 
     mel_bins: number of bands. frame_ms, hop_ms: length of a frame and hop between frames.
     max_frames: number of frames, cut or padded with zeros before the normalisation; None: all frames of the clip.
-    mean, std: of the energies of the training set.
+    mean, std: of the energies of the training set. Raises UserError for arguments out of range.
     """
 
     version = 1
@@ -29,10 +31,14 @@ class LogMelFilterBank:
         mean: float = -5.460994,
         std: float = 3.1129124,
     ) -> None:
-        if not hop_ms > 0 or not frame_ms > 0 or not std > 0:
-            raise UserError(
-                f"preprocessing.features: frame_ms={frame_ms}, hop_ms={hop_ms} and std={std} must be above 0"
-            )
+        check_number("features.sample_rate", sample_rate, 1000)
+        check_number("features.mel_bins", mel_bins, 4)
+        check_number("features.frame_ms", frame_ms, 1.0)
+        check_number("features.hop_ms", hop_ms, 0.1)
+        check_number("features.mean", mean, -math.inf)
+        check_number("features.std", std, 1e-6)
+        if max_frames is not None:
+            check_number("features.max_frames", max_frames, 1)
         self.sample_rate = sample_rate
         self.mel_bins = mel_bins
         self.frame_ms = frame_ms

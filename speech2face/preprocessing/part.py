@@ -66,8 +66,8 @@ class Part:
         found = (self.sample_rate, self.silence_dbfs, level)
         spans = sounding(waveform, *found) or sounding(waveform, *found, 0)
         first, last = spans[0][0], spans[-1][1]
-        if last - first < len(waveform):
-            total, used = (n / self.sample_rate for n in (len(waveform), sum(stop - start for start, stop in spans)))
+        total, used = (n / self.sample_rate for n in (len(waveform), sum(stop - start for start, stop in spans)))
+        if last - first < len(waveform) or used < total / 2:  # pauses within are told if they are most of it
             warnings.append(f"{total - used:.1f} of {total:.1f} s are silent: used the other {used:.1f} s")
         if decoded.apart and self._both_speak(start, seconds):
             warnings.append("another voice in each channel: took the mean; preprocessing.channel= takes one, 0 or 1")

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import ExifTags, UnidentifiedImageError
 from PIL import Image as PillowImage
 
-from speech2face.errors import UserError, why_not
+from speech2face.errors import UserError, extra, why_not
+from speech2face.preprocessing.depth import to_eight_bits, with_all_bits
 from speech2face.preprocessing.metadata import JPEG, PNG, without_metadata
 
 warnings.filterwarnings("ignore", module=r"PIL\.")  # they are about metadata
@@ -78,26 +79,13 @@ def from_array(pixels: np.ndarray) -> PillowImage.Image:
 
 
 def to_rgb(image: PillowImage.Image) -> PillowImage.Image:
-    """An image of any Pillow mode -> RGB. See `white_level` for grey of more than 8 bits."""
+    """An image of any Pillow mode -> RGB. See depth.white_level for grey of more than 8 bits."""
     if image.mode.startswith("I") or image.mode == "F":
-        levels = np.asarray(image).astype(np.float32)
-        levels = np.nan_to_num(levels * (255 / white_level(levels)), nan=0.0, posinf=255.0, neginf=0.0)
-        return PillowImage.fromarray(levels.clip(0, 255).astype(np.uint8)).convert("RGB")
+        return PillowImage.fromarray(to_eight_bits(np.asarray(image))).convert("RGB")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return PillowImage.alpha_composite(PillowImage.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     return image.convert("RGB")
-
-
-def white_level(levels: np.ndarray) -> int:
-    """The level of white in grey of 16 or 32 bits or floating point, from the greatest finite level.
-
-    1 if no level exceeds 1. If none exceeds 4095, the data have 8 to 12 bits, as cameras and scanners store them in
-    16: white is the least of 255, 511, 1023, 2047 and 4095 that no level exceeds. Otherwise 65535; higher levels are
-    clipped. A photo of 16 bits thus keeps its darkness, unless all of it is below 1/16 of white.
-    """
-    greatest = float(levels.max(initial=0.0, where=np.isfinite(levels)))
-    return next((white for white in (1, 255, 511, 1023, 2047, 4095) if greatest <= white), 65535)
 
 
 @cache
@@ -113,7 +101,7 @@ def _decode(stream: BinaryIO, name: str, max_pixels: int) -> PillowImage.Image:
         try:
             from pillow_heif import register_heif_opener
         except ImportError:
-            raise UserError(f"{name}: HEIC needs pip install 'speech2face[heic]'") from None
+            raise UserError(f"{name}: HEIC needs pillow-heif: {extra('heic')}") from None
         register_heif_opener()
     try:
         return _opened(stream, formats, name, max_pixels)
@@ -150,11 +138,13 @@ def _opened(stream: BinaryIO, formats: list[str], name: str, max_pixels: int, ex
             _seek_largest_page(image)
         if exif:
             image.info["exif"] = exif
-        return _upright_rgb(image, name, max_pixels)
+        return _upright_rgb(image, name, max_pixels, stream)
 
 
-def _upright_rgb(image: PillowImage.Image, name: str, max_pixels: int) -> PillowImage.Image:
-    """The page of an opened image, turned as its orientation says, as RGB."""
+def _upright_rgb(
+    image: PillowImage.Image, name: str, max_pixels: int, stream: BinaryIO | None = None
+) -> PillowImage.Image:
+    """The page of an opened image, turned as its orientation says, as RGB. stream: its file, if there is one."""
     if image.width * image.height > max_pixels:
         raise UserError(
             f"{name}: {image.width} x {image.height} pixels is more than preprocessing.max_pixels={max_pixels}"
@@ -164,6 +154,7 @@ def _upright_rgb(image: PillowImage.Image, name: str, max_pixels: int) -> Pillow
     image.load()
     # ImageOps.exif_transpose also writes the metadata anew, which fails for values that TIFF cannot hold.
     method = METHODS.get(_orientation(image))
+    image = with_all_bits(image, stream)
     upright = to_rgb(image.transpose(method) if method is not None else image)
     upright.info.clear()  # the orientation is no longer true
     return upright

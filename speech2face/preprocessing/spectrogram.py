@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from speech2face.errors import UserError
+from speech2face.preprocessing.arrays import check_number
 
 REPRESENTATIONS = ("real_imaginary", "magnitude_phase")
 
@@ -17,7 +18,7 @@ class Spectrogram:
     centered: True pads the clip with n_fft / 2 zeros at both ends and centres the window in the transform, so that 6 s
         at 16 kHz give 601 frames. False starts at the first sample and pads the window with zeros at its end, which
         gives 598 frames.
-    power: exponent of the compression.
+    power: exponent of the compression. Raises UserError for arguments out of range.
     """
 
     version = 1
@@ -32,7 +33,14 @@ class Spectrogram:
         power: float = 0.3,
     ) -> None:
         if representation not in REPRESENTATIONS:
-            raise UserError(f"representation={representation}: must be one of {', '.join(REPRESENTATIONS)}")
+            raise UserError(
+                f"preprocessing.features.representation={representation}: must be one of {', '.join(REPRESENTATIONS)}"
+            )
+        for option, value in (("n_fft", n_fft), ("win_length", win_length), ("hop_length", hop_length)):
+            check_number(f"features.{option}", value, 1)
+        check_number("features.power", power, 0.0)
+        if win_length > n_fft:
+            raise UserError(f"preprocessing.features.win_length={win_length}: must be at most n_fft={n_fft}")
         self.representation = representation
         self.n_fft = n_fft
         self.win_length = win_length

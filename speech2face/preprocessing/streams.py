@@ -20,7 +20,14 @@ LEAST_RATE, MOST_RATE = 1000, 1_000_000  # Hz
 # Formats whose header states the size of the audio. FFmpeg marks their last packet as corrupt even in intact files.
 SIZED = {"wav", "w64", "caf", "aiff", "au"}
 STORED = SIZED | {"flac", "mov,mp4,m4a,3gp,3g2,mj2", "asf", "tta", "wv", "ape"}  # the header states the duration
+# kbit/s of MPEG audio by the field in a frame's header: of version 1 by layer, and of versions 2 and 2.5.
+KBITS = {
+    3: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    2: (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    0: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
 SLACK_BYTES = 128  # some programs include the header in the size of the audio
+TS_PACKET, TS_MARK = 188, b"G"  # of an MPEG transport stream: bytes, and the first one
 OGG_PAGE = 65_307  # bytes of the longest page
 UNKNOWN = (0, 0x7FFF0000)  # sizes in a WAV header that was written to a pipe: 0, or at least the second
 
@@ -28,7 +35,9 @@ UNKNOWN = (0, 0x7FFF0000)  # sizes in a WAV header that was written to a pipe: 0
 def check_rate(rate: float, name: str) -> int:
     """Check a sample rate in Hz and return it as an integer. Raises UserError, naming the recording, if it is wrong."""
     if not LEAST_RATE <= rate <= MOST_RATE:
-        raise UserError(f"{name}: a sample rate of {rate:g} Hz: must be from {LEAST_RATE} to {MOST_RATE} Hz; damaged?")
+        raise UserError(
+            f"{name}: a sample rate of {rate:.10g} Hz: must be from {LEAST_RATE} to {MOST_RATE} Hz; damaged?"
+        )
     return int(rate)
 
 
@@ -46,7 +55,11 @@ def pick_stream(
     if track is not None and track >= len(tracks):
         numbers = ", ".join(map(str, range(len(tracks))))
         raise UserError(f"{name}: preprocessing.track={track}: its audio tracks are {numbers}")
-    stream = tracks[track] if track is not None else container.streams.best("audio") or tracks[0]
+    readable = [one for one in tracks if one.codec_context is not None]
+    best = container.streams.best("audio")
+    stream = tracks[track] if track is not None else best if best in readable else (readable or tracks)[0]
+    if stream.codec_context is None:
+        raise UserError(f"{name}: FFmpeg has no decoder for the sound in it; convert it with the program that made it")
     check_rate(stream.rate or LEAST_RATE, name)
     if len(tracks) == 1 or track is not None:
         return stream, []
@@ -68,6 +81,8 @@ def stored_seconds(container: av.container.InputContainer, stream: av.audio.stre
     start = float((stream.start_time or 0) * stream.time_base)
     if tag := re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", "")):  # Matroska
         return max(3600 * int(tag[1]) + 60 * int(tag[2]) + float(tag[3]) - start, 0.0)
+    if container.format.name == "flv":
+        return (container.duration or 0) / av.time_base - start
     if not stream.duration or not (container.format.name in STORED or _counts_frames(path)):
         return 0.0
     return float(stream.duration * stream.time_base)
@@ -82,6 +97,20 @@ def _counts_frames(path: Path) -> bool:
         file.seek(size if tag else 0)
         first = file.read(1024)
     return any(mark in first for mark in (b"Xing", b"Info", b"VBRI"))
+
+
+def is_cut(packet: bytes) -> bool:
+    """Whether a frame of MPEG audio (layer II or III) is shorter than its header says. Other packets are not.
+
+    The decoder takes the last frame of a file as it is.
+    """
+    head = int.from_bytes(packet[:4], "big")
+    version, layer, kbits, rate = head >> 19 & 3, 4 - (head >> 17 & 3), head >> 12 & 15, head >> 10 & 3
+    if head >> 21 != 0x7FF or version == 1 or layer not in (2, 3) or kbits in (0, 15) or rate == 3:
+        return False
+    hertz = (44_100, 48_000, 32_000)[rate] >> {3: 0, 2: 1, 0: 2}[version]
+    samples = 1152 if version == 3 or layer == 2 else 576
+    return len(packet) < samples * 125 * KBITS[layer if version == 3 else 0][kbits] // hertz
 
 
 def ends_early(path: Path) -> bool:
@@ -103,9 +132,16 @@ def ends_early(path: Path) -> bool:
         elif head[:4] == b"riff":  # Sony Wave64
             file.seek(16)
             end = int.from_bytes(file.read(8), "little")
+        elif head[:1] == TS_MARK and all(_at(file, n * TS_PACKET, 1) == TS_MARK for n in (1, 2, 3)):
+            return size % TS_PACKET != 0
         else:
             return False
     return end is not None and end > size + SLACK_BYTES
+
+
+def _at(file: BinaryIO, place: int, size: int) -> bytes:
+    file.seek(place)
+    return file.read(size)
 
 
 def _data_end(file: BinaryIO, place: int, order: str, width: int) -> int | None:

@@ -2,6 +2,7 @@
 
 from speech2face.run import process  # isort: skip - first: it notes when the process began
 
+import argparse
 import logging
 import os
 import sys
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -45,8 +47,24 @@ def main() -> None:
     process.interrupt_on_termination()
     store_defaults()
     with one_line_errors():
+        refuse_flags(arguments)
         sys.argv[1:] = [one if one.startswith("-") else canonical(one) for one in arguments]
         execute()
+
+
+def refuse_flags(arguments: list[str]) -> None:
+    """Raise UserError for an argument that begins with a dash and is none of Hydra's, such as --audio clip.wav."""
+    parser = get_args_parser()
+    parser.exit_on_error = False
+    try:
+        unknown = parser.parse_known_args(arguments)[1]
+    except argparse.ArgumentError as error:
+        raise UserError(f"{error}; python run.py --help") from None
+    if unknown:
+        name, equals, value = unknown[0].lstrip("-").partition("=")
+        following = arguments[arguments.index(unknown[0]) + 1 :]
+        value = value if equals else next(iter(following), "VALUE")
+        raise UserError(f"{unknown[0]}: an option is name=value, as in {name}={value}")
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from scipy import fft
 
-from speech2face.errors import UserError
+from speech2face.errors import UserError, extra
 from speech2face.preprocessing.channel import RATE
 from speech2face.talkers.traits import Person
 
@@ -33,7 +33,7 @@ class Espeak:
         try:
             import espeakng_loader
         except ImportError:
-            raise UserError("simulated voices need espeak-ng: pip install 'speech2face[talkers]'") from None
+            raise UserError(f"simulated voices need espeak-ng: {extra('talkers')}") from None
         self.home = Path(tempfile.mkdtemp(prefix="speech2face-"))
         atexit.register(shutil.rmtree, self.home, ignore_errors=True)
         data = self.home / "espeak-ng-data"

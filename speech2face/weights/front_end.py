@@ -61,7 +61,7 @@ def build_front_end(part: Part, network: "nn.Module") -> "FrontEnd":
         front_end = instantiate(part.preprocessing, _convert_="all")
     except Exception as error:
         cause = error.__cause__ or error
-        if isinstance(cause, UserError | TypeError | ValueError | AttributeError | RuntimeError):
+        if isinstance(cause, UserError | TypeError | ValueError | AttributeError | RuntimeError | ImportError):
             raise UserError(str(cause) if isinstance(cause, UserError) else f"preprocessing: {cause}") from None
         raise
     if front_end.modality != part.modality:

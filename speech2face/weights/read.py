@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from speech2face.errors import UserError
+from speech2face.errors import UserError, extra
 from speech2face.weights.formats import NAMES, format_of, why_no_checkpoint
 from speech2face.weights.layout import Tensors
 from speech2face.weights.shards import INDEX, read_index, shards_of
@@ -54,7 +54,7 @@ def read_state_dicts(path: Path) -> dict[str, Tensors]:
         try:
             from speech2face.weights.keras import read_keras
         except ImportError:
-            raise UserError(f"{path}: Keras files need h5py: pip install 'speech2face[convert]'") from None
+            raise UserError(f"{path}: Keras files need h5py: {extra('convert')}") from None
         return {"": read_keras(path)}
     if kind == "dlib":
         from speech2face.weights.dlib_dat import read_dlib
