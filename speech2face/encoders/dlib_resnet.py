@@ -38,7 +38,7 @@ class DlibResNet(EncoderNetwork):
     no such layer.
     """
 
-    classifier_name = "classifier"
+    classifier_name, descriptor_size = "classifier", 128
 
     def __init__(self, embedding: int = 4096, relu: bool = False, classes: int = 0) -> None:
         super().__init__()
