@@ -1,7 +1,9 @@
-"""dlib's face descriptor: the network against dlib itself, and the reader of its file."""
+"""dlib's face descriptor: the network against dlib itself, the reader of its file, and as a teacher."""
 
+import csv
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import dlib
@@ -15,7 +17,9 @@ from skimage.transform import SimilarityTransform, warp
 
 from speech2face.encoders.dlib_resnet import DlibResNet
 from speech2face.errors import UserError
+from speech2face.preprocessing.image import Image as FrontEnd
 from speech2face.preprocessing.image import to_batch
+from speech2face.training.teacher import Teacher, descriptors
 from speech2face.weights.load import load
 from speech2face.weights.part import Part
 from speech2face.weights.read import read_state_dicts
@@ -35,10 +39,15 @@ def dlibs() -> Callable[[np.ndarray], np.ndarray]:
     return lambda chip: np.array(model.compute_face_descriptor(np.ascontiguousarray(chip), 0))
 
 
+@cache
+def predictor() -> dlib.shape_predictor:
+    return dlib.shape_predictor(face_recognition_models.pose_predictor_model_location())
+
+
 def face(photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """dlib's chip (150, 150, 3) of the face on a photo, and its 68 landmarks."""
     box = dlib.get_frontal_face_detector()(photo, 1)[0]
-    shape = dlib.shape_predictor(face_recognition_models.pose_predictor_model_location())(photo, box)
+    shape = predictor()(photo, box)
     points = np.array([(point.x, point.y) for point in shape.parts()], float)
     return dlib.get_face_chip(photo, shape, 150, 0.25), points
 
@@ -96,3 +105,43 @@ def test_command_line_uses_the_installed_package_and_says_that_the_head_is_rando
     assert (weights["file"], weights["layout"], weights["untrained"]) == (str(WEIGHTS), "face descriptor of dlib", True)
     result = run("pipeline=face", "encoder=dlib", f"image={PHOTO}", "encoder.weights=package:nowhere/x.dat", status=1)
     assert "the package nowhere is not installed" in result.stderr and "Traceback" not in result.stderr
+
+
+def photos_of_people(root: Path) -> list[str]:
+    """A dataset of eight people: the astronaut seven times, each time otherwise, and a photo without a face."""
+    photo = np.array(Image.open(PHOTO).convert("RGB"))[:320, 60:380]
+    changed = [photo, photo[:, ::-1], photo // 2, 255 - (255 - photo) // 2, photo[..., ::-1], np.roll(photo, 1, 2)]
+    changed += [np.clip(photo * 1.3, 0, 255).astype(np.uint8), photo[:60, 200:]]
+    for number, picture in enumerate(changed):
+        (root / f"p{number}" / "images").mkdir(parents=True)
+        Image.fromarray(picture).save(root / f"p{number}" / "images" / "a.png")
+    return [f"p{number}/images/a.png" for number in range(len(changed))]
+
+
+def test_descriptors_of_photos_are_dlibs_and_are_computed_once(
+    network: DlibResNet, dlibs: Callable[[np.ndarray], np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = photos_of_people(tmp_path)
+    teacher = Teacher(network, FrontEnd(crop="aligned"), device="cpu", precision="fp32", batch_size=4)
+    found = descriptors(tmp_path, paths, teacher, tmp_path / "cache", 1, "photos")
+    assert np.isnan(found[-1]).all() and found.shape == (8, 128)
+    own = np.stack([dlibs(face(np.array(Image.open(tmp_path / path)))[0]) for path in paths[:-1]])
+    assert np.linalg.norm(found[:-1] - own, axis=1).max() < 0.25
+    monkeypatch.setattr(network, "descriptor", None)
+    np.testing.assert_array_equal(descriptors(tmp_path, paths, teacher, tmp_path / "cache", 1, "photos"), found)
+
+
+def test_a_student_learns_the_descriptors_of_a_teacher(run: Callable, tmp_path: Path) -> None:
+    photos_of_people(tmp_path / "people")
+    small = ["encoder.model.width=0.125", "preprocessing.size=64", "preprocessing.crop=none", "logger=csv"]
+    only = ["training.losses={identity: 0, traits: 0, portrait: 0}", "training.lr=1e-3", "trainer.max_epochs=20"]
+    train = ["pipeline=train_face", "data.root=people", *small, *only, "batch_size=7", "workers=0", "device=cpu"]
+    said = run(*train, "encoder@teacher=dlib", "hydra.run.dir=out").stderr
+    assert "teacher=dlib: finds no face on 1 of 7 photos" in said
+    with open(tmp_path / "out" / "logs" / "metrics.csv", newline="") as file:
+        terms = [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+    assert terms[0] > 0.9 and min(terms[-3:]) < 0.7  # 1: as good as the mean
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["metrics"]["best/teacher"] > 0 and record["weights"]["teacher"]["file"] == str(WEIGHTS)
+    refused = run(*train, "encoder@teacher=resnet", status=1).stderr
+    assert "teacher=resnet: its class has no descriptors" in refused and "Traceback" not in refused

@@ -199,6 +199,7 @@ class TrainFace(Train):
     """Train a face encoder to distinguish people by their photos."""
 
     training: FaceTraining
+    teacher: Annotated[Part | None, says("face encoder whose descriptors are learnt, too: encoder@teacher=dlib")] = None
     batch_size: Annotated[int, says("rows of a training step", ge=1)] = 64
 
 

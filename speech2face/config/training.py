@@ -32,8 +32,8 @@ class Training:
 class FaceTraining(Training):
     """Options of pipeline=train_face."""
 
-    losses: Annotated[Losses, says("weights of identity, traits and portrait; 0 switches a term off")] = field(
-        default_factory=lambda: {"identity": 1.0, "traits": 0.3, "portrait": 2.0}
+    losses: Annotated[Losses, says("weights of identity, traits, portrait and teacher; 0 switches a term off")] = field(
+        default_factory=lambda: {"identity": 1.0, "traits": 0.3, "portrait": 2.0, "teacher": 1.0}
     )
     lr: Annotated[float, says("highest learning rate", gt=0)] = 2e-3
     margin: Annotated[float, says("margin of the cosine of an embedding and its class", ge=0, le=1)] = 0.2
@@ -43,7 +43,8 @@ class FaceTraining(Training):
         )
     )
     crop: Annotated[
-        Literal["face", "require", "none"] | None, says("crop of the training photos; null: that of the front end")
+        Literal["face", "aligned", "require", "none"] | None,
+        says("crop of the training photos; null: that of the front end"),
     ] = None
 
 

@@ -23,6 +23,7 @@ class EncoderNetwork(nn.Module):
     time_axis: the axis of the features that is time, -1 or -2; the other one is frequency. None for waveforms and
         photos, which training does not mask.
     least_frames: least length of the features along the time axis; for a waveform, in samples.
+    descriptor_size: width of `descriptor`, or 0 if it has none.
     layouts: published layouts of its weights.
     """
 
@@ -31,6 +32,7 @@ class EncoderNetwork(nn.Module):
     classifier_name: ClassVar[str | None] = None
     time_axis: ClassVar[int | None] = None
     least_frames: ClassVar[int] = 1
+    descriptor_size: ClassVar[int] = 0
     layouts: ClassVar[tuple["Layout", ...]] = ()
 
     def trunk(self, x: torch.Tensor) -> torch.Tensor:
@@ -65,6 +67,10 @@ class EncoderNetwork(nn.Module):
             learning.append(self.get_submodule(self.classifier_name))
         for module in learning:
             module.train().requires_grad_(True)
+
+    def descriptor(self, x: torch.Tensor) -> torch.Tensor:
+        """Features of photos (batch, ...) -> descriptors of identity (batch, descriptor_size)."""
+        raise NotImplementedError
 
     @property
     def head_layer(self) -> nn.Linear:

@@ -44,7 +44,7 @@ class DlibResNet(EncoderNetwork):
     layer of `classify`; 0: no such layer.
     """
 
-    classifier_name = "classifier"
+    classifier_name, descriptor_size = "classifier", 128
 
     def __init__(self, embedding: int = 4096, linear: bool = False, relu: bool = False, classes: int = 0) -> None:
         super().__init__()

@@ -59,10 +59,11 @@ class Cache:
     """Embeddings on disk: a file of rows and a file of their SHA-256. One process at a time appends to both.
 
     directory: of the caches of all encoders. what: everything, besides the file, that an embedding depends on, as plain
-    data (see identity).
+    data (see identity). width: numbers of an embedding.
     """
 
-    def __init__(self, directory: Path, what: dict[str, Any]) -> None:
+    def __init__(self, directory: Path, what: dict[str, Any], width: int = WIDTH) -> None:
+        self.width = width
         text = json.dumps(what, sort_keys=True, default=str)
         self.folder = directory / hashlib.sha256(text.encode()).hexdigest()[:24]
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -77,17 +78,17 @@ class Cache:
         self.size = len(text)
         lines = [text[i : i + LINE] for i in range(0, len(text), LINE)]
         whole = (i for i, line in enumerate(lines) if not re.fullmatch(rb"[0-9a-f]{64}\n", line))
-        self.count = min(next(whole, len(lines)), (self.folder / "embeddings.f32").stat().st_size // (4 * WIDTH))
+        self.count = min(next(whole, len(lines)), (self.folder / "embeddings.f32").stat().st_size // (4 * self.width))
         self.rows = {line[:-1].decode(): row for row, line in enumerate(lines[: self.count])}
 
     def add(self, digests: Sequence[str], embeddings: np.ndarray) -> None:
-        """Append embeddings (n, 4096) float32 of files, given by their SHA-256."""
+        """Append embeddings (n, width) float32 of files, given by their SHA-256."""
         with open(self.folder / "sha256.txt", "r+") as index, open(self.folder / "embeddings.f32", "r+b") as data:
             fcntl.flock(index, fcntl.LOCK_EX)
             if os.fstat(index.fileno()).st_size != self.size:  # another process has appended
                 self._read()
             index.truncate(LINE * self.count)
-            data.truncate(4 * WIDTH * self.count)
+            data.truncate(4 * self.width * self.count)
             data.seek(0, os.SEEK_END)
             data.write(np.ascontiguousarray(embeddings, np.float32))
             data.flush()
@@ -98,7 +99,7 @@ class Cache:
             self.size = LINE * self.count
 
     def __getitem__(self, digests: Sequence[str]) -> Embeddings:
-        shape = (self.count, WIDTH)
+        shape = (self.count, self.width)
         array = (
             np.memmap(self.folder / "embeddings.f32", np.float32, "r", shape=shape) if self.count else np.zeros(shape)
         )
@@ -122,13 +123,15 @@ class Embedded:
         return self.cache[[self.digests[path] for path in paths]]
 
 
-def embed(root: Path, paths: Sequence[str], encoder: Encoder, directory: Path, workers: int, name: str) -> Embedded:
+def embed(
+    root: Path, paths: Sequence[str], encoder: Encoder, directory: Path, workers: int, name: str, width: int = WIDTH
+) -> Embedded:
     """Embeddings of files, from the cache; embeddings that it lacks are computed and added.
 
     paths: relative to `root`. directory: of the cache. workers: threads that read files while the network runs.
-    name: of the files, for the progress bar.
+    name: of the files, for the progress bar. width: numbers of an embedding.
     """
-    cache = Cache(directory, identity(encoder))
+    cache = Cache(directory, identity(encoder), width)
     errors: dict[str, str] = {}
     paths = list(dict.fromkeys(paths))
 

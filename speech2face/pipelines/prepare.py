@@ -22,7 +22,7 @@ from speech2face.data.dataset import TABLES
 from speech2face.data.folders import FOLDERS, directory, folders
 from speech2face.data.parquet import is_manifest
 from speech2face.data.people import find_people, read_people
-from speech2face.errors import UserError, extra
+from speech2face.errors import UserError
 from speech2face.files import lock
 from speech2face.pipelines.parts import build_encoder, check_modality, load_parts, locate_parts, settled
 from speech2face.preparation.sources import File, find, read_names, shard_of

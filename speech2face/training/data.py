@@ -82,10 +82,11 @@ class Shuffled(Sampler[Item]):
 
 
 class Photos(Dataset):
-    """Photos as the front end crops them. An item is {"photo": (size, size, 3) uint8, "person", "row"} and its traits.
+    """Photos as the front end crops them. An item is {"photo": (size, size, 3) uint8, "person", "row"} and more.
 
     pixels: (n, size, size, 3) uint8. people: (n,), number of the person on each photo.
-    traits: (n,) by name: standardised numbers, NaN where unknown, or class indices, -1 where unknown.
+    known: by name: traits (n,), as standardised numbers, NaN where unknown, or class indices, -1 where unknown; and the
+        "descriptor" (n, width) of a teacher, NaN where unknown.
     portraits: thumbnails of the normalized faces and landmarks, by person. If they are given, an item also has
         {"portrait": (28, 28, 3) in [0, 1], "landmarks": (72, 2)}.
     """
@@ -94,10 +95,10 @@ class Photos(Dataset):
         self,
         pixels: np.ndarray,
         people: np.ndarray,
-        traits: dict[str, np.ndarray],
+        known: dict[str, np.ndarray],
         portraits: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> None:
-        self.pixels, self.people, self.traits, self.portraits = pixels, people, traits, portraits
+        self.pixels, self.people, self.known, self.portraits = pixels, people, known, portraits
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -105,7 +106,7 @@ class Photos(Dataset):
     def __getitem__(self, item: Item) -> Example:
         _, row = item
         person = self.people[row]
-        known = {name: values[row] for name, values in self.traits.items()}
+        known = {name: values[row] for name, values in self.known.items()}
         if self.portraits:
             known |= {"portrait": self.portraits[0][person], "landmarks": self.portraits[1][person]}
         return {"photo": torch.from_numpy(np.array(self.pixels[row])), "person": person, "row": row} | known

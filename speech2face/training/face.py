@@ -15,15 +15,20 @@ from speech2face.training.modules import Batch, Terms, Training
 
 
 class FaceTraining(Training):
-    """Trains a face encoder with the loss terms identity, traits and portrait.
+    """Trains a face encoder with the loss terms identity, traits, portrait and teacher.
 
     identity: a classification layer with a margin (Wang et al., "CosFace", CVPR 2018).
     traits, portrait: linear layers predict each trait, a thumbnail of the normalized face and its landmarks from the
         embedding. The encoder learns these long before it can distinguish thousands of people.
+    teacher: a linear layer predicts the descriptor of the photo by another face encoder (Hinton, Vinyals and Dean,
+        "Distilling the knowledge in a neural network", 2015). The term is the squared distance, over the photos that
+        have a descriptor, as a share of that of the mean descriptor. If it is learnt, the best epoch is that with the
+        lowest such term, and else that with the highest R@1.
 
     classes: number of classes of each trait; 1: the trait is a number. margin: of the cosine of the true class.
     normalize: see speech2face.preprocessing.image.Image.normalize.
     portrait: mean thumbnail (28, 28, 3) and mean landmarks (72, 2), or None if they are not known.
+    descriptors: of the training photos (n, width) by the teacher, NaN where unknown, or None if there is none.
     """
 
     monitor, mode = "val/R@1", "max"
@@ -35,16 +40,19 @@ class FaceTraining(Training):
         margin: float,
         normalize: Callable[[torch.Tensor], torch.Tensor],
         portrait: tuple[np.ndarray, np.ndarray] | None,
+        descriptors: np.ndarray | None = None,
         **options: Any,
     ) -> None:
         super().__init__(*args, **options)
         self.heads = nn.ModuleDict({trait: nn.Linear(4096, count) for trait, count in classes.items()})
-        self.thumbnail = self.landmarks = None
+        self.thumbnail = self.landmarks = self.teacher = None
         if portrait is not None and "portrait" in self.loss_weights:
-            self.thumbnail, self.landmarks = (nn.Linear(4096, one.size) for one in portrait)
-            for layer, one in zip((self.thumbnail, self.landmarks), portrait, strict=True):
-                layer.weight.data.mul_(0.1)
-                layer.bias.data = torch.from_numpy(one.flatten()).float()
+            self.thumbnail, self.landmarks = map(predictor_of, portrait)
+        if descriptors is not None and "teacher" in self.loss_weights:
+            mean = np.nanmean(descriptors, 0)
+            self.teacher = predictor_of(np.zeros_like(mean))
+            self.usual = torch.from_numpy(mean), float(np.sqrt(np.nanmean(np.square(descriptors - mean))))
+            self.monitor, self.mode = "val/teacher", "min"
         self.margin, self.normalize = margin, normalize
 
     def embed(self, batch: Batch, generator: torch.Generator | None) -> torch.Tensor:
@@ -57,7 +65,7 @@ class FaceTraining(Training):
     def terms(self, batch: Batch, generator: torch.Generator | None) -> Terms:
         embedding = self.embed(batch, generator)
         terms = {}
-        if generator is not None:  # people of the validation set are no classes
+        if generator is not None and "identity" in self.loss_weights:  # people of the validation set are no classes
             logits, people = self.network.classify(embedding), batch["person"]
             logits = logits - self.margin * F.one_hot(people, logits.shape[1])
             terms["identity"] = F.cross_entropy(logits, people)
@@ -68,6 +76,11 @@ class FaceTraining(Training):
             thumbnail, landmarks = self.thumbnail(embedding).float(), self.landmarks(embedding).float()
             error = (thumbnail - batch["portrait"].flatten(1)).square().mean() / 0.02
             terms["portrait"] = error + (landmarks - batch["landmarks"].flatten(1)).square().mean() / 2
+        if self.teacher is not None:
+            mean, deviation = self.usual
+            true = (batch["descriptor"] - mean.to(embedding.device)) / deviation
+            error = (self.teacher(embedding).float() - true)[true.isfinite()]
+            terms["teacher"] = error.square().mean() if len(error) else embedding.sum() * 0
         terms = {name: term for name, term in terms.items() if name in self.loss_weights}
         return terms or {next(iter(self.loss_weights)): embedding.sum() * 0}
 
@@ -76,6 +89,14 @@ class FaceTraining(Training):
 
     def metrics(self, outputs: dict[str, np.ndarray]) -> dict[str, float]:
         return {"R@1": recall_of_people(outputs["embedding"], outputs["person"], 1)}
+
+
+def predictor_of(mean: np.ndarray) -> nn.Linear:
+    """A linear layer that predicts values from an embedding, and at first about their mean."""
+    layer = nn.Linear(4096, mean.size)
+    layer.weight.data.mul_(0.1)
+    layer.bias.data = torch.from_numpy(mean.flatten()).float()
+    return layer
 
 
 def recall_of_people(embeddings: np.ndarray, people: np.ndarray, k: int) -> float:
