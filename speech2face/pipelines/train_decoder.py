@@ -65,7 +65,7 @@ def train_decoder(options: TrainDecoder, run: Run) -> int:
                     errors |= failed
                     embeddings.append(of_voices)
                     which.append(speakers)
-            sets[split] = Portraits(embeddings, pictures, landmarks, which, masks)
+            sets[split] = Portraits(embeddings, pictures, landmarks, masks, which)
     front_end = encoder.preprocessing
     if decoder.untrained:
         train = sets["train"]

@@ -65,8 +65,8 @@ def train_face(options: TrainFace, run: Run) -> int:
                 known["descriptor"] = describe(options, dataset, [one for one in owners if one not in failed], teacher)
             portraits = None
             if training.losses.get("portrait") and all(person in dataset.normalized for person in people[split]):
-                pictures, landmarks = normalized_faces(options, dataset, people[split], split)
-                portraits = thumbnails(pictures), landmarks
+                pictures, landmarks, masks = normalized_faces(options, dataset, people[split], split)
+                portraits = thumbnails(pictures, masks), landmarks
             sets[split] = Photos(
                 pixels if len(good) == len(owners) else pixels[good],
                 np.array([number[person] for person in persons]),
@@ -78,7 +78,8 @@ def train_face(options: TrainFace, run: Run) -> int:
         classes={trait: head.classes for trait, head in heads.items()},
         margin=training.margin,
         normalize=front_end.normalize,
-        portrait=sets["train"].portraits and tuple(one.mean(0) for one in sets["train"].portraits),
+        portrait=sets["train"].portraits
+        and tuple(np.nan_to_num(np.nanmean(one, 0), nan=0.5) for one in sets["train"].portraits),
         descriptors=sets["train"].known.get("descriptor"),
         learns=learns(options, encoder),
         **common(options),
