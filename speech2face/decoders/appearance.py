@@ -45,7 +45,7 @@ class AppearanceDecoder(TrainableDecoder):
         size: int = 128,
         embedding: int = 4096,
         ridge: float = 30.0,
-        sharpening: float = 1.5,
+        sharpening: float = 1.8,
         background: Sequence[float] = (0.80, 0.82, 0.85),
     ) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ class EncoderNetwork(nn.Module):
     A subclass has the method `trunk`, and `forward` is then its output through the head and a ReLU. It can have
     `forward` instead.
 
-    head_name: name of the last linear layer, whose output is the embedding, such as "head" or "network.fc".
+    head_name: name of the last linear layer or Perceptron, whose output is the embedding, such as "head" or "network.fc".
         `encoder.train=head` trains only this layer, and `encoder.init` does not load it.
     relu: whether the embedding is the head's output through a ReLU.
     classifier_name: name of the layer of `classify`, which `encoder.init` does not load either; None: there is none.
@@ -73,7 +73,7 @@ class EncoderNetwork(nn.Module):
         raise NotImplementedError
 
     @property
-    def head_layer(self) -> nn.Linear:
+    def head_layer(self) -> "nn.Linear | Perceptron":
         """The layer with the name `head_name`."""
         return self.get_submodule(self.head_name)
 
@@ -85,6 +85,18 @@ class EncoderNetwork(nn.Module):
     def classify(self, embedding: torch.Tensor) -> torch.Tensor:
         """Embeddings (batch, 4096) -> logits (batch, classes)."""
         raise NotImplementedError
+
+
+class Perceptron(nn.Sequential):
+    """A head with one hidden layer: (batch, inputs) -> (batch, outputs).
+
+    A linear head shifts an embedding as far as the evidence grows; the hidden layer lets it settle, so that a clearly
+    female voice and a very clearly female voice have the same face.
+    """
+
+    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
+        super().__init__(nn.LayerNorm(inputs), nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, outputs))
+        self.in_features = inputs
 
 
 def scaled_cosines(embedding: torch.Tensor, layer: nn.Linear) -> torch.Tensor:

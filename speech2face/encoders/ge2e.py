@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from speech2face.encoders.base import EncoderNetwork
+from speech2face.encoders.base import EncoderNetwork, Perceptron
 from speech2face.weights.layout import Layout, Tensors, count
 
 FAINT = 1e-3  # frames so far below the mean power of a window, 30 dB, hold no sound
@@ -20,7 +20,8 @@ class GE2E(EncoderNetwork):
     by about a half, and are weighted by the share of their frames that hold sound.
 
     mel_bins: of the input. hidden, layers: of the LSTM. output: width of the published output. embedding: width of the
-    embedding. partial_frames: length of a partial. relu: end in a ReLU.
+    embedding. partial_frames: length of a partial. relu: end in a ReLU. head_hidden: width of the
+    head's hidden layer; 0: the head is linear.
     """
 
     time_axis = -2
@@ -34,11 +35,13 @@ class GE2E(EncoderNetwork):
         embedding: int = 4096,
         partial_frames: int = 160,
         relu: bool = True,
+        head_hidden: int = 0,
     ) -> None:
         super().__init__()
         self.lstm = nn.ModuleList(nn.LSTM(hidden if i else mel_bins, hidden, batch_first=True) for i in range(layers))
         self.linear = nn.Linear(hidden, output)
-        self.head = nn.Linear(layers * hidden + output, embedding)
+        width = layers * hidden + output
+        self.head = Perceptron(width, head_hidden, embedding) if head_hidden else nn.Linear(width, embedding)
         self.partial_frames, self.relu = partial_frames, relu
 
     def describe(self, partials: torch.Tensor) -> torch.Tensor:
