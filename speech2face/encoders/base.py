@@ -16,7 +16,7 @@ class EncoderNetwork(nn.Module):
     A subclass has the method `trunk`, and `forward` is then its output through the head and a ReLU. It can have
     `forward` instead.
 
-    head_name: name of the last linear layer or Perceptron, whose output is the embedding, such as "head" or "network.fc".
+    head_name: name of the last linear layer or Perceptron, whose output is the embedding, such as "head".
         `encoder.train=head` trains only this layer, and `encoder.init` does not load it.
     relu: whether the embedding is the head's output through a ReLU.
     classifier_name: name of the layer of `classify`, which `encoder.init` does not load either; None: there is none.
