@@ -77,6 +77,7 @@ class VoiceTraining(Training):
             "contrastive": 0.1,
             "length": 0.1,
             "traits": 1.0,
+            "consistency": 0.0,
         }
     )
     lr: Annotated[float, says("highest learning rate", gt=0)] = 5e-4

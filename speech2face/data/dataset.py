@@ -99,37 +99,37 @@ class Dataset:
         """Whether people.csv gives a split to anybody."""
         return any(traits.get("split") for traits in self.traits.values())
 
-    def split(self, name: str) -> list[str]:
+    def split(self, name: str, modality: str = "face") -> list[str]:
         """The people of a split who have a photo, sorted. People without a split are in none, but see `learners`.
 
-        "all" means all people with a photo, and so does "test" if no person has a split. Raises UserError for "train"
-        if there are splits and they leave nobody to train on.
+        "all" means all people with a photo, and so does "test" if no person has a split. modality: "speech" for people
+        who have a recording instead. Raises UserError for "train" if the splits leave nobody to train on.
         """
         if name == "all" or (name == "test" and not self.marked):
-            return sorted(self.files["face"])
+            return sorted(self.files[modality])
         if name != "train":
-            return self._of(name)
-        people = self.learners()
+            return self._of(name, modality)
+        people = self.learners(modality)
         if self.marked and not people:
-            marked = "people.csv marks everybody with a photo val or test"
+            marked = f"people.csv marks everybody with a {'photo' if modality == 'face' else 'recording'} val or test"
             raise UserError(f"data.root={self.root}: nobody to train on: {marked}")
         return people
 
-    def learners(self) -> list[str]:
-        """The people of split train who have a photo, or none if no person has a split.
+    def learners(self, modality: str = "face") -> list[str]:
+        """The people of split train who have a photo (or a recording), or none if no person has a split.
 
         If there are splits and nobody is marked train, the people without a split are meant. They are never trained on
         beside people who are marked train.
         """
-        train, others = self._of("train"), self._of("") if self.marked else []
+        train, others = self._of("train", modality), self._of("", modality) if self.marked else []
         if train and others:
             log.warning("%d people have no split in people.csv and are left out, such as %s", len(others), others[0])
         elif others:
             log.warning("people.csv marks nobody train: the %d people without a split are taken", len(others))
         return train or others
 
-    def _of(self, split: str) -> list[str]:
-        return [one for one in sorted(self.files["face"]) if self.traits.get(one, {}).get("split", "") == split]
+    def _of(self, split: str, modality: str) -> list[str]:
+        return [one for one in sorted(self.files[modality]) if self.traits.get(one, {}).get("split", "") == split]
 
     def columns(self, names: Sequence[str], people: Sequence[str]) -> dict[str, np.ndarray]:
         """Columns of people.csv as arrays with one value per person of `people`.
@@ -142,16 +142,19 @@ class Dataset:
             values = {person: known(row.get(column_name(column))) for person, row in self.traits.items()}
             distinct = {value for value in values.values() if value}
             wanted = [values.get(person, "") for person in people]
-            if len(distinct) > 2 and all(map(_is_number, distinct)):
+            if len(distinct) > 2 and all(map(is_number, distinct)):
                 found[column] = np.array([float(value or "nan") for value in wanted])
             elif distinct:
                 found[column] = np.array(wanted)
         return found
 
 
-def read_dataset(root: str | Path) -> Dataset:
-    """Read a dataset in the project's layout. Raises UserError if there is no such directory or it has no files."""
-    dataset = Dataset(directory(Path(root).expanduser(), "data.root"))
+def read_dataset(root: str | Path, option: str = "data.root") -> Dataset:
+    """Read a dataset in the project's layout. Raises UserError if there is no such directory or it has no files.
+
+    option: that names the directory, for messages.
+    """
+    dataset = Dataset(directory(Path(root).expanduser(), option))
     problems: dict[str, Found] = {}
     for modality in FOLDERS:
         manifest = dataset.root / "prepared" / f"{TABLES[modality]}.parquet"
@@ -160,7 +163,7 @@ def read_dataset(root: str | Path) -> Dataset:
     log_problems(dataset.root, list(problems.values()))
     if not any(dataset.files.values()):
         hints = (f"; {name}: {why}" for name in folders(dataset.root) if (why := unlike_a_person(dataset.root, name)))
-        raise UserError(f"data.root={root}: no <person>/audios or <person>/images with files there{next(hints, '')}")
+        raise UserError(f"{option}={root}: no <person>/audios or <person>/images with files there{next(hints, '')}")
     dataset.traits = _traits(dataset)
     return dataset
 
@@ -218,7 +221,8 @@ def _found(root: Path, modality: str, problems: dict[str, Found]) -> Files:
     return Files(people, np.array(offsets), paths)
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a text is a finite number."""
     try:
         return bool(np.isfinite(float(text)))
     except ValueError:

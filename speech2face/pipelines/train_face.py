@@ -35,7 +35,7 @@ def train_face(options: TrainFace, run: Run) -> int:
         raise UserError(f"encoder.weights={encoder.part.weights}: trained on other people; give random")
     front_end = encoder.preprocessing
     front_end = front_end.with_crop(training.crop) if training.crop else front_end
-    heads = learnt_traits(dataset, people["train"], training.traits)
+    heads = learnt_traits([(dataset, people["train"])], training.traits)
     sets: dict[str, Photos] = {}
     errors: dict[str, str] = {}
     check_resumed(options, run, loaded, dataset, people)

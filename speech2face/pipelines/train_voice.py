@@ -1,6 +1,7 @@
-"""`pipeline=train_voice`: train a voice encoder on a dataset in the project's layout."""
+"""`pipeline=train_voice`: train a voice encoder on a dataset in the project's layout, or on several at once."""
 
 import dataclasses
+import itertools
 import logging
 from functools import partial
 from pathlib import Path
@@ -8,27 +9,32 @@ from pathlib import Path
 import numpy as np
 
 from speech2face.config.options import TrainVoice
+from speech2face.data.dataset import Dataset, read_dataset
 from speech2face.errors import UserError
 from speech2face.pipelines.parts import build_encoder
 from speech2face.pipelines.resume import check_resumed
-from speech2face.pipelines.training import Job, begin, carry_out, common, learns, load
+from speech2face.pipelines.training import Job, begin, carry_out, common, learners, learns, load
 from speech2face.run.record import Run
 
 log = logging.getLogger(__name__)
+Source = tuple[Dataset, dict[str, list[str]]]  # a dataset, and its people by split
 
 
 def train_voice(options: TrainVoice, run: Run) -> int:
     """Train options.encoder to predict, from a recording, the embedding of a photo of the speaker.
 
-    options.face makes the embeddings of photos. Returns 1 if a file could not be read, else 0.
+    options.face makes the embeddings of photos. People without a photo take part in the terms traits and consistency.
+    Returns 1 if a file could not be read, else 0.
     """
     options, dataset, people = begin(options, run, "speech")
+    options, mixed = mix(options, run)
     from speech2face.data.embeddings import embed_photos
     from speech2face.decoders.base import TrainableDecoder
     from speech2face.encoders.base import EncoderNetwork
     from speech2face.inference.decoder import Decoder
     from speech2face.training.data import Clips
     from speech2face.training.loop import training_precision
+    from speech2face.training.mixture import Mixture
     from speech2face.training.sheets import draw_voices
     from speech2face.training.traits import encode_traits, learnt_traits
     from speech2face.training.trunks import cache_trunks, has_trunk
@@ -48,51 +54,64 @@ def train_voice(options: TrainVoice, run: Run) -> int:
         raise UserError("training.losses.layer: the decoder's class is no TrainableDecoder (speech2face.decoders.base)")
     audio = encoder.preprocessing
     window = audio.window_seconds or 6.0
-    recordings = dataset.files["speech"]
-    heads = learnt_traits(dataset, people["train"], training.traits if losses["traits"] else [])
+    sources: list[Source] = [(dataset, people), *mixed.values()]
+    heads = learnt_traits([(one, some["train"]) for one, some in sources], training.traits if losses["traits"] else [])
     losses["traits"] = losses["traits"] if heads else 0.0
     if not any(losses.values()):
         raise UserError("training.losses: all are switched off")
     training = dataclasses.replace(training, losses=losses)
     options = dataclasses.replace(options, training=training)
-    sets: dict[str, Clips] = {}
     errors: dict[str, str] = {}
-    check_resumed(options, run, loaded, dataset, people)
+    check_resumed(options, run, loaded, dataset, people, mixed)
     precision = training_precision(options.precision, options.trainer, options.device)
     cache, workers = Path(training.cache).expanduser(), max(options.workers, 1)
-    with run.stage("read"):
-        for split in people:
-            speakers = [person for person in people[split] if person in recordings]
-            photos = embed_photos(dataset, speakers, face, cache, workers, f"{split} photos")
-            errors |= photos.errors
-            with_photo = np.diff(photos.starts) > 0
+    seen: dict[str, list[dict[int, Path]]] = {"train": [], "val": []}  # of each dataset, the first photo by person
+
+    def clips_of(source: Source, split: str) -> Clips:
+        """The recordings of a split of a dataset, with the photos of the speakers."""
+        one, speakers = source[0], source[1][split]
+        photos = embed_photos(one, speakers, face, cache, workers, f"{split} photos")
+        errors.update({path if one is dataset else str(one.root / path): e for path, e in photos.errors.items()})
+        with_photo = np.diff(photos.starts) > 0
+        starts = photos.starts
+        if not (losses["traits"] or losses["consistency"]):
             speakers = [speakers[i] for i in np.flatnonzero(with_photo)]
-            starts = photos.starts[np.append(with_photo, True)]
-            if not speakers:
-                raise UserError(f"data.root={dataset.root}: no person of split {split} has a recording and a photo")
-            if split == "val":
-                first_photos = [dataset.root / photos.paths[start] for start in starts[:-1]]
-            sets[split] = Clips(
-                dataset.root,
-                recordings,
-                speakers,
-                starts,
-                photos.embeddings,
-                audio,
-                pairing=training.pairing if split == "train" else "all_to_one",
-                seconds=(training.seconds or window) if split == "train" else window,
-                augment=training.augment if split == "train" else 0.0,
-                seed=options.seed,
-                traits=encode_traits(dataset, speakers, heads),
-            )
+            starts = starts[np.append(with_photo, True)]
+        if not speakers:
+            raise UserError(f"{one.root}: no person of split {split} has a recording and a photo")
+        firsts = {i: one.root / photos.paths[a] for i, (a, b) in enumerate(itertools.pairwise(starts)) if b > a}
+        seen[split].append(firsts)
+        return Clips(
+            one.root,
+            one.files["speech"],
+            speakers,
+            starts,
+            photos.embeddings,
+            audio,
+            pairing=training.pairing if split == "train" else "all_to_one",
+            seconds=(training.seconds or window) if split == "train" else window,
+            augment=training.augment if split == "train" else 0.0,
+            seed=options.seed,
+            traits=encode_traits(one, speakers, heads),
+            pairs=split == "train" and losses["consistency"] > 0,
+        )
+
+    with run.stage("read"):
+        clips = {split: [clips_of(source, split) for source in sources] for split in people}
+    for split, one in seen.items():
+        if not any(one):
+            raise UserError(f"data.root={dataset.root}: no person of split {split} has a recording and a photo")
     if options.encoder.train == "head" and has_trunk(encoder.network):
         what = {"preprocessing": encoder.part.preprocessing, "code": audio.versions}
         with run.stage("hear"):
-            for split, clips in sets.items():
-                cache_trunks(
-                    clips, encoder.network, what, training.versions, cache, options.device, precision,
-                    options.batch_size, options.workers, f"{split} recordings",
-                )  # fmt: skip
+            for split in clips:
+                for one in clips[split]:
+                    cache_trunks(
+                        one, encoder.network, what, training.versions, cache, options.device, precision,
+                        options.batch_size, options.workers, f"{split} recordings",
+                    )  # fmt: skip
+    weights = [1.0, *(options.data.mix or {}).values()]
+    sets = {split: Mixture(some, weights) if mixed else some[0] for split, some in clips.items()}
     frozen = {"layer": decoder.network.first_layer} if losses["layer"] else {}
     module = VoiceTraining(
         encoder.network,
@@ -104,5 +123,19 @@ def train_voice(options: TrainVoice, run: Run) -> int:
         **common(options),
     )
     drawing = Decoder(decoder.network, options.device, options.precision)
-    draw = partial(draw_voices, rows=sets["val"], photos=first_photos, decoder=drawing)
+    drawn = next(i for i, one in enumerate(seen["val"]) if one)
+    draw = partial(draw_voices, rows=clips["val"][drawn], photos=seen["val"][drawn], decoder=drawing)
     return carry_out(options, run, Job("encoder", loaded, module, sets["train"], sets["val"], draw, errors))
+
+
+def mix(options: TrainVoice, run: Run) -> tuple[TrainVoice, dict[str, Source]]:
+    """Read the datasets of data.mix. Returns the options with absolute directories, and the datasets by these."""
+    directories = {str(Path(one).expanduser().absolute()): weight for one, weight in (options.data.mix or {}).items()}
+    options = dataclasses.replace(options, data=dataclasses.replace(options.data, mix=directories or None))
+    with run.stage("find"):
+        datasets = {directory: read_dataset(directory, "data.mix") for directory in directories}
+    mixed = {directory: (one, learners(one, "speech")) for directory, one in datasets.items()}
+    for directory, (_, people) in mixed.items():
+        if not all(people.values()):
+            raise UserError(f"data.mix={directory}: too few people with recordings to train and to validate on")
+    return options, mixed

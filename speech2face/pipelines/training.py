@@ -77,14 +77,23 @@ def begin(options: Train, run: Run, modality: str) -> tuple[Train, Dataset, dict
     with run.stage("find"):
         dataset = read_dataset(options.data.root)
     options = dataclasses.replace(options, data=dataclasses.replace(options.data, root=str(options.data.path)))
-    people = {split: dataset.split(split) for split in ("train", "val")}
-    if not people["train"] or not people["val"]:
-        whole = people["train"] or dataset.split("all")
-        people = {"train": [one for i, one in enumerate(whole) if i % VAL_SHARE], "val": whole[::VAL_SHARE]}
-        log.warning("people.csv has no splits train and val: one person in %d is for validation", VAL_SHARE)
+    people = learners(dataset, modality)
     if len(people["train"]) < 2 or not people["val"]:
-        raise UserError(f"data.root={options.data.root}: too few people with photos to train and to validate on")
+        what = "photos" if modality == "face" else "recordings"
+        raise UserError(f"data.root={options.data.root}: too few people with {what} to train and to validate on")
+    if modality == "face" and options.data.mix:
+        raise UserError(f"data.mix: pipeline={options.pipeline.name} takes one dataset, data.root")
     return options, dataset, people
+
+
+def learners(dataset: Dataset, modality: str) -> dict[str, list[str]]:
+    """The people to train and to validate on ("train", "val"), who have files of a modality."""
+    people = {split: dataset.split(split, modality) for split in ("train", "val")}
+    if people["train"] and people["val"]:
+        return people
+    whole = people["train"] or dataset.split("all", modality)
+    log.warning("%s has no splits train and val: one person in %d is for validation", dataset.root, VAL_SHARE)
+    return {"train": [one for i, one in enumerate(whole) if i % VAL_SHARE], "val": whole[::VAL_SHARE]}
 
 
 def load(options: Train, run: Run) -> dict[str, "Loaded"]:
@@ -222,6 +231,7 @@ def card(options: Train, run: Run, job: Job) -> dict[str, Any]:
                 "root": root.name,
                 "people": len(set(job.train.people.tolist())) if part.kind == "encoder" else len(job.train.pictures),
                 "rows": len(job.train),
+                "mix": {Path(directory).name: weight for directory, weight in (options.data.mix or {}).items()},
                 "simulated": (root / "talkers.json").exists(),
             },
             "recipe": recipe,
