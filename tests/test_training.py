@@ -33,8 +33,9 @@ from speech2face.preprocessing.mel import MelSpectrogram
 from speech2face.talkers.population import landmarks, portraits
 from speech2face.talkers.traits import draw_person
 from speech2face.training import augmentation, losses
-from speech2face.training.data import Clips, Portraits, Shuffled
+from speech2face.training.data import Clips, Portraits
 from speech2face.training.loop import Interrupts
+from speech2face.training.mixture import Shuffled
 from speech2face.training.trunks import cache_trunks, has_trunk
 from speech2face.training.voice import VoiceTraining
 
@@ -214,6 +215,40 @@ def test_the_cache_of_a_trunk_has_its_outputs_for_the_versions_of_the_recordings
     network.linear.bias.add_(1)
     cache_trunks(clips, network, {}, 2, tmp_path, "cpu", "fp32", 3, 0, "some")
     assert len(set(tmp_path.iterdir())) == 2 * len(files)
+
+
+def test_several_datasets_at_once_and_people_without_photos(home):
+    """Of those sex and consistency are learnt. Their names are those of people of the other dataset."""
+    others = home / "others"
+    for row in rows(home / "people" / "people.csv")[:12]:
+        shutil.copytree(home / "people" / row["person"] / "audios", others / row["person"] / "audios")
+    lines = [f"{row['person']},{row['sex']}" for row in rows(home / "people" / "people.csv")[:12]]
+    (others / "people.csv").write_text("\n".join(["person,sex", *lines]) + "\n")
+    command = [*VOICE, *SHORT, "trainer.max_epochs=1", "training.traits=[sex]"]
+    mixed = [*command, "training.losses.consistency=0.5", "data.mix={others: 2}"]
+    said = train(home, *mixed, "hydra.run.dir=mixed").stderr
+    record = json.loads((home / "mixed" / "run.json").read_text())
+    people, more = record["data"]["train"], record["data"]["mix"][str(others)]["train"]
+    learners = [one for i, one in enumerate(sorted(others.glob("talker*"))) if i % 10]  # the rest is for validation
+    recordings = sum(len(list((one / "audios").iterdir())) for one in learners)
+    assert more == {"people": len(learners), "photos": 0, "recordings": recordings}
+    assert f"{people['recordings'] + more['recordings']} rows to train on" in said
+    logged = rows(home / "mixed" / "logs" / "metrics.csv")
+    assert any(float(row["train/consistency"] or 0) > 0 for row in logged)
+    card = json.loads((home / "mixed" / "weights" / "last" / "speech2face.json").read_text())["training"]
+    assert card["data"]["mix"] == {"others": 2.0} and card["data"]["people"] > people["people"]
+    train(home, *mixed, "encoder.train=head", "training.versions=2", "hydra.run.dir=mixed_head")
+    train(home, *mixed, "trainer.max_epochs=2", "resume=mixed")
+    error = train(home, *command, "resume=mixed", status=1).stderr
+    assert "data.mix" in error and "training.losses.consistency" in error
+    error = train(home, *command, "training.losses.traits=0", "data.mix={others: 2}", status=1).stderr
+    assert "others: no person of split train has a recording and a photo" in error
+    error = train(home, *FACE, *SHORT, "data.mix={others: 2}", status=1).stderr
+    assert "data.mix: pipeline=train_face takes one dataset" in error
+    error = train(home, *command, "data.mix={others: 0}", status=1).stderr
+    assert "data.mix.others=0: must be a number, more than 0" in error
+    error = train(home, *command, "data.mix={nowhere: 1}", status=1).stderr
+    assert "data.mix=" in error and "nowhere" in error
 
 
 def test_interrupted_training_says_how_to_go_on_and_leaves_weights(home):

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from speech2face.config.describe import Natural, Whole, says
+from speech2face.config.describe import Natural, Positive, Whole, says
 from speech2face.config.training import DecoderTraining, FaceTraining, VoiceTraining
 from speech2face.weights.part import Part
 
@@ -114,6 +114,10 @@ class Data:
     ] = None
     faces: Annotated[
         str | None, says("training.pairing=traits: dataset of the photos, if they are of other people than root")
+    ] = None
+    mix: Annotated[
+        dict[str, Positive] | None,
+        says("pipeline=train_voice: further datasets, {DIR: WEIGHT}; root's weight, how often it is drawn from, is 1"),
     ] = None
     people: Annotated[Whole | None, says("data=talkers: number of simulated people")] = None
     clips: Annotated[int, says("data=talkers: recordings per person", ge=0)] = 3

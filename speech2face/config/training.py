@@ -79,6 +79,7 @@ class VoiceTraining(Training):
             "length": 0.1,
             "squared": 0.0,
             "traits": 1.0,
+            "consistency": 0.0,
         }
     )
     lr: Annotated[float, says("highest learning rate", gt=0)] = 5e-4

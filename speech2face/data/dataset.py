@@ -125,7 +125,7 @@ class Dataset:
             return self._of(name, modality)
         people = self.training_people(modality)
         if self.marked and not people:
-            marked = "people.csv marks everybody val or test"
+            marked = f"people.csv marks everybody with a {'photo' if modality == 'face' else 'recording'} val or test"
             raise UserError(f"data.root={self.root}: nobody to train on: {marked}")
         return people
 
@@ -156,20 +156,23 @@ class Dataset:
             values = {person: known(row.get(column_name(column))) for person, row in self.traits.items()}
             distinct = {value for value in values.values() if value}
             wanted = [values.get(person, "") for person in people]
-            if len(distinct) > 2 and all(map(_is_number, distinct)):
+            if len(distinct) > 2 and all(map(is_number, distinct)):
                 found[column] = np.array([float(value or "nan") for value in wanted])
             elif distinct:
                 found[column] = np.array(wanted)
         return found
 
 
-def read_dataset(root: str | Path, where: Mapping[str, str | float] | None = None) -> Dataset:
+def read_dataset(
+    root: str | Path, where: Mapping[str, str | float] | None = None, option: str = "data.root"
+) -> Dataset:
     """Read a dataset in the project's layout.
 
-    where: columns of people.csv and values; the photos of other people are left out. Raises UserError if there is no
-    such directory, if it has no files, or if nobody with a photo has these values.
+    where: columns of people.csv and values; the photos of other people are left out. option: that names the directory,
+    for messages. Raises UserError if there is no such directory, if it has no files, or if nobody with a photo has these
+    values.
     """
-    dataset = Dataset(directory(Path(root).expanduser(), "data.root"))
+    dataset = Dataset(directory(Path(root).expanduser(), option))
     problems: dict[str, Found] = {}
     for modality in FOLDERS:
         manifest = dataset.root / "prepared" / f"{TABLES[modality]}.parquet"
@@ -178,7 +181,7 @@ def read_dataset(root: str | Path, where: Mapping[str, str | float] | None = Non
     log_problems(dataset.root, list(problems.values()))
     if not any(dataset.files.values()):
         hints = (f"; {name}: {why}" for name in folders(dataset.root) if (why := unlike_a_person(dataset.root, name)))
-        raise UserError(f"data.root={root}: no <person>/audios or <person>/images with files there{next(hints, '')}")
+        raise UserError(f"{option}={root}: no <person>/audios or <person>/images with files there{next(hints, '')}")
     dataset.traits = _traits(dataset)
     if where:
         wanted = {column_name(column): str(value) for column, value in where.items()}
@@ -244,7 +247,8 @@ def _found(root: Path, modality: str, problems: dict[str, Found]) -> Files:
     return Files(people, np.array(offsets), paths)
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a text is a finite number."""
     try:
         return bool(np.isfinite(float(text)))
     except ValueError:

@@ -49,16 +49,17 @@ class Mapped:
 def embed_photos(
     dataset: Dataset, people: Sequence[str], encoder: Encoder, directory: Path, workers: int, name: str
 ) -> PhotoEmbeddings:
-    """Embeddings of all photos of some people.
+    """Embeddings of all photos of some people, of whom some may have none.
 
     They are read from prepared/faces.parquet if that table was made with the same encoder. Otherwise `embed` computes
     them, and a photo that cannot be read has an entry in `errors` instead of a row.
     directory: the cache of embeddings. name: the label of the progress bar.
     """
     files = dataset.files["face"]
-    rows = [row for person in people for row in files.of(person)]
+    owned = [files.of(person) if person in files else () for person in people]
+    rows = [row for one in owned for row in one]
     paths = [files.path(row) for row in rows]
-    ends = np.cumsum([0, *(len(files.of(person)) for person in people)])
+    ends = np.cumsum([0, *map(len, owned)])
     by = json.dumps(identity(encoder), sort_keys=True)
     if files.table is not None and (files.table.schema.metadata or {}).get(b"encoder") == by.encode():
         return PhotoEmbeddings(Embeddings(Mapped(files.table["embedding"]), files.rows[rows]), ends, paths, {})

@@ -108,22 +108,24 @@ def changed_settings(options: Train, run: Run) -> dict[str, tuple[Any, Any]]:
 
 
 def check_resumed(
-    options: Train, run: Run, loaded: "dict[str, Loaded]", dataset: Dataset, people: dict[str, list[str]]
+    options: Train,
+    run: Run,
+    loaded: "dict[str, Loaded]",
+    dataset: Dataset,
+    people: dict[str, list[str]],
+    mixed: Mapping[str, tuple[Dataset, dict[str, list[str]]]] | None = None,
 ) -> None:
     """Record the size of the dataset. Raises UserError if a resumed training has other settings than before.
 
-    loaded: the parts by slot. people: by split. With resume_changed=true the settings may differ, see `record_changes`.
+    loaded: the parts by slot. people: by split. mixed: further datasets and their people, by directory (data.mix).
+    With resume_changed=true the settings may differ, see `record_changes`.
     """
     from speech2face.training.loop import training_precision
 
-    used = {"photos": dataset.files["face"]}
-    if any(part.modality == "speech" for part in parts(options).values()):
-        used["recordings"] = dataset.files["speech"]
-    run.record["data"] = {
-        split: {"people": len(names)}
-        | {kind: sum(len(files.of(one)) for one in names if one in files) for kind, files in used.items()}
-        for split, names in people.items()
-    }
+    speech = any(part.modality == "speech" for part in parts(options).values())
+    run.record["data"] = _sizes(dataset, people, speech)
+    if mixed:
+        run.record["data"]["mix"] = {name: _sizes(*one, speech) for name, one in mixed.items()}
     precision = training_precision(options.precision, options.trainer, options.device)
     changes = changed_settings(settled(options, loaded, precision=precision), run)
     if changes and not options.resume_changed and any((run.directory / "checkpoints").glob("*.ckpt")):
@@ -131,6 +133,16 @@ def check_resumed(
         raise UserError(
             f"resume={run.directory}: that training had {had}; give the same, or resume_changed=true to go on so"
         )
+
+
+def _sizes(dataset: Dataset, people: dict[str, list[str]], speech: bool) -> dict[str, Any]:
+    """The numbers of people, photos and, with `speech`, recordings by split."""
+    used = {"photos": dataset.files["face"]} | ({"recordings": dataset.files["speech"]} if speech else {})
+    return {
+        split: {"people": len(names)}
+        | {kind: sum(len(files.of(one)) for one in names if one in files) for kind, files in used.items()}
+        for split, names in people.items()
+    }
 
 
 def record_changes(options: Train, run: Run, epochs: int) -> None:

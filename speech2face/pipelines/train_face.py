@@ -45,7 +45,7 @@ def train_face(options: TrainFace, run: Run) -> int:
     teacher = build_teacher(loaded["teacher"], options) if "teacher" in loaded else None
     front_end = encoder.preprocessing
     front_end = front_end.with_crop(training.crop) if training.crop else front_end
-    heads = learnt_traits(dataset, people["train"], training.traits)
+    heads = learnt_traits([(dataset, people["train"])], training.traits)
     sets: dict[str, Photos] = {}
     errors: dict[str, str] = {}
     check_resumed(options, run, loaded, dataset, people)

@@ -47,11 +47,10 @@ class Job:
     errors: dict[str, str]
 
 
-def begin(options: Train, run: Run, modality: str, have: str = "face") -> tuple[Train, Dataset, dict[str, list[str]]]:
+def begin(options: Train, run: Run, modality: str) -> tuple[Train, Dataset, dict[str, list[str]]]:
     """Check the options and read the dataset; a dataset of talkers is made first, if it is incomplete.
 
-    have: the modality that people must have files of. Returns the options with the absolute root of the dataset, the
-    dataset, and its people by split ("train", "val").
+    Returns the options with the absolute root of the dataset, the dataset, and its people by split ("train", "val").
     Raises UserError for options that do not fit together, and for a dataset that is too small.
     """
     try:
@@ -75,23 +74,25 @@ def begin(options: Train, run: Run, modality: str, have: str = "face") -> tuple[
     if options.data.root is None:
         raise UserError(f"pipeline={options.pipeline.name} needs data.root= a dataset, or data=talkers")
     with run.stage("find"):
-        dataset = read_dataset(options.data.root, options.data.where if have == "face" else None)
+        dataset = read_dataset(options.data.root, options.data.where if modality == "face" else None)
     options = dataclasses.replace(options, data=dataclasses.replace(options.data, root=str(options.data.path)))
-    people = splits(dataset, have)
+    people = learners(dataset, modality)
     if len(people["train"]) < 2 or not people["val"]:
-        what = {"face": "photos", "speech": "recordings"}[have]
+        what = "photos" if modality == "face" else "recordings"
         raise UserError(f"data.root={options.data.root}: too few people with {what} to train and to validate on")
+    if modality == "face" and options.data.mix:
+        raise UserError(f"data.mix: pipeline={options.pipeline.name} takes one dataset, data.root")
     return options, dataset, people
 
 
-def splits(dataset: Dataset, have: str = "face") -> dict[str, list[str]]:
-    """The people of a dataset by split, "train" and "val". Without these splits, one person in 10 is in "val"."""
-    people = {split: dataset.split(split, have) for split in ("train", "val")}
-    if not people["train"] or not people["val"]:
-        whole = people["train"] or dataset.split("all", have)
-        people = {"train": [one for i, one in enumerate(whole) if i % VAL_SHARE], "val": whole[::VAL_SHARE]}
-        log.warning("people.csv has no splits train and val: one person in %d is for validation", VAL_SHARE)
-    return people
+def learners(dataset: Dataset, modality: str) -> dict[str, list[str]]:
+    """The people to train and to validate on ("train", "val"), who have files of a modality."""
+    people = {split: dataset.split(split, modality) for split in ("train", "val")}
+    if people["train"] and people["val"]:
+        return people
+    whole = people["train"] or dataset.split("all", modality)
+    log.warning("%s has no splits train and val: one person in %d is for validation", dataset.root, VAL_SHARE)
+    return {"train": [one for i, one in enumerate(whole) if i % VAL_SHARE], "val": whole[::VAL_SHARE]}
 
 
 def load(options: Train, run: Run) -> dict[str, "Loaded"]:
@@ -241,6 +242,7 @@ def card(options: Train, run: Run, job: Job) -> dict[str, Any]:
                 "root": root.name,
                 "people": len(set(job.train.people.tolist())) if part.kind == "encoder" else len(job.train.pictures),
                 "rows": len(job.train),
+                "mix": {Path(directory).name: weight for directory, weight in (options.data.mix or {}).items()},
                 "simulated": (root / "talkers.json").exists(),
             },
             "recipe": recipe,

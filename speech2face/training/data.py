@@ -1,4 +1,4 @@
-"""Datasets of the trainings, and the sampler of their rows.
+"""Datasets of the trainings.
 
 The randomness of an item depends only on seed, epoch and row, so a resumed training reads the same items as one that
 was never interrupted.
@@ -7,19 +7,18 @@ was never interrupted.
 import itertools
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from speech2face.data.dataset import Files
 from speech2face.errors import UserError, defect
 from speech2face.inference.cache import Embeddings
-from speech2face.preprocessing.audio import Audio
-from speech2face.preprocessing.sound import sounding_samples
+from speech2face.preprocessing.audio import Audio, dbfs
 from speech2face.training.augmentation import augment_recording, perturb_speed, perturb_vocal_tract, spec_augment
 
 if TYPE_CHECKING:
@@ -30,55 +29,6 @@ log = logging.getLogger(__name__)
 MEASURED_SECONDS = 60.0  # pipeline=prepare measures the level of this part of a recording
 Item = tuple[int, int]  # epoch, row
 Example = dict[str, torch.Tensor | np.ndarray | np.generic | int | bool]
-
-
-class Shuffled(Sampler[Item]):
-    """Yields (epoch, row) for every row, in another order every epoch.
-
-    rank, world: number of this process and of all processes; each gets an equal share of the rows.
-    shuffle: False: in the order of the rows.
-    starts: (people + 1,), the first row of each person, and the number of rows. If it is given, an epoch draws rows at
-        random, equally many of each person, and as many rows in all.
-    """
-
-    def __init__(
-        self,
-        rows: int,
-        seed: int,
-        rank: int = 0,
-        world: int = 1,
-        shuffle: bool = True,
-        starts: np.ndarray | None = None,
-    ) -> None:
-        self.rows, self.seed, self.rank, self.world, self.shuffle, self.starts = (
-            rows,
-            seed,
-            rank,
-            world,
-            shuffle,
-            starts,
-        )
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the next iteration. Lightning calls it."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return -(-self.rows // self.world)
-
-    def __iter__(self) -> Iterator[Item]:
-        order = np.arange(self.rows)
-        random = np.random.default_rng([self.seed, self.epoch])
-        if self.starts is not None:
-            counts = np.diff(self.starts)
-            rounds = -(-self.rows // len(counts))
-            people = np.concatenate([random.permutation(len(counts)) for _ in range(rounds)])[: self.rows]
-            order = self.starts[people] + (random.random(self.rows) * counts[people]).astype(np.int64)
-        elif self.shuffle:
-            order = random.permutation(order)
-        order = np.resize(order, len(self) * self.world)  # every process needs the same number
-        return ((self.epoch, int(row)) for row in order[self.rank :: self.world])
 
 
 class Photos(Dataset):
@@ -156,18 +106,20 @@ class Portraits(Dataset):
 class Clips(Dataset):
     """Recordings, each with the embedding of a photo of the speaker.
 
-    An item is {"features": the encoder's input, "face": (4096,), "person", "row"} and its traits. A recording that
-    cannot be read is replaced by the next one, with a warning. If `cached` has been set (speech2face.training.trunks),
-    an item has "trunk", the input of the encoder's head, in place of "features".
+    An item is {"features": the encoder's input, "face": (4096,), "has_face": bool, "person", "row"} and its traits. A
+    recording that cannot be read is replaced by the next one, with a warning. If `cached` has been set
+    (speech2face.training.trunks), an item has "trunk", the input of the encoder's head, in place of "features".
 
     root, files: the recordings. people: names; rows starts[i] to starts[i + 1] are all recordings of person i.
-    photos: (people + 1,); rows photos[i] to photos[i + 1] of `faces`, at least one, are the photos of person i.
+    photos: (people + 1,); rows photos[i] to photos[i + 1] of `faces` are the photos of person i. Where there are none,
+        "has_face" is False and "face" is 0.
     pairing: all_to_all: a random photo of the speaker, another one every epoch; one_to_one: the first recording with
         the first photo, and so on; all_to_one: every recording with the first photo.
     seconds: length of the window, which is at a random place. augment: share of the recordings that are augmented and
         whose features are masked; with 0 the window is the first one.
     traits: (people,) by name, encoded as those of `Photos`.
     matches: photos of other people by person, which are drawn from instead of the speaker's own.
+    pairs: an item also has "second", which is another recording of the speaker, or another window of the only one.
     """
 
     def __init__(
@@ -183,9 +135,10 @@ class Clips(Dataset):
         augment: float = 1.0,
         seed: int = 0,
         traits: dict[str, np.ndarray] | None = None,
+        pairs: bool = False,
         matches: "Matches | None" = None,
     ) -> None:
-        self.traits, self.matches = traits or {}, matches
+        self.traits, self.pairs, self.matches = traits or {}, pairs, matches
         self.cached: Trunks | None = None
         self.root, self.files, self.photos, self.faces = root, files, photos, faces
         self.audio, self.pairing, self.seconds, self.augment, self.seed = audio, pairing, seconds, augment, seed
@@ -199,34 +152,40 @@ class Clips(Dataset):
 
     def __getitem__(self, item: Item) -> Example:
         epoch, wanted = item
-        if self.cached is None:
-            row, heard, random = self.hear(epoch, wanted)
-        else:
-            row, heard = self.cached[epoch, wanted]
-            random = np.random.default_rng([self.seed, epoch, row])
-        person = self.people[row]
-        face = torch.from_numpy(np.array(self.faces[self.photo(person, row, random)]))
+        row, heard = self.hear(epoch, wanted)
+        random = np.random.default_rng([self.seed, epoch, row, 1])
+        person, what = self.people[row], "features" if self.cached is None else "trunk"
+        photo = self.photo(person, row, random)
+        face = torch.zeros(self.faces.shape[1]) if photo is None else torch.from_numpy(np.array(self.faces[photo]))
         known = {name: values[person] for name, values in self.traits.items()}
-        what = "features" if self.cached is None else "trunk"
-        return {what: heard, "face": face, "person": person, "row": row} | known
+        if self.pairs:
+            known["second"] = self.second(epoch, row, random)
+        return {what: heard, "face": face, "has_face": photo is not None, "person": person, "row": row} | known
 
-    def photo(self, person: int, row: int, random: np.random.Generator) -> int:
-        """The row of `faces` that a recording is paired with."""
+    def photo(self, person: int, row: int, random: np.random.Generator) -> int | None:
+        """The row of `faces` that a recording is paired with; None if there is none."""
         if self.matches:
             return self.matches.draw(person, random)
         first, count = self.photos[person], self.photos[person + 1] - self.photos[person]
+        if not count:
+            return None
         numbers = {"all_to_all": random.integers(count), "one_to_one": row - self.starts[person], "all_to_one": 0}
         return first + numbers[self.pairing] % count
 
-    def hear(self, epoch: int, wanted: int) -> tuple[int, torch.Tensor, np.random.Generator]:
-        """The row that is read, which is the wanted one or the next that can be read, and its features.
+    def second(self, epoch: int, row: int, random: np.random.Generator) -> torch.Tensor:
+        """What is heard in another recording of the speaker of a row, or in another window of the only one."""
+        person = self.people[row]
+        others = np.setdiff1d(np.arange(self.starts[person], self.starts[person + 1]), [row])
+        found, heard = self.hear(epoch + 1, int(random.choice(others)) if len(others) else row)
+        return heard if self.people[found] == person else self.hear(epoch + 1, row)[1]
 
-        The third value is the generator of the row's further random numbers.
-        """
+    def hear(self, epoch: int, wanted: int) -> tuple[int, torch.Tensor]:
+        """The row that is read, which is the wanted one or the next that can be read, and its features or trunk."""
+        if self.cached is not None:
+            return self.cached[epoch, wanted]
         for row in itertools.chain(range(wanted, len(self)), range(wanted)):
-            random = np.random.default_rng([self.seed, epoch, row])
             try:
-                return row, self.features(self.rows[row], random), random
+                return row, self.features(self.rows[row], np.random.default_rng([self.seed, epoch, row]))
             except UserError as error:
                 log.warning("passed over: %s", error)
             except Exception as error:  # codecs raise anything, and one file must not end a training
@@ -261,6 +220,6 @@ class Clips(Dataset):
             sound = audio.read(path)
             start = int(random.integers(max(len(sound.waveform) - size, 0) + 1)) if self.augment else 0
             window = sound.waveform[start : start + size]
-            if not sounding_samples(sound.spans, start, size):
+            if not dbfs(window) + sound.level_dbfs - audio.level_dbfs >= audio.silence_dbfs:
                 raise UserError(f"{path}: the window is silent")
         return np.resize(window, size)

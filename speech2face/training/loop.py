@@ -20,7 +20,7 @@ from speech2face.errors import UserError
 from speech2face.files import leave_to_parent
 from speech2face.inference.device import resolve_precision
 from speech2face.training.callbacks import Interrupts, Keep, Refresh
-from speech2face.training.data import Shuffled
+from speech2face.training.mixture import Shuffled
 from speech2face.training.modules import Training
 from speech2face.weights.part import Description
 
@@ -73,7 +73,8 @@ class Data(lightning.LightningDataModule):
         rows, train = self.sets[name], name == "train"
         starts = rows.starts if train and self.balanced else None
         share = self.trainer.global_rank, self.trainer.world_size
-        sampler = Shuffled(len(rows), self.seed, *share, shuffle=train, starts=starts)
+        parts = getattr(rows, "parts", ())
+        sampler = Shuffled(len(rows), self.seed, *share, shuffle=train, starts=starts, parts=parts)
         sampler.set_epoch(self.epoch)
         return DataLoader(
             rows,

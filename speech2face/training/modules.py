@@ -63,6 +63,10 @@ class Training(lightning.LightningModule):
         """The unweighted loss terms of a batch. generator: of the augmentation; None: no augmentation."""
         raise NotImplementedError
 
+    def sizes(self, batch: Batch) -> dict[str, int]:
+        """Number of rows that a loss term is a mean over, for terms that leave out rows of a batch."""
+        return {}
+
     def outputs(self, batch: Batch) -> dict[str, torch.Tensor]:
         """The outputs of a validation batch that `metrics` needs. The first axis is the batch."""
         raise NotImplementedError
@@ -99,9 +103,12 @@ class Training(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, index: int) -> None:
         terms = self.terms(batch, None)
-        terms["loss"] = sum(self.loss_weights[name] * term for name, term in terms.items())
         size = len(batch["row"])
-        self.log_dict({f"val/{name}": term for name, term in terms.items()}, batch_size=size, sync_dist=True)
+        sizes = dict.fromkeys(terms, size) | self.sizes(batch)
+        loss = sum(self.loss_weights[name] * term * sizes[name] / size for name, term in terms.items())
+        self.log("val/loss", loss, batch_size=size, sync_dist=True)
+        for name, term in terms.items():
+            self.log(f"val/{name}", term, batch_size=sizes[name], sync_dist=True)
         self.collected.append(self.outputs(batch) | {"row": batch["row"]})
 
     def on_validation_epoch_end(self) -> None:

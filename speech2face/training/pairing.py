@@ -21,20 +21,17 @@ class Matches:
     def __init__(self, speakers: np.ndarray, rows: list[np.ndarray], cumulative: list[np.ndarray]) -> None:
         self.speakers, self.rows, self.cumulative = speakers, rows, cumulative
 
-    def fitting(self, speakers: Sequence[str], starts: np.ndarray) -> tuple[list[str], "Matches", np.ndarray]:
-        """Leave out the speakers without a photo, with a warning, and number the photos by `starts` (photos + 1,).
-
-        Returns the speakers, their matches, and the row of one photo for each of them.
-        """
+    def fitting(self, speakers: Sequence[str], rows: np.ndarray) -> tuple[list[str], "Matches"]:
+        """The speakers for whom there is a photo, and their matches, with photo i called rows[i]. Warns of the others."""
         kept = np.flatnonzero(self.speakers >= 0)
         if len(kept) < len(speakers):
             log.warning("%d of %d speakers have traits that no photo has", len(speakers) - len(kept), len(speakers))
-        matches = Matches(self.speakers[kept], [starts[rows] for rows in self.rows], self.cumulative)
-        shown = np.array([matches.draw(i, np.random.default_rng(i)) for i in range(len(kept))], int)
-        return [speakers[i] for i in kept], matches, shown
+        return [speakers[i] for i in kept], Matches(
+            self.speakers[kept], [rows[one] for one in self.rows], self.cumulative
+        )
 
     def draw(self, speaker: int, random: np.random.Generator) -> int:
-        """The row of a photo for a speaker, at random."""
+        """The row of a photo for a speaker who has one, at random."""
         group = self.speakers[speaker]
         return int(self.rows[group][np.searchsorted(self.cumulative[group], random.random(), side="right")])
 

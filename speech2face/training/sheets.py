@@ -47,13 +47,14 @@ def draw_portraits(module: DecoderTraining, rows: Portraits) -> Image:
     return pictures.sheet(cells, [str(row) for row in chosen], "normalized faces, and the faces drawn of photos")
 
 
-def draw_voices(module: VoiceTraining, rows: Clips, photos: list[Path], decoder: Decoder) -> Image:
+def draw_voices(module: VoiceTraining, rows: Clips, photos: dict[int, Path], decoder: Decoder) -> Image:
     """First photos of some people, and the faces decoded from these photos and from the voices.
 
-    photos: first photo of each person. decoder: of the faces.
+    photos: first photo of each person who has one, by number. decoder: of the faces.
     """
-    _, chosen = np.unique(rows.people, return_index=True)
-    chosen = chosen[:SHOWN].tolist()
+    with_photo = np.flatnonzero(np.isin(rows.people, list(photos)))
+    _, first = np.unique(rows.people[with_photo], return_index=True)
+    chosen = with_photo[first][:SHOWN].tolist()
     items = [rows[0, row] for row in chosen]
     what = "trunk" if rows.cached else "features"
     of_voices = module.embed({what: torch.stack([item[what] for item in items]).to(module.device)})
