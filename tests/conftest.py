@@ -14,7 +14,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from zygote import RUN, run_forked, stop
+from zygote import RUN, Forked, stop
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -25,6 +25,7 @@ PHOTO = EXAMPLES / "astronaut.png"
 TINY = ["encoder.weights=random", "decoder.weights=random", "decoder.model.width=0.02"]
 TINY_AST = ["encoder=ast_tiny", "encoder.model.depth=1", *TINY]
 TINY_PAPER = ["encoder=paper", "encoder.model.channels=[4,4,4,4,4,4,4,4,4]", "encoder.model.hidden=16", *TINY]
+FORKS = sys.platform == "linux"
 # The files that take longest, in the order in which they are dealt out (--dist loadfile --no-loadscope-reorder).
 LONGEST = ["test_readme", "test_evaluate", "test_training", "test_command_line", "test_prepare", "test_goldens"]
 
@@ -54,13 +55,23 @@ def run_py(
     real: in a process of its own from the start, and not forked from one that has imported the libraries.
     """
     words, environment = [str(argument) for argument in arguments], os.environ | (env or {})
-    if real or sys.platform != "linux":
+    if real or not FORKS:
         command = [sys.executable, str(RUN), *words]
         result = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
     else:
-        result = run_forked(words, cwd, environment, timeout=300)
+        process = Forked(words, cwd, environment, session=False)
+        result = subprocess.CompletedProcess(words, process.wait(), *process.communicate())
     assert result.returncode == status, result.stdout + result.stderr
     return result
+
+
+def start_py(*arguments: object, cwd: Path) -> Forked | subprocess.Popen:
+    """Start `python run.py ARGUMENTS` in a session of its own, so that signals can reach all its processes."""
+    words = [str(argument) for argument in arguments]
+    if FORKS:
+        return Forked(words, cwd, os.environ)
+    command, pipe = [sys.executable, str(RUN), *words], subprocess.PIPE
+    return subprocess.Popen(command, cwd=cwd, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
 
 
 @pytest.fixture

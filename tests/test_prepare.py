@@ -5,8 +5,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import ROOT, write_audio
+from conftest import start_py, write_audio
 from deadly import Deadly
 from PIL import Image
 from test_training import rows, train
@@ -217,11 +215,9 @@ def test_launchers_agree_and_a_killed_run_is_completed(home):
     for file in held_back:
         file.rename(home / f"{file.parts[-3]}.flac")
     prepare(home, "one")
-    command = [sys.executable, str(ROOT / "run.py"), "-m", "pipeline=prepare", "data.root=many", "shards=3"]
-    command += ["shard=range(0,3)", "hydra/launcher=joblib", "hydra.launcher.n_jobs=1"]
-    killed = subprocess.Popen(
-        command, cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    command = ["-m", "pipeline=prepare", "data.root=many", "shards=3", "shard=range(0,3)"]
+    command += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=1"]
+    killed = start_py(*command, cwd=home)
     parts = home / "many" / "prepared" / "parts"
     while killed.poll() is None and not (parts.exists() and any(part.stat().st_size for part in parts.iterdir())):
         time.sleep(0.05)
@@ -230,7 +226,7 @@ def test_launchers_agree_and_a_killed_run_is_completed(home):
     one = next(part for part in parts.iterdir() if part.stat().st_size)
     with open(one, "ab") as file:  # as if it had died within a write
         file.write(one.read_bytes()[:1000])
-    train(home, *command[2:], "hydra.sweep.dir=sweep", real=True)
+    train(home, *command, "hydra.sweep.dir=sweep")
     assert not (home / "many" / "prepared" / "clips.parquet").exists()
     prepare(home, "many", workers=2)
     for file in held_back:

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import EXAMPLES, PHOTO, ROOT, SPEECH, TINY, TINY_AST, TINY_PAPER
+from conftest import EXAMPLES, PHOTO, ROOT, SPEECH, TINY, TINY_AST, TINY_PAPER, start_py
 from omegaconf import OmegaConf
 
 from speech2face.config.compose import options_of, store_defaults
@@ -78,20 +78,12 @@ def test_a_termination_is_recorded_and_resumed(run, tmp_path: Path, number: sign
     for clip in range(60):
         shutil.copy(SPEECH, clips / f"{clip:02}.wav")
     command = ["audio=clips", *TINY_PAPER]
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "run.py"), *command, "hydra.run.dir=out"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
-    )
+    process = start_py(*command, "hydra.run.dir=out", cwd=tmp_path)
     table = tmp_path / "out" / "results.csv"
     while not (table.exists() and len(table.read_bytes().splitlines()) > 3) and process.poll() is None:
         time.sleep(0.02)
     os.killpg(process.pid, number)  # as a batch system does: to all processes
-    said = process.communicate(timeout=60)[0]
+    said = "".join(process.communicate())
     assert process.returncode == 128 + number and "Traceback" not in said
     assert "interrupted; to go on: the same command with resume=" in said
     assert record(tmp_path / "out")["status"] == "interrupted"

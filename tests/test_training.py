@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import ROOT, run_py
+from conftest import ROOT, run_py, start_py
 from PIL import Image
 from safetensors.torch import load_file
 from scipy.interpolate import RBFInterpolator
@@ -80,7 +80,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 def test_every_part_learns_and_its_weights_can_be_used(home):
-    train(home, *VOICE, *SHORT, "hydra.run.dir=train_voice", real=True)
+    train(home, *VOICE, *SHORT, "hydra.run.dir=train_voice")
     assert "passed over" in (home / "train_voice" / "run.log").read_text()
     weights = home / "train_voice" / "weights" / "best"
     train(home, "pipeline=speech", f"audio={ROOT}/examples/librivox_male.wav", "decoder.weights=decoder",
@@ -156,9 +156,7 @@ def test_killed_and_resumed_is_as_if_never_killed(home):
     """With augmentation, all-to-all pairs, two phases, and several epochs."""
     command = [*VOICE, *SHORT, "trainer.max_epochs=4", "training.head_epochs=1"]
     train(home, *command, "hydra.run.dir=whole")
-    started = [sys.executable, str(ROOT / "run.py"), *command, "hydra.run.dir=killed"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(started, cwd=home, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
+    process = start_py(*command, "hydra.run.dir=killed", cwd=home)
     while not (home / "killed" / "checkpoints" / "last.ckpt").exists() and process.poll() is None:
         time.sleep(0.01)
     time.sleep(random.uniform(0, 1))
@@ -253,12 +251,11 @@ def test_several_datasets_at_once_and_people_without_photos(home):
 
 def test_interrupted_training_says_how_to_go_on_and_leaves_weights(home):
     command = [*VOICE, *SHORT, "trainer.max_epochs=500", "hydra.run.dir=interrupted"]
-    started = [sys.executable, str(ROOT / "run.py"), *command]
-    process = subprocess.Popen(started, cwd=home, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = start_py(*command, cwd=home)
     while not (home / "interrupted" / "weights" / "last" / "README.md").exists() and process.poll() is None:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate()
     assert process.returncode == 130 and "resume=" in said and "Traceback" not in said
     assert tensors(home / "interrupted")
     assert json.loads((home / "interrupted" / "run.json").read_text())["status"] == "interrupted"
@@ -418,19 +415,12 @@ def test_recordings_that_are_all_silent_end_a_training_with_one_line(home, tmp_p
 
 def test_a_terminated_training_is_recorded(home):
     command = [*FACE, *SHORT, "trainer.max_epochs=500", "hydra.run.dir=terminated"]
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "run.py"), *command],
-        cwd=home,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = start_py(*command, cwd=home)
     out = home / "terminated"
     while not (out / "checkpoints" / "last.ckpt").exists() and process.poll() is None:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGTERM)  # as a batch system does: to the processes that read, too
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate()[1]
     assert process.returncode == 143 and "resume=" in said and "Traceback" not in said
     assert json.loads((out / "run.json").read_text())["status"] == "interrupted"
     assert not [path for path in out.rglob("*") if "partial" in path.name]

@@ -3,8 +3,8 @@
 That process, a child of pytest's, has imported the libraries and nothing of speech2face: a call imports that afresh. It
 has one thread, so that a fork of it is as sound as a process of its own. What a call does not have of its own is what
 an interpreter reads when it starts (PYTHON* but for PYTHONPATH, the locale, OMP_NUM_THREADS: here 1, the seed of
-hashes), and that it takes down every module at its end. Its own worker processes are forks, too. Tests of those, of
-signals and of limits use a real process.
+hashes), and that it takes down every module at its end. Its own worker processes are forks, too. Tests of those and of
+limits use a real process.
 """
 
 import atexit
@@ -52,23 +52,49 @@ def stop() -> None:
         server().wait()
 
 
-def run_forked(arguments: list[str], cwd: Path, env: Mapping[str, str], timeout: int) -> subprocess.CompletedProcess:
-    """As `subprocess.run([python, run.py, *arguments], cwd=cwd, env=env, capture_output=True, text=True)`.
+def ask(call: dict[str, object]) -> int | None:
+    """Send a call to the server; return its answer."""
+    server().stdin.write(json.dumps(call) + "\n")
+    server().stdin.flush()
+    return json.loads(server().stdout.readline())
 
-    What takes longer than timeout (s) is killed: return code -SIGALRM.
+
+class Forked:
+    """`subprocess.Popen([python, run.py, *arguments], cwd=cwd, env=env)`, its output captured as text.
+
+    What takes longer than timeout (s) is killed: return code -SIGALRM. session: start a new session.
     """
-    with tempfile.TemporaryDirectory() as directory:
-        out, err = Path(directory, "out"), Path(directory, "err")
-        files = [os.devnull, str(out), str(err)]
+
+    def __init__(
+        self, arguments: list[str], cwd: Path, env: Mapping[str, str], timeout: int = 300, session: bool = True
+    ) -> None:
+        self.directory = tempfile.TemporaryDirectory()
+        self.files = [Path(self.directory.name, name) for name in ("out", "err")]
+        files = [os.devnull, *map(str, self.files)]
         call = {"arguments": arguments, "cwd": str(cwd), "env": dict(env), "files": files, "timeout": timeout}
-        server().stdin.write(json.dumps(call) + "\n")
-        server().stdin.flush()
-        code = int(server().stdout.readline())
-        return subprocess.CompletedProcess(arguments, code, out.read_text(), err.read_text())
+        self.pid: int = ask(call | {"session": session})
+        self.returncode: int | None = None
+
+    def poll(self, options: int = os.WNOHANG) -> int | None:
+        """The return code, or None while it runs. options: of os.waitpid."""
+        if self.returncode is None:
+            self.returncode = ask({"wait": [self.pid, options]})
+        return self.returncode
+
+    def wait(self) -> int:
+        """The return code, when it has ended."""
+        return self.poll(0)
+
+    def communicate(self) -> tuple[str, str]:
+        """What it has written to stdout and stderr when it has ended."""
+        self.wait()
+        with self.directory:
+            out, err = (file.read_text() for file in self.files)
+        return out, err
 
 
 def serve() -> None:
-    """Fork for every line of stdin; answer with the exit status."""
+    """Carry out the calls on stdin: fork and answer with the process, or wait for one and answer with its status."""
     logging.getLogger().addHandler(hydras := logging.NullHandler())  # where there is one, Lightning adds none
     for name in LIBRARIES:
         with suppress(ImportError):  # an extra that is not installed
@@ -83,15 +109,24 @@ def serve() -> None:
     with tempfile.TemporaryDirectory() as bytecode:
         sys.dont_write_bytecode, sys.pycache_prefix = False, bytecode  # only the first call compiles the modules
         while line := sys.stdin.readline():
-            child = os.fork()
-            if not child:
-                become(**json.loads(line))
-            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+            call = json.loads(line)
+            if "wait" in call:
+                ended, status = os.waitpid(*call["wait"])
+                answer = os.waitstatus_to_exitcode(status) if ended else None
+            elif not (answer := os.fork()):
+                become(**call)
+            print(json.dumps(answer), flush=True)
 
 
-def become(arguments: list[str], cwd: str, env: dict[str, str], files: list[str], timeout: int) -> NoReturn:
+def become(
+    arguments: list[str], cwd: str, env: dict[str, str], files: list[str], timeout: int, session: bool
+) -> NoReturn:
     """Be the process that `python run.py ARGUMENTS` starts."""
+    if session:
+        os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.alarm(timeout)
     for descriptor, file in enumerate(files):
         opened = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND)
