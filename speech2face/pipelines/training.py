@@ -79,9 +79,10 @@ def begin(options: Train, run: Run, modality: str) -> tuple[Train, Dataset, dict
     options = dataclasses.replace(options, data=dataclasses.replace(options.data, root=str(options.data.path)))
     people = {split: dataset.split(split) for split in ("train", "val")}
     if not people["train"] or not people["val"]:
+        missing = "split val" if people["train"] else "splits train and val"
         whole = people["train"] or dataset.split("all")
         people = {"train": [one for i, one in enumerate(whole) if i % VAL_SHARE], "val": whole[::VAL_SHARE]}
-        log.warning("people.csv has no splits train and val: one person in %d is for validation", VAL_SHARE)
+        log.warning("people.csv has no %s: one person in %d is for validation", missing, VAL_SHARE)
     if len(people["train"]) < 2 or not people["val"]:
         raise UserError(f"data.root={options.data.root}: too few people with photos to train and to validate on")
     return options, dataset, people
