@@ -43,10 +43,10 @@ def defect(error: Exception) -> str:
 
 def why_not(path: Path, error: Exception, expected: str) -> str:
     """Why a file cannot be read as `expected`, for a message that already names the file."""
-    if isinstance(error, FileNotFoundError):
-        return dead_link(path) or "no such file"
     if isinstance(error, PermissionError):
         return "no permission to read it"
+    if isinstance(error, FileNotFoundError) or not exists(path):
+        return dead_link(path) or "no such file"
     if path.is_dir():
         return f"a directory, not {expected}"
     return f"not {expected}" if path.stat().st_size else "the file is empty"

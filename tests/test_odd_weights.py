@@ -426,9 +426,13 @@ def test_convert_never_writes_over_weights(run, tmp_path: Path) -> None:
             check_apart(tmp_path / out, [locate(part)])
         check_apart(tmp_path / "new", [locate(part)])
     before = {file: file.read_bytes() for file in (tmp_path / "a").iterdir()}
-    result = run(*CONVERT, "encoder.weights=b", "average=[link]", "hydra.run.dir=a", status=1)
-    assert "the directory of link, which is converted" in result.stderr
-    assert before == {file: file.read_bytes() for file in before}
+    for out in ("a", "link", "shards"):
+        result = run(*CONVERT, "encoder.weights=b", "average=[link]", f"hydra.run.dir={out}", status=1)
+        assert f"error: {out}: not empty, as it has " in result.stderr and "\n" not in result.stderr.strip()
+    assert before == {file: file.read_bytes() for file in (tmp_path / "a").iterdir()}  # and nothing beside them
+    result = run("-m", *CONVERT, "encoder.weights=a", "hydra.sweep.dir=a", "hydra.sweep.subdir=.", status=1)
+    assert "the directory of a, which is converted" in result.stdout + result.stderr
+    assert before.items() <= {file: file.read_bytes() for file in (tmp_path / "a").iterdir() if file.is_file()}.items()
 
 
 MODEL = [f"encoder.model.{key}={value}" for key, value in SMALL_AST.items() if key != "_target_"]

@@ -151,6 +151,22 @@ def test_names_fit_folders_that_look_the_same(tmp_path: Path, caplog: pytest.Log
         read_dataset(tmp_path)
 
 
+@pytest.mark.parametrize("split", ["test", "Validation"])
+def test_a_misspelt_person_is_never_trained_on(tmp_path: Path, split: str) -> None:
+    dataset(tmp_path, ["anna", "ben", "carl"])
+    table(tmp_path, f"person,split\nana,{split}\nben,dev\n")
+    with pytest.raises(UserError, match=r"fit no folder: ana \(line 2\); folders without a line: anna, carl; correct"):
+        read_dataset(tmp_path)
+    table(tmp_path, f"person,split\nana,{split}\nanna,{split}\nben,train\ncarl,train\n")  # somebody who is not here
+    assert read_dataset(tmp_path).split("train") == ["ben", "carl"]
+    names = table(tmp_path, f"id,face,set\nid1,Ana,{split}\nid2,Ben,dev\n", name="meta.csv")
+    with pytest.raises(UserError, match=r"data.names=.*fit no folder: Ana \(line 2\); folders without a line: Anna;"):
+        read_names(names, {"speech": ["id1", "id2"], "face": ["Anna", "Ben"]})
+    joined, traits = read_names(names, {"speech": ["ID1", "id2 "], "face": ["ana", "BEN"]})
+    assert joined == {"speech": {"ID1": "ID1", "id2 ": "id2 "}, "face": {"ana": "ID1", "BEN": "id2 "}}
+    assert traits["ID1"]["split"] == {"test": "test", "Validation": "val"}[split]
+
+
 def test_the_table_is_found_in_any_case_and_must_be_one(tmp_path: Path) -> None:
     dataset(tmp_path, "abc")
     table(tmp_path, "person\tsplit\na\ttest\n", name="People.TSV")

@@ -30,6 +30,7 @@ class Options:
 
     resumable = False  # whether resume= goes on with an earlier run; not an option
     trained = ""  # the slot of the part that a training trains; not an option
+    own_directory = False  # whether the run writes only to a new or empty directory; not an option
     pipeline: Pipeline
     choices: dict[str, Any] = field(default_factory=dict)
     from_weights: Annotated[
@@ -85,6 +86,7 @@ class Face(Reconstruct):
 class Convert(Options):
     """Convert any readable checkpoint to the project's format."""
 
+    own_directory = True
     encoder: Part
     decoder: Part
     part: Annotated[Literal["encoder", "decoder"], says("the part whose weights are converted")] = "encoder"

@@ -169,8 +169,8 @@ def read_dataset(
     """Read a dataset in the project's layout.
 
     where: columns of people.csv and values; the photos of other people are left out. option: that names the directory,
-    for messages. Raises UserError if there is no such directory, if it has no files, or if nobody with a photo has these
-    values.
+    for messages. Raises UserError if there is no such directory, if it has no files, or if nobody with a photo has
+    these values.
     """
     dataset = Dataset(directory(Path(root).expanduser(), option))
     problems: dict[str, Found] = {}

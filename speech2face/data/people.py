@@ -59,19 +59,30 @@ def read_people(table: Path, folders: Collection[str] = (), every: bool = False)
     columns = traits(read, {column})
     fitting = fit(rows, folders)
     if every:
-        _report_lost(read, {name: row for name, row in rows.items() if name not in fitting}, fitting, folders)
+        report_lost(read, rows, fitting, folders, columns)
     people = {fitting.get(name, name): columns[row] for name, row in rows.items()}
     return {person: {"person": person, "split": "", **row} for person, row in people.items()}
 
 
-def _report_lost(table: Table, lost: dict[str, int], fitting: dict[str, str], folders: Collection[str]) -> None:
+def report_lost(
+    table: Table, names: dict[str, int], fitting: dict[str, str], folders: Collection[str], columns: list[Traits]
+) -> None:
+    """Log the names of a table that fit no folder, with folders that it does not name.
+
+    names: row by name. fitting: folder by name. columns: the traits by row. Raises UserError if no name fits. It is an
+    error, too, if a name of val or test fits none, and a folder has no line: a misspelt person would be trained on.
+    """
+    others = sorted(set(folders) - set(fitting.values()))
+    lost = {name: row for name, row in names.items() if name not in fitting}
     if not lost or not folders:
         return
-    text = _some([f"{name} (line {table.lines[row]})" for name, row in lost.items()])
-    if others := sorted(set(folders) - set(fitting.values())):
-        text += f"; folders without a line: {_some(others)}"
-    if not fitting:
-        raise UserError(f"{table.label}: no name in it fits a folder: {text}")
+    kept = [name for name in lost if others and columns[lost[name]].get("split") in ("val", "test")]
+    error = "names of val or test fit no folder" if fitting else "no name in it fits a folder"
+    shown = kept if kept and fitting else list(lost)
+    text = _some([f"{name} (line {table.lines[lost[name]]})" for name in shown])
+    text += f"; folders without a line: {_some(others)}" * bool(others)
+    if not fitting or kept:
+        raise UserError(f"{table.label}: {error}: {text}; correct them, or give each folder a line")
     log.warning("%s: %d of %d names fit no folder: %s", table.label, len(lost), len(table.rows), text)
 
 

@@ -91,7 +91,8 @@ def learners(dataset: Dataset, modality: str) -> dict[str, list[str]]:
     if people["train"] and people["val"]:
         return people
     whole = people["train"] or dataset.split("all", modality)
-    log.warning("%s has no splits train and val: one person in %d is for validation", dataset.root, VAL_SHARE)
+    missing = "split val" if people["train"] else "splits train and val"
+    log.warning("%s has no %s: one person in %d is for validation", dataset.root, missing, VAL_SHARE)
     return {"train": [one for i, one in enumerate(whole) if i % VAL_SHARE], "val": whole[::VAL_SHARE]}
 
 

@@ -45,7 +45,7 @@ def recording(root: Path, file: File) -> Row:
         seconds = max(seconds, packet_seconds(root / file.path))
     row = {"sha256": digest, "seconds": round(seconds, 3), "level_dbfs": max(sound.level_dbfs, -200.0)}
     if not sound.spans:
-        return row | {"error": "; ".join([f"silent (level {sound.level_dbfs:.0f} dBFS)", *warnings])}
+        return row | {"error": reason(UserError(AUDIO.why_silent(root / file.path, sound)), root / file.path)}
     heard = np.concatenate([waveform[start:stop] for start, stop in sound.spans])
     row["speech_share"] = share = round(speech_share(heard), 3)
     if doubt := little_speech(len(heard) / RATE, share):

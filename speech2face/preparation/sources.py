@@ -10,7 +10,7 @@ from pathlib import Path
 
 from speech2face.data.folders import FOLDERS, files_of, folders, unlike_a_person
 from speech2face.data.media import is_beside
-from speech2face.data.people import Traits, traits, unique
+from speech2face.data.people import Traits, fit, report_lost, traits, unique
 from speech2face.data.tables import read_table
 from speech2face.errors import UserError
 
@@ -79,26 +79,36 @@ def read_names(table: Path, folders_of: dict[str, list[str]]) -> tuple[dict[str,
     a person or a folder twice.
     """
     read = read_table(table, f"data.names={table}")
-    column = {}
+    column: dict[str, int] = {}
+    fitting: dict[str, dict[str, str]] = {}
     for modality, names in folders_of.items():
         if not names:
             continue
-        matches = [len({row[i] for row in read.rows} & set(names)) for i in range(len(read.columns))]
+        matches = [len(fit({row[i] for row in read.rows}, names)) for i in range(len(read.columns))]
         if not max(matches):
             first = f"; line {read.lines[0]} has {', '.join(read.rows[0][:3])}" if read.rows else ""
             raise UserError(f"data.names={table}: no column of it names the folders, such as {names[0]}{first}")
-        column[modality] = matches.index(max(matches))
-        if lost := sorted(set(names) - {row[column[modality]] for row in read.rows}):
+        column[modality] = i = matches.index(max(matches))
+        fitting[modality] = fit({row[i] for row in read.rows}, names)
+        if lost := sorted(set(names) - set(fitting[modality].values())):
             log.warning("data.names=%s: %d folders are not in it, such as %s", table, len(lost), lost[0])
-    persons = [next((row[i] for i in column.values() if row[i]), "") for row in read.rows]
+    cells_of = {
+        modality: [fitting[modality].get(row[i], row[i]) for row in read.rows] for modality, i in column.items()
+    }
+    persons = [next(filter(None, cells), "") for cells in zip(*cells_of.values(), strict=True)]
     unique(read, persons)
+    columns = traits(read, set(column.values()))
     joined: dict[str, dict[str, str]] = {modality: {} for modality in FOLDERS}
-    for modality, i in column.items():
-        for row, (cells, person) in enumerate(zip(read.rows, persons, strict=True)):
-            if cells[i] and joined[modality].setdefault(cells[i], person) != person:
-                first = read.lines[persons.index(joined[modality][cells[i]])]
-                raise UserError(f"{read.at(row)}: folder {cells[i]} again, after line {first}; it is of one person")
-    return joined, dict(zip(persons, traits(read, set(column.values())), strict=True))
+    for modality, cells in cells_of.items():
+        for row, (cell, person) in enumerate(zip(cells, persons, strict=True)):
+            if cell and joined[modality].setdefault(cell, person) != person:
+                first = read.lines[persons.index(joined[modality][cell])]
+                raise UserError(f"{read.at(row)}: folder {cell} again, after line {first}; it is of one person")
+        names = {cell: row for row, cell in enumerate(cells) if cell}
+        report_lost(
+            read, names, {one: one for one in names if one in folders_of[modality]}, folders_of[modality], columns
+        )
+    return joined, dict(zip(persons, columns, strict=True))
 
 
 def _printable(name: str) -> str:

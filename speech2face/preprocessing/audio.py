@@ -150,6 +150,10 @@ class Audio:
         sound.part, sound.waveform = whole, whole[sound.first : sound.first + len(sound.waveform)]
         return sound
 
+    def why_silent(self, source: str | Path, sound: Sound) -> str:
+        """Why a recording is refused whose part is all silence, and where sound begins after that part."""
+        return self._part(source, None).why_silent(sound, 0.0)
+
     def to_level(self, waveform: np.ndarray, level: float | None = None) -> np.ndarray:
         """Apply the gain to (samples,) that brings `level` dBFS (None: their own level) to the front end's level."""
         level = dbfs(waveform) if level is None else level

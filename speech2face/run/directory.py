@@ -46,6 +46,8 @@ class KeepEarlierRuns(Callback):
                 return
             if not resumes(config):
                 directory.mkdir(parents=True, exist_ok=True)
+                if schema(config).own_directory and not (directory / "run.json").exists():
+                    _check_empty(directory)
                 _claim(directory, directory / "run.json", schema(config).resumable)
                 return
             if not (directory / "run.json").exists():
@@ -88,6 +90,14 @@ def _writable_by_hydra(directory: Path) -> Path:
             "give hydra.run.dir= (hydra.sweep.dir=) elsewhere"
         )
     return directory
+
+
+def _check_empty(directory: Path) -> None:
+    if found := sorted(os.listdir(directory)):
+        raise UserError(
+            f"{directory}: not empty, as it has {found[0]}; convert writes over no weights: "
+            "give another directory by hydra.run.dir="
+        )
 
 
 def _claim(directory: Path, file: Path, resumable: bool) -> None:

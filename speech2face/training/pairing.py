@@ -22,7 +22,7 @@ class Matches:
         self.speakers, self.rows, self.cumulative = speakers, rows, cumulative
 
     def fitting(self, speakers: Sequence[str], rows: np.ndarray) -> tuple[list[str], "Matches"]:
-        """The speakers for whom there is a photo, and their matches, with photo i called rows[i]. Warns of the others."""
+        """The speakers with a photo, and their matches, in which photo i is called rows[i]. Warns of the others."""
         kept = np.flatnonzero(self.speakers >= 0)
         if len(kept) < len(speakers):
             log.warning("%d of %d speakers have traits that no photo has", len(speakers) - len(kept), len(speakers))

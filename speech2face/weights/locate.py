@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from speech2face.errors import UserError, exists
+from speech2face.errors import UserError, dead_link, exists
 from speech2face.files import sha256
 from speech2face.weights.formats import SUFFIXES, format_of
 from speech2face.weights.part import Part
@@ -87,10 +87,11 @@ def find(weights: str, option: str, part: Part) -> Located:
         path = _bundled(weights, option, part)
     elif weights.startswith(PACKAGE):
         path = _in_package(weights, option)
-    elif not exists(path) and hub_id and path.suffix.lower() not in SUFFIXES:
+    elif not exists(path) and not dead_link(path) and hub_id and path.suffix.lower() not in SUFFIXES:
         path = fetch(*hub_id.groups(), option)
     if not exists(path):
-        raise UserError(f"{option}={weights}: no such file or directory, nor the id (owner/name) of a hub repository")
+        problem = dead_link(path) or "no such file or directory, nor the id (owner/name) of a hub repository"
+        raise UserError(f"{option}={weights}: {problem}")
     path = _file(path, f"{option}={weights}", option)
     shards = shards_of(path) if path.name.endswith(INDEX) else ()
     for file in shards or (path,):
