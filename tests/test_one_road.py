@@ -165,7 +165,8 @@ def test_a_drawn_face_is_seen_in_training_as_a_photo_is(monkeypatch, tmp_path: P
     weights = {"identity": 1.0}
     module = DecoderTraining(Draws(), loss_weights=weights, normalize=image.normalize, frozen={"face": face})
     batch = {"embedding": torch.zeros(1, 4096), "picture": pixels, "landmarks": torch.zeros(1, 72, 2)}
-    module.terms(batch | {"from_photo": torch.tensor([True])}, None)
+    batch |= {"mask": torch.full((1, 224, 224), 2), "from_photo": torch.tensor([True])}
+    module.terms(batch, None)
     torch.testing.assert_close(face.input, image(pixels[0].numpy()).features, rtol=0, atol=0)
 
 

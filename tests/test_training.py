@@ -109,7 +109,7 @@ def test_a_decoder_learns_to_draw_what_voices_give_too(home):
     bare = sum(row["glasses"] == row["beard"] == "none" for row in people)
     assert counts == [2 * len(people), 3 * len(people), 2 * len(people) + bare]
     drawn = Portraits([np.zeros((3, 4096)), np.ones((2, 4096))], np.arange(4), np.zeros((4, 72, 2)),
-                      [np.array([0, 0, 3]), np.array([3, 1])])  # fmt: skip
+                      np.arange(4), [np.array([0, 0, 3]), np.array([3, 1])])  # fmt: skip
     items = [drawn[0, row] for row in range(5)]
     assert [item["from_photo"] for item in items] == [True, True, True, False, False]
     assert [int(item["picture"]) for item in items] == [0, 0, 3, 3, 1]

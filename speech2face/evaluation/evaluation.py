@@ -18,17 +18,15 @@ from speech2face.evaluation import metrics
 from speech2face.evaluation.metrics import Estimator, Metric, read_probes
 from speech2face.evaluation.probes import ideal_observer, predict
 from speech2face.evaluation.retrieval import ranks
+from speech2face.evaluation.targets import SIZE, normalized, originals
 from speech2face.inference.cache import Embeddings, batches
 from speech2face.inference.decoder import Decoder, Faces
 from speech2face.inference.encoder import Encoder
-from speech2face.preprocessing.alignment import transform
 from speech2face.preprocessing.faces import points_in_crop
-from speech2face.preprocessing.photo import open_image
 from speech2face.talkers.traits import SHARED, VOICE
 
 log = logging.getLogger(__name__)
 TRUTH = (*SHARED, *VOICE)
-SIZE = 224  # pixels of the faces that are compared
 FITTED_PEOPLE = 20  # fewest people that the simulation's observers are fitted on
 DECODED = 16  # faces per batch of the decoder
 
@@ -151,10 +149,11 @@ def evaluate(material: Material, face: Encoder, decoder: Decoder, options: Optio
     own |= metrics.consistency(estimator, material.embeddings)
     of_photos, photo_truth = Estimator(people, options.samples, seed), material.traits(tuple(probes), material.people)
     own |= metrics.attributes(of_photos, "photo", read_probes(probes, material.gallery), photo_truth)
-    photos, landmarks = originals(material, rows[pictured], face)
+    shown = rows[pictured]
+    photos, landmarks = originals(material.dataset, [material.photos[row] for row in shown], face)
     found = ranks(from_photos.embeddings, material.gallery, rows[pictured], seed=seed)
-    targets, landmarks = normalized(material, rows[pictured]) or (photos, landmarks)
-    own |= metrics.face_to_face(of_pictured, from_photos.images, targets, found, len(people))
+    targets, landmarks, seen = normalized(material.dataset, people[shown]) or (photos, landmarks, None)
+    own |= metrics.face_to_face(of_pictured, from_photos.images, targets, found, len(people), seen)
     known = np.flatnonzero(np.isfinite(landmarks).all((1, 2)))
     if len(known) and from_photos.landmarks is not None:
         own |= metrics.landmark_metrics(of_pictured.of(known), from_photos.landmarks[known], landmarks[known])
@@ -216,36 +215,3 @@ def _resized(face: Faces) -> tuple[np.ndarray, np.ndarray | None]:
     image = Image.fromarray(face.image).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
     points = None if face.landmarks is None else points_in_crop(face.landmarks, (0, 0, width, height), SIZE)
     return np.asarray(image), points
-
-
-def normalized(material: Material, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Normalized faces (k, 224, 224, 3) uint8 of some people, and landmarks (k, 72, 2) in pixels.
-
-    None if the dataset lacks the normalized face of one of them.
-    """
-    dataset = material.dataset
-    paths = [dataset.normalized.get(material.people[row]) for row in rows]
-    if None in paths:
-        return None
-    images = [open_image(dataset.root / path) for path in paths]
-    points = [
-        points_in_crop(dataset.landmarks[path], (0, 0, *image.size), SIZE)
-        for path, image in zip(paths, images, strict=True)
-    ]
-    return np.stack([np.asarray(image.resize((SIZE, SIZE))) for image in images]), np.stack(points)
-
-
-def originals(material: Material, rows: np.ndarray, face: Encoder) -> tuple[np.ndarray, np.ndarray]:
-    """Photos (k, 224, 224, 3) uint8 of some people, as the face encoder's front end crops them.
-
-    Landmarks (k, 72, 2) are in pixels of these images, NaN where the dataset has none.
-    """
-    photos, landmarks = [], np.full((len(rows), 72, 2), np.nan)
-    for i, row in enumerate(rows):
-        prepared = face.prepare(material.dataset.root / material.photos[row])
-        photos.append(np.asarray(Image.fromarray(prepared.preview["crop"]).resize((SIZE, SIZE))))
-        points = material.dataset.landmarks.get(material.photos[row])
-        if points is not None:
-            size = face.preprocessing.size
-            landmarks[i] = points_in_crop(transform(points, prepared.preview["matrix"]), (0, 0, size, size), SIZE)
-    return np.stack(photos), landmarks

@@ -1,30 +1,43 @@
 """Similarity of pairs of images and of pairs of landmark sets, one value per pair."""
 
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
+from scipy.ndimage import binary_erosion
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+WINDOW = 11  # pixels of a side of SSIM's window
 
-def psnr(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+
+def psnr(a: np.ndarray, b: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
     """Peak signal-to-noise ratio of n pairs of images in decibels, (n,) float64; infinite for equal images.
 
-    a, b: (n, H, W, 3) uint8. Raises ValueError for other types, and for shapes that differ.
+    a, b: (n, H, W, 3) uint8. known: (n, H, W) bool, the pixels that are compared, all by default. Raises ValueError for
+    other types, and for shapes that differ.
     """
+
+    def of_pair(x: np.ndarray, y: np.ndarray, pixels: np.ndarray) -> float:
+        return peak_signal_noise_ratio(x[pixels], y[pixels], data_range=255) if pixels.any() else np.nan
+
     with np.errstate(divide="ignore"):
-        return _per_pair(peak_signal_noise_ratio, a, b)
+        return _per_pair(of_pair, a, b, known)
 
 
-def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def ssim(a: np.ndarray, b: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
     """Structural similarity of n pairs of images, (n,) float64 in -1..1 (Wang et al., IEEE TIP 13(4), 2004).
 
     a, b: (n, H, W, 3) uint8, at least 11 x 11. The window is the paper's: Gaussian, sigma 1.5, 11 x 11 pixels. The
-    value is the mean over colour channels and over all windows that lie within the image. Raises ValueError for other
-    types, and for shapes that differ.
+    value is the mean over colour channels and over all windows that lie within the image and see only `known` pixels
+    (n, H, W) bool, by default all. Raises ValueError for other types, and for shapes that differ.
     """
     options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "channel_axis": 2}
-    return _per_pair(partial(structural_similarity, **options), a, b)
+
+    def of_pair(x: np.ndarray, y: np.ndarray, pixels: np.ndarray) -> float:
+        windows = binary_erosion(pixels, np.ones((WINDOW, WINDOW)))
+        values = structural_similarity(x, y, data_range=255, full=True, **options)[1]
+        return values[windows].mean() if windows.any() else np.nan
+
+    return _per_pair(of_pair, a, b, known)
 
 
 def landmark_error(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -37,7 +50,8 @@ def landmark_error(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.linalg.norm(np.asarray(a, np.float64) - b, axis=2).mean(1)
 
 
-def _per_pair(similarity: Callable[..., float], a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _per_pair(similarity: Callable[..., float], a: np.ndarray, b: np.ndarray, known: np.ndarray | None) -> np.ndarray:
     if a.shape != b.shape or a.ndim != 4 or a.shape[3] != 3 or a.dtype != np.uint8 or b.dtype != np.uint8:
         raise ValueError(f"images must be (n, H, W, 3) uint8 and of one shape, not {a.shape} and {b.shape}")
-    return np.array([similarity(x, y, data_range=255) for x, y in zip(a, b, strict=True)])
+    known = np.broadcast_to(True, a.shape[:3]) if known is None else known
+    return np.array([similarity(*one) for one in zip(a, b, known, strict=True)])

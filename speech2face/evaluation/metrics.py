@@ -215,17 +215,25 @@ def consistency(estimator: Estimator, embeddings: Embeddings) -> dict[str, Metri
 
 
 def face_to_face(
-    estimator: Estimator, faces: np.ndarray, photos: np.ndarray, ranks: np.ndarray, gallery_size: int
+    estimator: Estimator,
+    faces: np.ndarray,
+    photos: np.ndarray,
+    ranks: np.ndarray,
+    gallery_size: int,
+    known: np.ndarray | None = None,
 ) -> dict[str, Metric]:
     """PSNR in dB and SSIM of faces drawn from photos, and recall at 1 of the photo's embedding by the drawn face's.
 
-    faces, photos: (n, 224, 224, 3) uint8. ranks: (n,) of the true photo in the gallery, 1 the nearest. The level of
-    chance of PSNR and SSIM is that against the photos of other people, in two permutations.
+    faces, photos: (n, 224, 224, 3) uint8. ranks: (n,) of the true photo in the gallery, 1 the nearest. known: (n, 224,
+    224) bool, the pixels of the photos that are compared; all by default. The level of chance of PSNR and SSIM is that
+    against the photos of other people, in two permutations.
     """
     metrics = {}
+    known = np.broadcast_to(True, photos.shape[:3]) if known is None else known
     for name, function in (("psnr_db", psnr), ("ssim", ssim)):
-        others = [function(faces, photos[rows]).mean() for rows in estimator.pairings(2)]
-        metrics[f"face_to_face/{name}"] = estimator(statistics.mean(function(faces, photos)), float(np.mean(others)))
+        others = [function(faces, photos[rows], known[rows]).mean() for rows in estimator.pairings(2)]
+        own = statistics.mean(function(faces, photos, known))
+        metrics[f"face_to_face/{name}"] = estimator(own, float(np.mean(others)))
     metrics["face_to_face/identity_R@1"] = estimator.share(ranks == 1, 1 / gallery_size)
     return metrics
 

@@ -55,7 +55,7 @@ def train_decoder(options: TrainDecoder, run: Run) -> int:
                 )
             photos = embed_photos(dataset, owners, encoder, cache, workers, f"{split} photos")
             errors |= photos.errors
-            pictures, landmarks = normalized_faces(options, dataset, owners, split)
+            pictures, landmarks, masks = normalized_faces(options, dataset, owners, split)
             embeddings, which = [photos.embeddings], [np.repeat(np.arange(len(owners)), np.diff(photos.starts))]
             for slot, voice in loaded.items() if split == "train" else ():
                 if slot.startswith("voices."):
@@ -63,7 +63,7 @@ def train_decoder(options: TrainDecoder, run: Run) -> int:
                     errors |= failed
                     embeddings.append(of_voices)
                     which.append(speakers)
-            sets[split] = Portraits(embeddings, pictures, landmarks, which)
+            sets[split] = Portraits(embeddings, pictures, landmarks, masks, which)
     front_end = encoder.preprocessing
     if decoder.untrained:
         decoder.network.start_from_mean(torch.from_numpy(sets["train"].landmarks.mean(0)))

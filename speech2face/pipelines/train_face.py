@@ -52,8 +52,8 @@ def train_face(options: TrainFace, run: Run) -> int:
             persons = [person for path, person in owners.items() if path not in failed]
             portraits = None
             if training.losses.get("portrait") and all(person in dataset.normalized for person in people[split]):
-                pictures, landmarks = normalized_faces(options, dataset, people[split], split)
-                portraits = thumbnails(pictures), landmarks
+                pictures, landmarks, masks = normalized_faces(options, dataset, people[split], split)
+                portraits = thumbnails(pictures, masks), landmarks
             sets[split] = Photos(
                 pixels if len(good) == len(owners) else pixels[good],
                 np.array([number[person] for person in persons]),
@@ -65,7 +65,8 @@ def train_face(options: TrainFace, run: Run) -> int:
         classes={trait: head.classes for trait, head in heads.items()},
         margin=training.margin,
         normalize=front_end.normalize,
-        portrait=sets["train"].portraits and tuple(one.mean(0) for one in sets["train"].portraits),
+        portrait=sets["train"].portraits
+        and tuple(np.nan_to_num(np.nanmean(one, 0), nan=0.5) for one in sets["train"].portraits),
         **common(options),
     )
     draw = partial(draw_neighbours, rows=sets["val"])

@@ -99,23 +99,33 @@ def load(options: Train, run: Run) -> dict[str, "Loaded"]:
     return loaded
 
 
-def normalized_faces(options: Train, dataset: Dataset, people: list[str], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Read the normalized faces of some people, (n, 224, 224, 3) uint8, and their landmarks (n, 72, 2) float32.
+def normalized_faces(
+    options: Train, dataset: Dataset, people: list[str], name: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read the normalized faces of some people, (n, 224, 224, 3) uint8, their landmarks (n, 72, 2) float32, and masks.
 
-    name: for the progress bar. Raises UserError for a picture that cannot be read.
+    Masks are (n, 224, 224) uint8: 0 unknown, 1 background, 2 person; 2 where the dataset has none. name: for the
+    progress bar. Raises UserError for a picture that cannot be read.
     """
     from speech2face.preprocessing.image import Image
     from speech2face.training.crops import crops
 
-    paths = [dataset.normalized[person] for person in people]
     cache = Path(options.training.crops).expanduser()
-    pictures, failed = crops(
-        dataset.root, paths, Image(crop="none"), cache, max(options.workers, 1), f"{name} normalized faces"
-    )
-    if failed:
-        path, error = next(iter(failed.items()))
-        raise UserError(f"{dataset.root / path}: {error}")
-    return pictures, np.stack([dataset.landmarks[path] for path in paths]).astype(np.float32)
+
+    def read(paths: list[str], what: str) -> np.ndarray:
+        front_end, workers = Image(crop="none"), max(options.workers, 1)
+        pictures, failed = crops(dataset.root, paths, front_end, cache, workers, f"{name} {what}")
+        if failed:
+            path, error = next(iter(failed.items()))
+            raise UserError(f"{dataset.root / path}: {error}")
+        return pictures
+
+    paths = [dataset.normalized[person] for person in people]
+    pictures = read(paths, "normalized faces")
+    masks = np.broadcast_to(np.uint8(2), pictures.shape[:3])
+    if all(path in dataset.masks for path in paths):
+        masks = read([dataset.masks[path] for path in paths], "masks")[..., 0]
+    return pictures, np.stack([dataset.landmarks[path] for path in paths]).astype(np.float32), masks
 
 
 def common(options: Train) -> dict[str, Any]:

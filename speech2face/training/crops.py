@@ -64,8 +64,16 @@ def _state(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def thumbnails(pictures: np.ndarray) -> np.ndarray:
-    """(n, 224, 224, 3) uint8 -> (n, THUMBNAIL, THUMBNAIL, 3) float32 in [0, 1], by averaging."""
+def thumbnails(pictures: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """(n, 224, 224, 3) uint8 -> (n, THUMBNAIL, THUMBNAIL, 3) float32 in [0, 1], by averaging what is known.
+
+    masks: (n, 224, 224), 0 where a picture is unknown. A pixel of a thumbnail of which nothing is known is NaN.
+    """
     step = pictures.shape[1] // THUMBNAIL
-    shape = (THUMBNAIL, step, THUMBNAIL, step, 3)
-    return np.stack([picture.reshape(shape).mean((1, 3), dtype=np.float32) / 255 for picture in pictures])
+    shape = (THUMBNAIL, step, THUMBNAIL, step, -1)
+    made = []
+    for picture, mask in zip(pictures, masks, strict=True):
+        known = (mask > 0).reshape(shape).astype(np.float32)
+        with np.errstate(invalid="ignore"):
+            made.append((picture.reshape(shape) * known).sum((1, 3)) / known.sum((1, 3)) / 255)
+    return np.stack(made)

@@ -81,7 +81,7 @@ class Photos(Dataset):
     pixels: (n, size, size, 3) uint8. people: (n,), number of the person on each photo.
     traits: (n,) by name: standardised numbers, NaN where unknown, or class indices, -1 where unknown.
     portraits: thumbnails of the normalized faces and landmarks, by person. If they are given, an item also has
-        {"portrait": (28, 28, 3) in [0, 1], "landmarks": (72, 2)}.
+        {"portrait": (28, 28, 3) in [0, 1], NaN where unknown, "landmarks": (72, 2)}.
     """
 
     def __init__(
@@ -108,16 +108,24 @@ class Photos(Dataset):
 class Portraits(Dataset):
     """Embeddings, each with the normalized face that a decoder should draw from it.
 
-    An item is {"embedding": (4096,), "picture": (224, 224, 3) uint8, "landmarks": (72, 2), "from_photo": bool, "row"}.
+    An item is {"embedding": (4096,), "picture": (224, 224, 3) uint8, "mask": (224, 224) uint8, "landmarks": (72, 2),
+    "from_photo": bool, "row"}.
 
     embeddings: several arrays (n, 4096), first those of photos, then those of other inputs, such as recordings.
-    pictures, landmarks: of m normalized faces. which: for each array of embeddings, (n,) indices of the faces.
+    pictures, landmarks, masks: of m normalized faces; a mask is 0 where the picture is unknown, 1 in the background,
+    and 2 on the person. which: for each array of embeddings, (n,) indices of the faces.
     """
 
     def __init__(
-        self, embeddings: Sequence[Embeddings], pictures: np.ndarray, landmarks: np.ndarray, which: Sequence[np.ndarray]
+        self,
+        embeddings: Sequence[Embeddings],
+        pictures: np.ndarray,
+        landmarks: np.ndarray,
+        masks: np.ndarray,
+        which: Sequence[np.ndarray],
     ) -> None:
         self.embeddings, self.pictures, self.landmarks, self.which = embeddings, pictures, landmarks, which
+        self.masks = masks
         self.ends = np.cumsum([len(one) for one in which])
 
     def __len__(self) -> int:
@@ -131,6 +139,7 @@ class Portraits(Dataset):
         return {
             "embedding": torch.from_numpy(np.array(self.embeddings[source][place])),
             "picture": torch.from_numpy(np.array(self.pictures[picture])),
+            "mask": torch.from_numpy(np.array(self.masks[picture])),
             "landmarks": torch.from_numpy(self.landmarks[picture]),
             "from_photo": source == 0,
             "row": row,

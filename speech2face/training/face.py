@@ -66,7 +66,7 @@ class FaceTraining(Training):
             terms["traits"] = torch.stack(traits).mean()
         if self.thumbnail is not None:  # both terms are about 1 for the mean face
             thumbnail, landmarks = self.thumbnail(embedding).float(), self.landmarks(embedding).float()
-            error = (thumbnail - batch["portrait"].flatten(1)).square().mean() / 0.02
+            error = (thumbnail - batch["portrait"].flatten(1)).square().nanmean() / 0.02  # NaN where it is unknown
             terms["portrait"] = error + (landmarks - batch["landmarks"].flatten(1)).square().mean() / 2
         terms = {name: term for name, term in terms.items() if name in self.loss_weights}
         return terms or {next(iter(self.loss_weights)): embedding.sum() * 0}
