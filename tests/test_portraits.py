@@ -33,7 +33,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     astronaut = Image.open(PHOTO).convert("RGB")
     takes = {
         "eve": astronaut.rotate(15),
-        "bo": astronaut.crop((60, 30, 360, 330)),
+        "bo": astronaut.crop((60, 0, 360, 330)),
         "cy": astronaut.crop((150, 50, 300, 200)),
     }
     for name, photo in takes.items():

@@ -19,8 +19,9 @@ from test_training import rows, train
 
 from speech2face.data.dataset import read_dataset
 from speech2face.pipelines.prepare import measure_all
-from speech2face.preparation.finish import assign_splits, write_normalized
+from speech2face.preparation.finish import assign_splits
 from speech2face.preparation.manifest import Part, read_part
+from speech2face.preparation.normalized import best_photos
 from speech2face.preparation.sources import File, read_names
 from speech2face.preprocessing.audio import dbfs
 from speech2face.preprocessing.decode import decode
@@ -125,21 +126,19 @@ def test_report_and_manifest_name_every_problem_and_nothing_else(degraded):
     assert there <= found.keys()
 
 
-def test_a_normalized_face_is_of_a_photo_without_problems_if_there_is_one(tmp_path: Path) -> None:
+def test_a_normalized_face_is_of_a_photo_without_problems_if_there_is_one() -> None:
     frontal = landmarks([draw_person(0, 1)], None)[0].reshape(72, 2)
     turned = frontal.copy()
     turned[:17, 0] -= 10  # the chin's left side is further off
     flag = "does not look like the other photos of this person"
     photos = [("one", "a", frontal, flag), ("one", "b", turned, "")]
     photos += [("two", "c", turned, flag), ("two", "d", frontal, flag)]
-    common = {"split": "train", "status": "ok", "box": [0, 0, 224, 224], "sha256": ""}
+    common = {"split": "train", "status": "ok", "sha256": ""}
     rows = [
-        common | {"person": person, "crop": crop, "problem": problem, "landmarks": points.ravel().tolist()}
-        for person, crop, points, problem in photos
+        common | {"person": person, "path": path, "problem": problem, "landmarks": points.ravel().tolist()}
+        for person, path, points, problem in photos
     ]
-    write_normalized(tmp_path, pa.Table.from_pylist(rows))
-    written = pq.read_table(tmp_path / "normalized.parquet").to_pylist()
-    assert {row["person"]: row["path"] for row in written} == {"one": "b", "two": "d"}
+    assert {row["person"]: row["path"] for row in best_photos(pa.Table.from_pylist(rows))} == {"one": "b", "two": "d"}
 
 
 def test_rows_say_what_independent_readers_say(home, degraded):
