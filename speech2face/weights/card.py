@@ -16,8 +16,8 @@ def model_card(card: dict[str, Any]) -> str:
         rows=training["data"]["rows"],
         root=training["data"]["root"],
         command=" ".join(training["command"]),
-        epoch=training["epoch"] + 1,
-        steps=training["steps"],
+        how=f"{training['epoch'] + 1} epochs, {training['steps']} steps" if training["steps"] else "in closed form",
+        commit=(training.get("git") or {}).get("commit", "unknown"),
         metrics=metrics,
         recipe=recipe,
         limits=limits,
@@ -26,9 +26,11 @@ def model_card(card: dict[str, Any]) -> str:
 
 CARD = """# {target} ({part})
 
-Trained by Speech2Face on {rows} files of {people} people ({root}), {epoch} epochs, {steps} steps, by
+Trained by Speech2Face on {rows} files of {people} people ({root}), {how}, by
 
     {command}
+
+at commit {commit}.
 
 | validation | |
 | --- | --- |
