@@ -223,7 +223,7 @@ def test_several_datasets_at_once_and_people_without_photos(home):
     lines = [f"{row['person']},{row['sex']}" for row in rows(home / "people" / "people.csv")[:12]]
     (others / "people.csv").write_text("\n".join(["person,sex", *lines]) + "\n")
     command = [*VOICE, *SHORT, "trainer.max_epochs=1", "training.traits=[sex]"]
-    mixed = [*command, "training.losses.consistency=0.5", "data.mix={others: 2}"]
+    mixed = [*command, "training.losses.consistency=0.5", "data.mix={others: 2}", "trainer.log_every_n_steps=1"]
     said = train(home, *mixed, "hydra.run.dir=mixed").stderr
     record = json.loads((home / "mixed" / "run.json").read_text())
     people, more = record["data"]["train"], record["data"]["mix"][str(others)]["train"]
