@@ -22,7 +22,7 @@ GOLDENS = ROOT / "tests" / "goldens"
 SPEECH = EXAMPLES / "librivox_male.wav"
 PHOTO = EXAMPLES / "astronaut.png"
 # Small untrained networks: what a test of the machinery around them needs.
-TINY = ["encoder.weights=random", "decoder.weights=random", "decoder.model.width=0.02"]
+TINY = ["encoder.weights=random", "decoder=normalized", "decoder.weights=random", "decoder.model.width=0.02"]
 TINY_AST = ["encoder=ast_tiny", "encoder.model.depth=1", *TINY]
 TINY_PAPER = ["encoder=paper", "encoder.model.channels=[4,4,4,4,4,4,4,4,4]", "encoder.model.hidden=16", *TINY]
 FORKS = sys.platform == "linux"

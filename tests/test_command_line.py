@@ -219,7 +219,7 @@ def test_a_run_is_repeated_from_its_own_directory_alone(run, tmp_path: Path) -> 
     shutil.copy(SPEECH, tmp_path / "a.wav")
     won = ["encoder.model.relu=false", "preprocessing.windows=2", "preprocessing.features.mean=-4"]
     run(
-        "encoder=ast", "audio=a.wav", "encoder.weights=ast", "decoder.weights=random", "decoder.model.width=0.02",
+        "encoder=ast", "audio=a.wav", "encoder.weights=ast", "decoder=normalized", "decoder.weights=random", "decoder.model.width=0.02",
         *won, "seed=5", *ALONE,
     )  # fmt: skip
     elsewhere = tmp_path / "elsewhere"
@@ -367,7 +367,13 @@ def test_face_to_face(run, tmp_path: Path) -> None:
 
 
 def test_convert_and_use_what_it_wrote(run, tmp_path: Path, checkpoints: Path) -> None:
-    paper = ["encoder=paper", f"audio={SPEECH}", "decoder.weights=random", "decoder.model.width=0.02"]
+    paper = [
+        "encoder=paper",
+        f"audio={SPEECH}",
+        "decoder=normalized",
+        "decoder.weights=random",
+        "decoder.model.width=0.02",
+    ]
     published = f"encoder.weights={checkpoints}/ve_conv.pt"
     run("pipeline=convert", "encoder=paper", published, "hydra.run.dir=ours")
     run(*paper, published, "precision=fp32", "hydra.run.dir=a")

@@ -99,7 +99,11 @@ def test_command_line_uses_the_installed_package_and_says_that_the_head_is_rando
     run: Callable, tmp_path: Path
 ) -> None:
     decoder = [one for one in TINY if one.startswith("decoder")]
-    result = run("pipeline=face", "encoder=dlib", f"image={PHOTO}", *decoder, "hydra.run.dir=out")
+    run("pipeline=face", "encoder=dlib", f"image={PHOTO}", *decoder, "hydra.run.dir=plain")
+    record = json.loads((tmp_path / "plain" / "run.json").read_text())
+    assert not record["weights"]["encoder"]["untrained"]
+    linear = "encoder.model.linear=true"
+    result = run("pipeline=face", "encoder=dlib", linear, f"image={PHOTO}", *decoder, "hydra.run.dir=out")
     assert "has no head (head): it is random" in result.stdout + result.stderr
     weights = json.loads((tmp_path / "out" / "run.json").read_text())["weights"]["encoder"]
     assert (weights["file"], weights["layout"], weights["untrained"]) == (str(WEIGHTS), "face descriptor of dlib", True)

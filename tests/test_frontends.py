@@ -72,7 +72,7 @@ def test_features_of_the_published_front_ends(goldens: dict[str, np.ndarray]) ->
 
 
 def test_every_front_end_of_the_configuration_can_be_built_for_its_encoder() -> None:
-    small = ["encoder.weights=random", "decoder.weights=random", "decoder.model.width=0.02"]
+    small = ["encoder.weights=random", "decoder=normalized", "decoder.weights=random", "decoder.model.width=0.02"]
     for override in ("encoder=paper", "encoder=ast_tiny"):
         pipeline = build("pipeline=speech", override, *small)
         assert pipeline(np.random.default_rng(0).normal(size=32_000), 16_000).embedding.shape == (4096,)

@@ -15,7 +15,7 @@ from speech2face import build
 from speech2face.errors import UserError
 from speech2face.weights.read import read_state_dicts
 
-DECODER = ["decoder.weights=random", "decoder.model.width=0.02"]
+DECODER = ["decoder=normalized", "decoder.weights=random", "decoder.model.width=0.02"]
 ORIGINS = ("serengil", "rcmalli")
 
 

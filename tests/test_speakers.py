@@ -181,7 +181,13 @@ def test_a_directory_of_transformers_is_the_backbone(tmp_path: Path, family: str
     theirs = getattr(transformers, f"{FAMILIES[family]}{task}")(config).eval()
     theirs.save_pretrained(tmp_path)
     transformers.Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(tmp_path)
-    base = ["encoder=wavlm", "encoder.weights=random", "decoder.weights=random", "decoder.model.width=0.02"]
+    base = [
+        "encoder=wavlm",
+        "encoder.weights=random",
+        "decoder=normalized",
+        "decoder.weights=random",
+        "decoder.model.width=0.02",
+    ]
     pipeline = build(*base, f"encoder.init={tmp_path}", "precision=fp32")
     features = pipeline.encoder.prepare(str(SPEECH)).features
     extractor = transformers.Wav2Vec2FeatureExtractor.from_pretrained(tmp_path)

@@ -21,7 +21,7 @@ from speech2face.weights.read import read_state_dicts
 
 SMALL_AST = {"_target_": "speech2face.encoders.ast.AudioSpectrogramTransformer", "hidden_size": 64, "depth": 1}
 SMALL_AST |= {"heads": 1, "mlp_size": 64, "max_frames": 64}
-DECODER = ["decoder.weights=random", "decoder.model.width=0.02"]
+DECODER = ["decoder=normalized", "decoder.weights=random", "decoder.model.width=0.02"]
 
 
 @pytest.fixture(name="transformers_ast")

@@ -31,8 +31,9 @@ GROUPS = {
     "experiment": "recipes: all options of a run under one name",
 }
 TAIL = """Weights (encoder.weights=, decoder.weights=, face.weights=)
-  bundled, bundled/talkers (trained on simulated people), a file in our or in any published layout (README.md), a directory
-  of ours or of Hugging Face's, a hub id (owner/name or owner/name@revision), or random: untrained, to try things out
+  bundled, bundled/talkers (trained on simulated people), a file in our or in any published layout (README.md), a
+  directory of ours or of Hugging Face's, a hub id (owner/name or owner/name@revision), or random: untrained, to try
+  things out
   FILE::KEY takes one of several state dicts in a file, such as model.pt::ema
   encoder.init=WEIGHTS starts a training from these weights in all layers except the head; package:NAME/FILE is a file
   in an installed package

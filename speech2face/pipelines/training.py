@@ -121,6 +121,8 @@ def learns(options: Train, encoder: "Loaded") -> str:
         encoder.network.learn(options.encoder.train)
     except ValueError as error:
         raise UserError(f"{named}: {error}") from None
+    if not any(one.requires_grad for one in encoder.network.parameters()):
+        raise UserError(f"{named}: this network has no head with weights (encoder=dlib: encoder.model.linear=true)")
     return options.encoder.train
 
 
