@@ -92,6 +92,7 @@ def _piece(data: bytearray, random: np.random.Generator) -> tuple[int, int]:
 
 
 def photos() -> dict[str, bytes]:
+    import tifffile
     from PIL import Image, features
     from PIL.PngImagePlugin import PngInfo
 
@@ -125,6 +126,8 @@ def photos() -> dict[str, bytes]:
                 options["append_images"] = [picture.rotate(90)]
             picture.copy().save(stream, kind, **options)  # a picture keeps settings of its last format
             found[suffix] = stream.getvalue()
+    tifffile.imwrite(stream := io.BytesIO(), np.asarray(picture).astype(np.uint16) * 16, photometric="rgb")
+    found["12 bits.tiff"] = stream.getvalue()
     return found
 
 
@@ -132,7 +135,8 @@ def audio() -> dict[str, bytes]:
     from conftest import tone, write_audio
 
     codecs = {"wav": "pcm_s16le", "flac": "flac", "mp3": "libmp3lame", "ogg": "flac", "opus": "libopus"}
-    codecs |= {"m4a": "aac", "mkv": "libopus", "aac": "aac", "aiff": "pcm_s16be"}
+    codecs |= {"m4a": "aac", "mkv": "libopus", "aac": "aac", "aiff": "pcm_s16be", "mp2": "mp2", "flv": "libmp3lame"}
+    codecs |= {"ts": "aac", "caf": "pcm_s16le", "w64": "pcm_s16le", "ac3": "ac3"}
     with tempfile.TemporaryDirectory() as folder:
         return {
             suffix: write_audio(Path(folder, f"a.{suffix}"), tone(0.5, 48_000), 48_000, codec).read_bytes()
@@ -168,7 +172,8 @@ def tables() -> dict[str, bytes]:
         f'person{i},{("train", "val", "test")[i % 3]},{"mf"[i % 2]},{20 + i},"a, ""quoted"" text"' for i in range(9)
     ]
     text = "\n".join(["person,split,sex,age,remark", *rows]) + "\n"
-    return {"csv": text.encode(), "bom.csv": text.replace("\n", "\r\n").encode("utf-8-sig")}
+    spreadsheet = text.replace(",", ";").replace("\n", "\r\n")
+    return {"csv": text.encode(), "bom.csv": spreadsheet.encode("utf-8-sig"), "tsv": text.encode("utf-16")}
 
 
 def read_photo(path: Path) -> None:
@@ -193,8 +198,10 @@ def read_checkpoint(path: Path) -> None:
 
 def read_table(path: Path) -> None:
     from speech2face.data.people import read_people
+    from speech2face.preparation.sources import read_names
 
     assert isinstance(read_people(path), dict)
+    read_names(path, {"speech": ["person0", "Person1 "], "face": []})
 
 
 KINDS = {

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,49 @@ def test_a_rank_changes_nothing_of_a_reconstruction(run, tmp_path: Path) -> None
 # Signals
 
 
+def terminate(command: list[str], home: Path, number: signal.Signals, begun: Callable[[], bool]) -> str:
+    """Start `python run.py COMMAND hydra.run.dir=out`, end it by a signal once it has begun, and return its output."""
+    process = start_py(*command, "hydra.run.dir=out", cwd=home)
+    while not begun() and process.poll() is None:
+        time.sleep(0.02)
+    os.killpg(process.pid, number)  # as a batch system does: to all processes
+    said = "".join(process.communicate())
+    assert process.returncode == 128 + number and "Traceback" not in said, said
+    assert record(home / "out")["status"] == "interrupted"
+    assert not [path for path in home.rglob("*") if "partial" in path.name]
+    return said
+
+
+def test_preparation_and_evaluation_go_on_after_a_termination(run, tmp_path: Path) -> None:
+    for person in range(3):
+        for kind, file in (("audios", SPEECH), ("images", PHOTO)):
+            folder = tmp_path / "ds" / f"p{person}" / kind
+            folder.mkdir(parents=True)
+            for number in range(2):  # all different, by a byte at the end
+                (folder / f"{number}{file.suffix}").write_bytes(file.read_bytes() + bytes([person, number]))
+    face = ["face.weights=random", "face.model.width=0.05"]
+    prepare = ["pipeline=prepare", "data.root=ds", "landmarks=false", "workers=1", *face]
+    parts = tmp_path / "ds" / "prepared" / "parts"
+    said = terminate(prepare, tmp_path, signal.SIGTERM, lambda: parts.exists() and any(parts.iterdir()))
+    assert "interrupted; to go on: the same command" in said and not list(parts.parent.glob("*.parquet"))
+    assert "3 people" in run(*prepare).stderr
+    evaluate = [
+        "pipeline=evaluate",
+        "data.root=ds",
+        "split=all",
+        "cache=cache",
+        "workers=1",
+        "samples=20",
+        "pictures=2",
+    ]
+    evaluate += [*TINY_AST, *face]
+    shutil.rmtree(tmp_path / "out")
+    said = terminate(evaluate, tmp_path, signal.SIGTERM, lambda: any(tmp_path.glob("cache/**/*.*")))
+    assert "interrupted; to go on: the same command, which encodes nothing twice" in said
+    assert "3 people" in run(*evaluate, "hydra.run.dir=again").stderr
+    assert record(tmp_path / "again")["status"] == "finished"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_termination_is_recorded_and_resumed(run, tmp_path: Path, number: signal.Signals) -> None:
     clips = tmp_path / "clips"
@@ -78,16 +122,9 @@ def test_a_termination_is_recorded_and_resumed(run, tmp_path: Path, number: sign
     for clip in range(60):
         shutil.copy(SPEECH, clips / f"{clip:02}.wav")
     command = ["audio=clips", *TINY_PAPER]
-    process = start_py(*command, "hydra.run.dir=out", cwd=tmp_path)
     table = tmp_path / "out" / "results.csv"
-    while not (table.exists() and len(table.read_bytes().splitlines()) > 3) and process.poll() is None:
-        time.sleep(0.02)
-    os.killpg(process.pid, number)  # as a batch system does: to all processes
-    said = "".join(process.communicate())
-    assert process.returncode == 128 + number and "Traceback" not in said
+    said = terminate(command, tmp_path, number, lambda: table.exists() and len(table.read_bytes().splitlines()) > 3)
     assert "interrupted; to go on: the same command with resume=" in said
-    assert record(tmp_path / "out")["status"] == "interrupted"
-    assert not [path for path in tmp_path.rglob("*") if "partial" in path.name]
     with open(table, newline="") as file:
         done = len(list(csv.DictReader(file)))
     assert 3 <= done < 60

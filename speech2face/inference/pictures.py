@@ -2,9 +2,11 @@
 
 import io
 import struct
+import unicodedata
 import zlib
 from collections.abc import Sequence
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +25,20 @@ NOTE = "Synthetic: an average-looking face consistent with the input, not a like
 
 
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+def _font(size: int, plain: bool = True) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's font, which has ASCII alone (plain), or that of matplotlib, which has most alphabets."""
+    if plain:
+        return ImageFont.load_default(size)
+    matplotlib = Path(find_spec("matplotlib").origin).parent
+    return ImageFont.truetype(matplotlib / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf", round(0.9 * size))
 
 
 def _text(
     draw: ImageDraw.ImageDraw, xy: tuple[float, float], text: str, size: int, fill: str = INK, width: int = 0
 ) -> None:
     """Draw a line of text. If `width` is given, shorten it in the middle to that number of pixels."""
-    font = _font(size)
-    text = "".join(c if c.isprintable() else "?" for c in text)
+    text = "".join(c if c.isprintable() else "?" for c in unicodedata.normalize("NFC", text))
+    font = _font(size, text.isascii())
     if width and draw.textlength(text, font) > width:
         keep = len(text)
         while keep > 2 and draw.textlength(text[: keep // 2] + " ... " + text[-(keep // 2) :], font) > width:
@@ -187,12 +193,13 @@ def sheet(
 
 
 def _wrapped(draw: ImageDraw.ImageDraw, xy: tuple[int, int], text: str, width: int, lines: int) -> None:
-    """Draw text broken into lines of `width` pixels, at most `lines` of them."""
-    font, words, line, y = _font(12), text.replace("/", "/ ").split(" "), "", xy[1]
+    """Draw text broken into lines of `width` pixels, at most `lines` of them; "..." stands for the rest."""
+    font, words, line, y = _font(12, text.isascii()), text.replace("/", "/ ").split(" "), "", xy[1]
     for word in [*words, None]:
         joined = f"{line} {word}".replace("/ ", "/").strip() if word is not None else ""
         if word is None or draw.textlength(joined, font) > width:
-            _text(draw, (xy[0], y), line, 12, WARNING, width)
+            more = " ..." if lines == 1 and word is not None else ""
+            _text(draw, (xy[0], y), line + more, 12, WARNING, width)
             y, lines, line = y + 15, lines - 1, word or ""
             if not lines:
                 return

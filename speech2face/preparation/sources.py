@@ -90,8 +90,8 @@ def read_names(table: Path, folders_of: dict[str, list[str]]) -> tuple[dict[str,
             raise UserError(f"data.names={table}: no column of it names the folders, such as {names[0]}{first}")
         column[modality] = i = matches.index(max(matches))
         fitting[modality] = fit({row[i] for row in read.rows}, names)
-        if lost := sorted(set(names) - set(fitting[modality].values())):
-            log.warning("data.names=%s: %d folders are not in it, such as %s", table, len(lost), lost[0])
+    if lost := sorted({name for one in fitting for name in set(folders_of[one]) - set(fitting[one].values())}):
+        log.warning("data.names=%s: %d folders are not in it, such as %s", table, len(lost), lost[0])
     cells_of = {
         modality: [fitting[modality].get(row[i], row[i]) for row in read.rows] for modality, i in column.items()
     }
