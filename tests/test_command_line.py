@@ -219,7 +219,8 @@ def test_a_run_is_repeated_from_its_own_directory_alone(run, tmp_path: Path) -> 
     shutil.copy(SPEECH, tmp_path / "a.wav")
     won = ["encoder.model.relu=false", "preprocessing.windows=2", "preprocessing.features.mean=-4"]
     run(
-        "encoder=ast", "audio=a.wav", "encoder.weights=ast", "decoder=normalized", "decoder.weights=random", "decoder.model.width=0.02",
+        "encoder=ast", "audio=a.wav", "encoder.weights=ast", "decoder=normalized",
+        "decoder.weights=random", "decoder.model.width=0.02",
         *won, "seed=5", *ALONE,
     )  # fmt: skip
     elsewhere = tmp_path / "elsewhere"

@@ -192,7 +192,7 @@ def test_every_experiment_composes_and_starts_from_another_ones_weights(file: Pa
 
 def test_a_recipe_wins_over_the_weights_front_end_as_typed_options_do() -> None:
     """The bundled face encoder brings crop=face; the recipes of talkers set crop=none."""
-    options = options_of("experiment=bundled_voice_ast_3", "face.weights=bundled")
+    options = options_of("experiment=bundled_voice_ast_3", "face.weights=bundled/talkers")
     assert load(options.face).preprocessing.crop == "none"
     assert load(options_of("pipeline=train_voice").face).preprocessing.crop == "face"
 
