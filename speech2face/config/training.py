@@ -106,6 +106,10 @@ class VoiceTraining(Training):
     augment: Annotated[
         float, says("share of recordings that are augmented: equaliser, room, noise, speed, vocal tract", ge=0, le=1)
     ] = 1.0
+    vocal_tract: Annotated[
+        float,
+        says("greatest change of the vocal tract's length in augmentation; 0.2 is about man to woman", ge=0, le=0.5),
+    ] = 0.2
     versions: Annotated[
         int, says("with encoder.train=head: augmented versions of each recording that the trunk hears, once", ge=1)
     ] = 8

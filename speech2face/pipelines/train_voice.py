@@ -104,6 +104,7 @@ def train_voice(options: TrainVoice, run: Run) -> int:
             traits=encode_traits(one, speakers, heads),
             pairs=split == "train" and losses["consistency"] > 0,
             matches=matches,
+            vocal_tract=training.vocal_tract,
         )
 
     with run.stage("read"):

@@ -118,6 +118,7 @@ class Clips(Dataset):
     seconds: length of the window, which is at a random place. augment: share of the recordings that are augmented and
         whose features are masked; with 0 the window is the first one.
     traits: (people,) by name, encoded as those of `Photos`.
+    vocal_tract: greatest logarithm of the factor by which augmentation changes the length of the vocal tract.
     matches: photos of other people by person, which are drawn from instead of the speaker's own.
     pairs: an item also has "second", which is another recording of the speaker, or another window of the only one.
     """
@@ -137,7 +138,9 @@ class Clips(Dataset):
         traits: dict[str, np.ndarray] | None = None,
         pairs: bool = False,
         matches: "Matches | None" = None,
+        vocal_tract: float = 0.2,
     ) -> None:
+        self.vocal_tract = vocal_tract
         self.traits, self.pairs, self.matches = traits or {}, pairs, matches
         self.cached: Trunks | None = None
         self.root, self.files, self.photos, self.faces = root, files, photos, faces
@@ -197,7 +200,9 @@ class Clips(Dataset):
         window = self.window(self.root / self.files.path(row), self.files.measured(row), random)
         augmented = random.random() < self.augment
         if augmented:
-            window = perturb_vocal_tract(perturb_speed(window, random), math.exp(random.uniform(-0.2, 0.2)))
+            window = perturb_vocal_tract(
+                perturb_speed(window, random), math.exp(random.uniform(-1, 1) * self.vocal_tract)
+            )
             window = self.audio.to_level(augment_recording(window, random))
         features = self.audio.features(torch.from_numpy(window)[None])[0]
         if augmented and self.audio.time_axis is not None:

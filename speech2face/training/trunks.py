@@ -58,7 +58,7 @@ def cache_trunks(
     files = [rows.files.path(row) for row in rows.rows]
     about = what | {"network": digest.hexdigest(), "precision": precision, "versions": versions, "seed": rows.seed}
     about |= {"root": str(rows.root.absolute()), "files": [(path, *state(rows.root / path)) for path in files]}
-    about |= {"seconds": rows.seconds, "augment": rows.augment}
+    about |= {"seconds": rows.seconds, "augment": rows.augment, "vocal_tract": rows.vocal_tract}
     key = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:20]
     file, width = directory / f"trunks-{key}.f32", network.head_layer.in_features
     if not file.with_suffix(".npy").exists():
