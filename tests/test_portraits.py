@@ -84,10 +84,10 @@ def test_hair_and_clothes_are_of_the_person_and_the_wall_is_not() -> None:
     pytest.importorskip("cv2")
     from speech2face.talkers import population, portrait
 
-    people = [draw_person(3, i) for i in range(12)]
+    people = [draw_person(3, i) for i in range(6)]
     pictures, points = portraits(people, None)
     face, scene = population.parameters(people, None)
-    other, _ = portrait.render(face, scene | {"background_value": torch.full((12,), 0.95)})
+    other, _ = portrait.render(face, scene | {"background_value": torch.full((6,), 0.95)})
     behind = (other - pictures.float() / 255).abs().amax(1).numpy() > 0.1
     everything = np.ones((224, 224), bool)
     shares = []
