@@ -223,7 +223,7 @@ def test_several_datasets_at_once_and_people_without_photos(home):
     lines = [f"{row['person']},{row['sex']}" for row in rows(home / "people" / "people.csv")[:12]]
     (others / "people.csv").write_text("\n".join(["person,sex", *lines]) + "\n")
     command = [*VOICE, *SHORT, "trainer.max_epochs=1", "training.traits=[sex]"]
-    mixed = [*command, "training.losses.consistency=0.5", "data.mix={others: 2}", "trainer.log_every_n_steps=1"]
+    mixed = [*command, "training.losses.consistency=0.5", "data.mix={others: 2}", "+trainer.log_every_n_steps=1"]
     said = train(home, *mixed, "hydra.run.dir=mixed").stderr
     record = json.loads((home / "mixed" / "run.json").read_text())
     people, more = record["data"]["train"], record["data"]["mix"][str(others)]["train"]
@@ -238,7 +238,7 @@ def test_several_datasets_at_once_and_people_without_photos(home):
     train(home, *mixed, "encoder.train=head", "training.versions=2", "hydra.run.dir=mixed_head")
     train(home, *mixed, "trainer.max_epochs=2", "resume=mixed")
     error = train(home, *command, "resume=mixed", status=1).stderr
-    assert "data.mix" in error and "training.losses.consistency" in error
+    assert "data.mix" in error and "training.losses.consistency" in error, error
     error = train(home, *command, "training.losses.traits=0", "data.mix={others: 2}", status=1).stderr
     assert "others: no person of split train has a recording and a photo" in error
     error = train(home, *FACE, *SHORT, "data.mix={others: 2}", status=1).stderr
