@@ -21,7 +21,7 @@ def main() -> None:
     figure = Figure((9.6, 2.5), dpi=110, facecolor="white")
     speech, face = build("pipeline=speech"), build("pipeline=face")
     photo = face(EXAMPLES / "astronaut.png")
-    pictures = [(photo.preview["crop"], "a photo"), (photo.face, "its face")]
+    pictures = [(face.encoder.prepare(EXAMPLES / "astronaut.png").preview["crop"], "a photo"), (photo.face, "its face")]
     for name, title in VOICES.items():
         waveform = decode(EXAMPLES / name).waveform
         wave = np.full((224, 224, 3), 255, np.uint8)

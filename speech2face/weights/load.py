@@ -121,7 +121,7 @@ def _typed_arguments(part: Part, brought: Description) -> Description:
     typed = {key.removeprefix("model.").partition(".")[0] for key in part.typed if key.startswith("model.")}
     if "model" in part.typed:
         typed = part.model.keys() - {"_target_"}
-    own = {key: part.model[key] for key in typed}
+    own = {key: part.model[key] for key in typed if key in part.model}
     for key, value in own.items():
         if key in brought and brought[key] != value:
             log.warning("%s.model.%s=%s wins over %s, which the weights bring", part.slot, key, value, brought[key])
