@@ -1,5 +1,7 @@
 """Build the parts of a pipeline: check and locate them first, and load them after torch is imported."""
 
+import dataclasses
+import logging
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -15,6 +17,9 @@ from speech2face.weights.part import Part
 if TYPE_CHECKING:
     from speech2face.inference.encoder import Encoder
     from speech2face.weights.load import Loaded
+
+log = logging.getLogger(__name__)
+PUBLISHED_DECODER = "speech2face.decoders.normalized.NormalizedFaceDecoder"
 
 
 def check_modality(part: Part, wanted: str, giver: str) -> None:
@@ -50,7 +55,29 @@ def load_parts(options: Options, located: dict[str, Located]) -> dict[str, "Load
     """Load every part with its weights, by slot. located: see locate_parts."""
     from speech2face.weights.load import load
 
-    return {slot: load(part, options.seed, located[slot]) for slot, part in parts(options).items()}
+    settled = {slot: of_its_class(part, located[slot]) for slot, part in parts(options).items()}
+    return {slot: load(part, options.seed, located[slot]) for slot, part in settled.items()}
+
+
+def of_its_class(part: Part, located: Located) -> Part:
+    """The decoder that the user's weights belong to, if they are of another one in conf/decoder than the default.
+
+    Files in a published layout are those of `normalized`. Other parts are returned as they are.
+    """
+    from speech2face.weights.ours import read_card
+
+    if part.kind != "decoder" or located.file is None or "weights" not in part.typed:
+        return part
+    card = located.beside.get("card") or read_card(located.file) or {}
+    target = card.get("architecture", {}).get("_target_", PUBLISHED_DECODER)
+    for file in sorted((CONF / "decoder").glob("*.yaml")):
+        model = yaml.safe_load(file.read_text()).get("model", {})
+        if model.get("_target_") == target != part.model["_target_"]:
+            typed = {key.removeprefix("model.") for key in part.typed if key.startswith("model.")}
+            log.info("decoder.weights=%s: a decoder=%s", part.weights, file.stem)
+            own = {key: value for key, value in part.model.items() if key in typed}
+            return dataclasses.replace(part, option=file.stem, model=model | own)
+    return part
 
 
 def settled(options: Options, loaded: dict[str, "Loaded"], **changes: Any) -> Options:
