@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from speech2face.inference.pictures import draw_waveform, panel, png
+from speech2face.inference.pictures import draw_waveform, panel, png, sheet
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 300), (224, 224)])
@@ -52,3 +52,9 @@ def test_the_panel_shades_what_was_heard_and_nothing_else() -> None:
         expected[round(44.8 * start) : round(44.8 * end)] = True
     assert (shaded != expected).sum() <= 6  # a column at each edge
     assert bars == 6  # windows that overlap have bars one below the other
+
+
+def test_letters_of_other_alphabets_are_drawn() -> None:
+    drawn = [np.asarray(sheet([(name, ["x"])], ["job"], "")) for name in ("é", "e\u0301", "è", "Привет", "Прибор")]
+    assert (drawn[0] == drawn[1]).all()
+    assert (drawn[0] != drawn[2]).any() and (drawn[3] != drawn[4]).any()  # not the box of a missing letter

@@ -86,6 +86,8 @@ def degraded(home: Path) -> tuple[Path, dict[str, tuple[str, str]]]:
     long = "ж" * 120 + ".flac"  # 245 bytes
     (e / "audios" / "01.flac").rename(e / "audios" / long)
     unicode = root / "Zoë & <山田>"
+    table = root / "people.csv"
+    table.write_text("".join(line for line in table.open() if not line.startswith(f"{e.name},")))
     e.rename(unicode)
     with open(os.fsencode(d / "audios") + b"/\xff.flac", "wb") as file:
         file.write(sound)

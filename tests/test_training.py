@@ -460,6 +460,8 @@ def test_two_processes_train_together(home):
         (["training.warmup=5"], "training.warmup=5: must be a number, at least 0, at most 1"),
         (["trainer.max_epochs=0"], "trainer.max_epochs=0 trains nothing"),
         (["+trainer.max_steps=0"], "trainer.max_steps=0 trains nothing"),
+        (["trainer.max_epochs=abc"], "trainer.max_epochs=abc: must be a whole number"),
+        (["trainer.nosuch=1"], "trainer.nosuch: there is no such option: see"),
         (["training.head=[nosuch]"], "the encoder's class states its head"),
         (["encoder@face=paper"], "face=paper takes a voice"),
     ],

@@ -131,7 +131,7 @@ def _no_such_option(name: str, overrides: list[str]) -> str:
         return "there is no such option: see python run.py --help"
     near = nearest(name, [*leaves(OmegaConf.to_container(config)), *choices])
     owners = [pipeline for pipeline, schema in SCHEMAS.items() if name.partition(".")[0] in _names(schema)]
-    if owners and not near:
+    if owners and not near and config.pipeline.name not in owners:
         return f"pipeline={config.pipeline.name} has no such option; pipeline={', '.join(owners)} has it"
     return f"there is no such option{near or ': see python run.py --help'}"
 
