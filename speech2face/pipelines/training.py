@@ -68,12 +68,8 @@ def begin(options: Train, run: Run, modality: str) -> tuple[Train, Dataset, dict
     if not any(options.training.losses.values()):
         raise UserError("training.losses: all are switched off")
     for limit in ("max_epochs", "max_steps"):
-<<<<<<< HEAD
-        if options.trainer.get(limit) == 0 and (limit, options.trained) != ("max_epochs", "decoder"):
-=======
         value = options.trainer.get(limit)
-        if value == 0:
->>>>>>> h15
+        if value == 0 and (limit, options.trained) != ("max_epochs", "decoder"):
             raise UserError(f"trainer.{limit}=0 trains nothing: give at least 1")
         if value is not None and (type(value) is not int or value < -1):
             raise UserError(f"trainer.{limit}={value}: must be a whole number, at least 1, or -1: no limit")
