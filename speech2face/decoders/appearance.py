@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from speech2face.decoders import warp as spline
+from speech2face.decoders.appearance_fit import PICTURE, REACH, fit
 from speech2face.decoders.base import TrainableDecoder
 from speech2face.decoders.landmarks import LANDMARKS
 from speech2face.decoders.normalized import WARPED
@@ -16,8 +17,6 @@ from speech2face.decoders.normalized import WARPED
 if TYPE_CHECKING:
     from speech2face.decoders.base import Examples
 
-PICTURE = 224  # width and height of the drawn face in pixels
-REACH = 16  # pixels from the outline at which the signed distance is cut off
 EDGE = 1.5  # steepness of the outline of the person: the sigmoid's argument per pixel
 
 
@@ -97,8 +96,6 @@ class AppearanceDecoder(TrainableDecoder):
 
     def fit(self, examples: "Examples") -> None:
         """Compute all weights from the training set, in closed form (speech2face.decoders.appearance_fit)."""
-        from speech2face.decoders.appearance_fit import fit
-
         found = fit(examples, *self.counts, self.size, self.ridge)
         layers = (self.texture, self.shape, self.regression)
         for layer, (weight, bias) in zip(layers, (found.texture, found.shape, found.regression), strict=True):

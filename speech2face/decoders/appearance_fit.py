@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from speech2face.decoders import warp as spline
-from speech2face.decoders.appearance import PICTURE, REACH
 from speech2face.decoders.normalized import WARPED
 
 if TYPE_CHECKING:
     from speech2face.decoders.base import Examples
 
+PICTURE = 224  # width and height of a face in pixels
+REACH = 16  # pixels from the outline at which the signed distance is cut off
 MOST = 4000  # examples that are used
 TOGETHER = 32
 PERSON = 2  # the value of the masks inside the person; 0 is unknown
