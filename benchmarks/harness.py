@@ -35,8 +35,9 @@ FULL = {
     "ast": ["encoder=ast", "encoder.weights=ast.pt", DECODER],
 }
 FILES = {"paper": ("ve_conv.pt", "face_decoder.pt"), "ast": ("ast.pt", "face_decoder.pt")}
-BUNDLED = {"bundled ast": ["encoder=ast"], "bundled paper": ["encoder=paper"]}
-RANDOM = ["encoder.weights=random", "decoder.weights=random", "decoder.model.width=0.02"]
+TALKERS = ["encoder.weights=bundled/talkers", "decoder=normalized"]
+BUNDLED = {"bundled ast": ["encoder=ast", *TALKERS], "bundled paper": ["encoder=paper", *TALKERS]}
+RANDOM = ["encoder.weights=random", "decoder=normalized", "decoder.weights=random", "decoder.model.width=0.02"]
 TINY = {
     "paper": ["encoder=paper", "encoder.model.channels=[4,4,4,4,4,4,4,4,4]", "encoder.model.hidden=16", *RANDOM],
     "ast": ["encoder=ast_tiny", "encoder.model.depth=1", *RANDOM],
