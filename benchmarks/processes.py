@@ -11,6 +11,7 @@ from harness import (
     FILES,
     FULL,
     ROOT,
+    TALKERS,
     TINY,
     Bench,
     clip_features,
@@ -98,7 +99,7 @@ def folders(bench: Bench) -> None:
     bench.table(head, rows)
     grown = []
     for number in (16, 64) if bench.quick else (16, 64, 256, 1024, 4096):
-        took, memory, _ = bench.run("encoder=ast", f"precision={bench.best}", f"audio={bench.clips(number)}")
+        took, memory, _ = bench.run("encoder=ast", *TALKERS, f"precision={bench.best}", f"audio={bench.clips(number)}")
         grown.append((number, took, memory))
     bench.growth["inputs"] = grown
     bench.explain("Time and memory against the number of inputs, bundled `ast`:")
@@ -118,7 +119,7 @@ def lengths(bench: Bench) -> None:
     grown = []
     for minutes in (1, 180) if bench.quick else (0.1, 1, 10, 60, 180):
         file = write_wav(bench.home / f"{minutes}_minutes.wav", np.resize(noise, round(60 * minutes * 16_000)))
-        runs = [bench.run("encoder=ast", f"precision={bench.best}", f"audio={file}") for _ in range(2)]
+        runs = [bench.run("encoder=ast", *TALKERS, f"precision={bench.best}", f"audio={file}") for _ in range(2)]
         grown.append((minutes * 60, min(run[0] for run in runs), runs[0][1]))
         file.unlink()
     bench.growth["seconds of recording"] = grown
