@@ -62,11 +62,13 @@ def load_parts(options: Options, located: dict[str, Located]) -> dict[str, "Load
 def of_its_class(part: Part, located: Located) -> Part:
     """The decoder that the user's weights belong to, if they are of another one in conf/decoder than the default.
 
-    Files in a published layout are those of `normalized`. Other parts are returned as they are.
+    Files in a published layout are those of `normalized`. Encoders and decoders of the user's own are returned as they
+    are.
     """
     from speech2face.weights.ours import read_card
 
-    if part.kind != "decoder" or located.file is None or "weights" not in part.typed:
+    ours = part.model["_target_"].startswith("speech2face.")
+    if part.kind != "decoder" or not ours or located.file is None or "weights" not in part.typed:
         return part
     card = located.beside.get("card") or read_card(located.file) or {}
     target = card.get("architecture", {}).get("_target_", PUBLISHED_DECODER)
