@@ -109,7 +109,7 @@ def test_one_clip(run, tmp_path: Path) -> None:
 
 
 def test_sweep_over_good_and_bad_files(run, tmp_path: Path, clips: Path) -> None:
-    command = ["-m", "pipeline=speech", "encoder=paper,ast_tiny", f"audio={clips}", *TINY, "hydra.sweep.dir=sweep"]
+    command = ["-m", "encoder=ast_small,ast_tiny", f"audio={clips}", *TINY_AST[1:], "hydra.sweep.dir=sweep"]
     result = run(*command, status=1)
     sweep = tmp_path / "sweep"
     expected = {
@@ -135,8 +135,8 @@ def test_sweep_over_good_and_bad_files(run, tmp_path: Path, clips: Path) -> None
         comparison = {os.path.relpath(row["input"], clips): row for row in csv.DictReader(file)}
     assert comparison.keys() == expected.keys()
     good, bad = comparison["good.wav"], comparison["silent.wav"]
-    assert good["encoder=paper"] == good["encoder=ast_tiny"] == "done"
-    assert bad["encoder=paper"].startswith("failed: silent")
+    assert good["encoder=ast_small"] == good["encoder=ast_tiny"] == "done"
+    assert bad["encoder=ast_small"].startswith("failed: silent")
     a, b = (np.load(sweep / job / "my clips" / "good" / "embedding.npy") for job in ("0", "1"))
     assert float(good["cosine encoder=ast_tiny"]) == pytest.approx(
         a @ b / np.linalg.norm(a) / np.linalg.norm(b), abs=1e-3

@@ -210,8 +210,9 @@ def test_training_and_evaluation_read_what_was_prepared(home, degraded):
 
 def test_launchers_agree_and_a_killed_run_is_completed(home):
     """One process; a sweep over shards, of which one worker is killed; and more files later: the same bytes."""
+    others = shutil.ignore_patterns("talker-0-00000[6-9]", "talker-0-00001?")  # six people are enough
     for name in ("one", "many"):
-        shutil.copytree(home / "made", home / name)
+        shutil.copytree(home / "made", home / name, ignore=others)
     held_back = sorted((home / "many").glob("*/audios/01.flac"))[:5]
     for file in held_back:
         file.rename(home / f"{file.parts[-3]}.flac")
