@@ -82,6 +82,8 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 def test_every_part_learns_and_its_weights_can_be_used(home):
     train(home, *VOICE, *SHORT, "hydra.run.dir=train_voice")
     assert "passed over" in (home / "train_voice" / "run.log").read_text()
+    (lost,) = rows(home / "train_voice" / "results.csv")
+    assert lost["input"].endswith("damaged.wav") and lost["status"] == "passed_over" and lost["error"]
     weights = home / "train_voice" / "weights" / "best"
     train(home, "pipeline=speech", f"audio={ROOT}/examples/librivox_male.wav", "decoder.weights=decoder",
           f"encoder.weights={weights}", "encoder=ast", "hydra.run.dir=speech")  # fmt: skip

@@ -18,7 +18,7 @@ from speech2face.pipelines.resume import find_checkpoint, record_changes
 from speech2face.pipelines.talkers import provide
 from speech2face.run.process import quick_imports
 from speech2face.run.record import Run
-from speech2face.run.results import write_failures
+from speech2face.run.results import write_failures, write_passed_over
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -207,8 +207,13 @@ def carry_out(options: Train, run: Run, job: Job) -> int:
         checkpoint=found and found[0],
     )
     log.info("%d rows to train on, %d to validate", len(job.train), len(job.val))
-    with run.stage("train"):
-        metrics = fit(job.module, data, settings, card(options, run, job), job.draw)
+    try:
+        with run.stage("train"):
+            metrics = fit(job.module, data, settings, card(options, run, job), job.draw)
+    finally:
+        lost = {path: why for rows in (job.train, job.val) for path, why in getattr(rows, "failures", dict)().items()}
+        if lost and run.first:
+            write_passed_over(run.directory, root, lost)
     if not metrics:
         if not found:
             raise UserError("trainer: not one epoch was done, and nothing was saved; allow more epochs, steps or time")

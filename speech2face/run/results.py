@@ -125,6 +125,14 @@ def write_failures(directory: Path, root: Path, errors: dict[str, str]) -> None:
     results.close()
 
 
+def write_passed_over(directory: Path, root: Path, errors: dict[str, str]) -> None:
+    """Add rows to results.csv for files without which a training went on. The arguments are those of write_failures."""
+    results = Results(directory, (), read_results(directory))
+    for path, error in errors.items():
+        results.add({"input": str(root / path), "status": "passed_over", "error": error})
+    results.close()
+
+
 def write_contact_sheet(directory: Path, total: int) -> None:
     """Write contact_sheet.png of the faces in results.csv, if there are any. total: number of faces of the run."""
     rows = [row for row in read_results(directory) if row["status"] == "done"]

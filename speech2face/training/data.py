@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import Dataset
 
 from speech2face.data.dataset import Files
-from speech2face.errors import UserError, defect
+from speech2face.errors import UserError, defect, reason
 from speech2face.inference.cache import Embeddings
 from speech2face.preprocessing.audio import Audio, dbfs
 from speech2face.training.augmentation import augment_recording, perturb_speed, perturb_vocal_tract, spec_augment
@@ -107,8 +107,9 @@ class Clips(Dataset):
     """Recordings, each with the embedding of a photo of the speaker.
 
     An item is {"features": the encoder's input, "face": (4096,), "has_face": bool, "person", "row"} and its traits. A
-    recording that cannot be read is replaced by the next one, with a warning. If `cached` has been set
-    (speech2face.training.trunks), an item has "trunk", the input of the encoder's head, in place of "features".
+    recording that cannot be read is replaced by the next one, with a warning, and is not tried again; see `failures`.
+    If `cached` has been set (speech2face.training.trunks), an item has "trunk", the input of the encoder's head, in
+    place of "features".
 
     root, files: the recordings. people: names; rows starts[i] to starts[i + 1] are all recordings of person i.
     photos: (people + 1,); rows photos[i] to photos[i + 1] of `faces` are the photos of person i. Where there are none,
@@ -149,9 +150,23 @@ class Clips(Dataset):
         self.starts = np.cumsum([0, *map(len, rows)])
         self.rows = np.concatenate([np.arange(one.start, one.stop) for one in rows])
         self.people = np.repeat(np.arange(len(people)), np.diff(self.starts))
+        self.lost = torch.zeros(len(self.rows), dtype=torch.bool).share_memory_()  # by all processes that read
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def failures(self) -> dict[str, str]:
+        """Why recordings were passed over, by path."""
+        found = {}
+        for row in self.lost.nonzero().ravel().tolist():
+            path = self.files.path(self.rows[row])
+            try:
+                self.features(self.rows[row], np.random.default_rng(self.seed))
+            except UserError as error:
+                found[path] = reason(error, self.root / path)
+            except Exception as error:
+                found[path] = defect(error)
+        return found
 
     def __getitem__(self, item: Item) -> Example:
         epoch, wanted = item
@@ -187,12 +202,15 @@ class Clips(Dataset):
         if self.cached is not None:
             return self.cached[epoch, wanted]
         for row in itertools.chain(range(wanted, len(self)), range(wanted)):
+            if self.lost[row]:
+                continue
             try:
                 return row, self.features(self.rows[row], np.random.default_rng([self.seed, epoch, row]))
             except UserError as error:
                 log.warning("passed over: %s", error)
             except Exception as error:  # codecs raise anything, and one file must not end a training
                 log.warning("passed over: %s (%s)", self.root / self.files.path(self.rows[row]), defect(error))
+            self.lost[row] = True
         raise UserError(f"{self.root}: no recording can be read: each one is damaged or silent (see above)")
 
     def features(self, row: int, random: np.random.Generator) -> torch.Tensor:

@@ -85,6 +85,10 @@ class Mixture(Dataset):
     def __len__(self) -> int:
         return int(self.ends[-1])
 
+    def failures(self) -> dict[str, str]:
+        """Why recordings were passed over, by absolute path."""
+        return {str(one.root / path): why for one in self.clips for path, why in one.failures().items()}
+
     def __getitem__(self, item: Item) -> Example:
         epoch, row = item
         number = int(np.searchsorted(self.ends, row, side="right"))
