@@ -18,7 +18,8 @@ from torch.utils.data import Dataset
 from speech2face.data.dataset import Files
 from speech2face.errors import UserError, defect, reason
 from speech2face.inference.cache import Embeddings
-from speech2face.preprocessing.audio import Audio, dbfs
+from speech2face.preprocessing.audio import Audio
+from speech2face.preprocessing.sound import sounding_samples
 from speech2face.training.augmentation import augment_recording, perturb_speed, perturb_vocal_tract, spec_augment
 
 if TYPE_CHECKING:
@@ -243,6 +244,6 @@ class Clips(Dataset):
             sound = audio.read(path)
             start = int(random.integers(max(len(sound.waveform) - size, 0) + 1)) if self.augment else 0
             window = sound.waveform[start : start + size]
-            if not dbfs(window) + sound.level_dbfs - audio.level_dbfs >= audio.silence_dbfs:
+            if not sounding_samples(sound.spans, start, size):
                 raise UserError(f"{path}: the window is silent")
         return np.resize(window, size)
