@@ -109,7 +109,7 @@ def test_one_clip(run, tmp_path: Path) -> None:
 
 
 def test_sweep_over_good_and_bad_files(run, tmp_path: Path, clips: Path) -> None:
-    command = ["-m", "encoder=ast_small,ast_tiny", f"audio={clips}", *TINY_AST[1:], "hydra.sweep.dir=sweep"]
+    command = ["-m", "encoder=ast_small,ast_tiny", f"audio={clips}", *TINY, "hydra.sweep.dir=sweep"]
     result = run(*command, status=1)
     sweep = tmp_path / "sweep"
     expected = {
