@@ -13,6 +13,7 @@ from PIL import Image
 from test_training import rows, train
 
 from speech2face.data.dataset import read_dataset
+from speech2face.decoders.base import Examples
 from speech2face.decoders.normalized import NormalizedFaceDecoder
 from speech2face.preparation import person
 from speech2face.preparation.person import BACKGROUND, PERSON, UNKNOWN, person_mask
@@ -114,7 +115,7 @@ def test_what_is_unknown_changes_nothing_that_a_decoder_learns_or_reports(warp: 
     pictures, points = portraits(people, None)
     pictures = pictures.permute(0, 2, 3, 1).contiguous()
     decoder = NormalizedFaceDecoder(width=0.02, warp=warp).eval()
-    decoder.start_from_mean(points.mean(0))
+    decoder.fit(Examples(None, np.arange(2), None, points.numpy(), None))
     weights = {"landmarks": 0.01, "texture": 5.0, "picture": 10.0}
     module = DecoderTraining(decoder, loss_weights=weights, normalize=lambda x: x, frozen={})
     mask = torch.full((2, 224, 224), PERSON, dtype=torch.uint8)
