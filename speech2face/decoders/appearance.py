@@ -50,9 +50,9 @@ class AppearanceDecoder(TrainableDecoder):
         super().__init__()
         self.size, self.ridge, self.sharpening, self.background = size, ridge, sharpening, tuple(background)
         self.counts = [components, landmark_components]
-        self.regression = nn.Linear(embedding, components + landmark_components)
-        self.texture = nn.Linear(components, 4 * size * size)
-        self.shape = nn.Linear(landmark_components, 2 * LANDMARKS)
+        self.regression = Exact(embedding, components + landmark_components)
+        self.texture = Exact(components, 4 * size * size)
+        self.shape = Exact(landmark_components, 2 * LANDMARKS)
 
     @property
     def first_layer(self) -> nn.Module:
@@ -89,7 +89,8 @@ class AppearanceDecoder(TrainableDecoder):
         """Sharpened RGB and outline (batch, 4, 224, 224) -> the person before the background (batch, 3, 224, 224)."""
         colour, distance = drawn[:, :3], (drawn[:, 3:] - 0.5) * 2 * REACH
         if self.sharpening:
-            colour = colour + self.sharpening * (colour - _blurred(colour))
+            with torch.autocast(drawn.device.type, enabled=False):
+                colour = colour + self.sharpening * (colour - _blurred(colour))
         person = torch.sigmoid(EDGE * distance)
         background = torch.tensor(self.background, device=drawn.device).view(3, 1, 1)
         return colour.clamp(0, 1) * person + background * (1 - person)
@@ -101,6 +102,22 @@ class AppearanceDecoder(TrainableDecoder):
         for layer, (weight, bias) in zip(layers, (found.texture, found.shape, found.regression), strict=True):
             layer.weight.data = torch.from_numpy(np.ascontiguousarray(weight, np.float32))
             layer.bias.data = torch.from_numpy(np.ascontiguousarray(bias, np.float32))
+
+
+class Exact(nn.Module):
+    """A linear layer that computes in fp32 also in mixed precision: the sharpening would show what bf16 rounds away.
+
+    (batch, inputs) -> (batch, outputs).
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        layer = nn.Linear(inputs, outputs)
+        self.weight, self.bias = layer.weight, layer.bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return F.linear(x.float(), self.weight, self.bias)
 
 
 def _blurred(images: torch.Tensor, sigma: float = 1.5, radius: int = 6) -> torch.Tensor:
