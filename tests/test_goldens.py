@@ -59,8 +59,8 @@ def same_face(exact: Path, other: Path) -> None:
 
 
 def test_bundled_weights_draw_the_same_face_in_bf16(run, tmp_path: Path) -> None:
-    for encoder in ("ast", "paper", "resnet"):
-        what = ["pipeline=face", f"image={PHOTO}"] if encoder == "resnet" else [f"audio={SPEECH}"]
+    for encoder in ("ge2e", "ast", "dlib"):
+        what = ["pipeline=face", f"image={PHOTO}"] if encoder == "dlib" else [f"audio={SPEECH}"]
         for precision in ("fp32", "bf16"):
             run(*what, f"encoder={encoder}", f"precision={precision}", f"hydra.run.dir={encoder}_{precision}")
         name = what[-1].rpartition("/")[2].partition(".")[0]
