@@ -78,7 +78,7 @@ def test_the_second_recording_is_another_one_of_the_same_speaker(tmp_path: Path)
 def test_people_without_a_photo_are_left_out_of_the_terms_about_faces_only() -> None:
     torch.manual_seed(0)
     terms = dict.fromkeys(("normalized", "length", "contrastive", "traits", "consistency"), 1.0)
-    training = VoiceTraining(GE2E(hidden=4, output=4), terms, classes={"sex": 2})
+    training = VoiceTraining(GE2E(hidden=4), terms, classes={"sex": 2})
     batch = {"features": torch.rand(6, 30, 40), "second": torch.rand(6, 30, 40), "person": torch.arange(6)}
     batch |= {"face": torch.rand(6, 4096), "sex": torch.tensor([0, 1, 1, -1, 0, 1])}
     has_face = torch.tensor([True, False, True, True, False, False])
@@ -93,7 +93,7 @@ def test_people_without_a_photo_are_left_out_of_the_terms_about_faces_only() -> 
     none = training.terms(batch | {"has_face": torch.zeros(6, dtype=torch.bool)}, None)
     assert set(none) == {"traits", "consistency"}
     same = training.terms(batch | {"second": batch["features"]}, None)
-    assert same["consistency"].item() == pytest.approx(0, abs=1e-6) and whole["consistency"].item() > 1e-4
+    assert same["consistency"].item() == pytest.approx(0, abs=1e-6) and whole["consistency"].item() > 1e-5
 
 
 def test_traits_are_those_of_all_datasets_and_unknown_where_one_has_none() -> None:

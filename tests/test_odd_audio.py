@@ -62,6 +62,19 @@ def test_silent_windows_are_left_out_and_the_level_is_that_of_the_sound() -> Non
     assert [round(start) for start, _ in prepared.preview["heard"]] == [0, 24]
 
 
+def test_windows_of_noise_count_little_beside_windows_of_speech() -> None:
+    level = np.float32(np.sqrt(np.mean(MALE[: 6 * RATE] ** 2)))
+    both = np.concatenate([MALE[: 6 * RATE], level * NOISE[: 6 * RATE]])
+    encoder = build("encoder=paper", "preprocessing.window_seconds=3.0", "preprocessing.windows=4").encoder
+    prepared = encoder.prepare(both, RATE)
+    speech, noise = prepared.weights[:2], prepared.weights[2:]
+    assert max(noise) < 0.3 * min(speech)
+    each = np.stack([encoder.encode([one[None]])[0].numpy() for one in prepared.features])
+    expected = np.average(each, axis=0, weights=prepared.weights)
+    np.testing.assert_allclose(encoder(both, RATE), expected, atol=1e-4)
+    np.testing.assert_allclose(encoder.encode([prepared.features])[0].numpy(), each.mean(0), atol=1e-4)
+
+
 @pytest.mark.parametrize("encoder", ["ast", "paper"])
 @pytest.mark.parametrize("offset", [0.5, -0.05, 0.02])
 def test_a_constant_offset_is_no_sound(encoders, encoder: str, offset: float) -> None:

@@ -35,7 +35,7 @@ def test_from_photographs_and_recordings_of_different_people_to_a_face(tmp_path:
     small = ["device=cpu", "workers=1", "batch_size=4"]
     run("pipeline=prepare", "data.root=photographs", "encoder@face=dlib", "device=cpu", "workers=1")
     run("experiment=portraits_decoder", "data.root=photographs", "decoder.model.components=4", *small)
-    ge2e = ["encoder.init=null", "encoder.model.hidden=8", "encoder.model.layers=1", "encoder.model.output=8"]
+    ge2e = ["encoder.init=null", "encoder.model.hidden=8", "encoder.model.layers=1"]
     people = ["data.root=voices", "data.faces=photographs", "training.versions=1", "trainer.max_epochs=2"]
     run("experiment=portraits_voice", *people, *ge2e, *small)
     trained = [

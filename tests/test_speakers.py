@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import GOLDENS, SPEECH, TINY
 from goldens.make_speakers import clip
 
@@ -25,7 +26,7 @@ from speech2face.training.voice import VoiceTraining
 from speech2face.weights.load import load
 from speech2face.weights.part import Part
 
-SMALL_GE2E = {"_target_": "speech2face.encoders.ge2e.GE2E", "hidden": 8, "output": 6}
+SMALL_GE2E = {"_target_": "speech2face.encoders.ge2e.GE2E", "hidden": 8}
 
 
 def weights_of(golden: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
@@ -38,29 +39,35 @@ def as_resemblyzer(state: dict[str, torch.Tensor]) -> dict[str, object]:
     return {"step": 1_564_501, "model_state": loss | state, "optimizer_state": {"state": {}, "param_groups": []}}
 
 
+def published_output(states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """The published output of the last hidden states (n, hidden): linear, ReLU, length 1."""
+    return F.normalize(F.relu(F.linear(states, weight, bias)))
+
+
 @torch.inference_mode()
 def test_ge2e_and_its_front_end_are_resemblyzers() -> None:
     golden = dict(np.load(GOLDENS / "ge2e.npz"))
     mel = MelSpectrogram()(torch.from_numpy(clip())[None])
     assert mel.shape == (1, 201, 40)
     np.testing.assert_allclose(mel[0, ::4].numpy(), golden["mel"], rtol=1e-4, atol=1e-7)
-    network = GE2E(hidden=8, output=6)
-    weights = RESEMBLYZER.rename(weights_of(golden))
+    network = GE2E(hidden=8)
+    published = weights_of(golden)
+    weights = RESEMBLYZER.rename(published)
     assert network.load_state_dict(weights, strict=False).missing_keys == ["head.weight", "head.bias"]
     partials = torch.stack([mel[0, :160], mel[0, 41:]])
-    output = network.describe(partials)[:, -6:].numpy()
-    np.testing.assert_allclose(output, golden["output"], atol=1e-5)
+    output = published_output(network.describe(partials), published["linear.weight"], published["linear.bias"])
+    np.testing.assert_allclose(output.numpy(), golden["output"], atol=1e-5)
     assert np.abs(np.diff(golden["output"], axis=0)).max() > 1e-3  # partials that can be told apart
 
 
 @torch.inference_mode()
-def test_ge2e_describes_a_partial_by_the_last_states_of_all_layers() -> None:
-    """The equations of the LSTM (Hochreiter and Schmidhuber, 1997, with forget gates) and of the published output."""
+def test_ge2e_describes_a_partial_by_its_last_state() -> None:
+    """The equations of the LSTM (Hochreiter and Schmidhuber, 1997, with forget gates)."""
     torch.manual_seed(0)
-    network = GE2E(mel_bins=5, hidden=7, layers=3, output=4)
+    network = GE2E(mel_bins=5, hidden=7, layers=3)
     state = {name: tensor.numpy().astype(np.float64) for name, tensor in network.state_dict().items()}
     partial = torch.rand(9, 5)
-    inputs, last = partial.numpy().astype(np.float64), []
+    inputs = partial.numpy().astype(np.float64)
     for layer in range(3):
         cell, hidden, outputs = np.zeros(7), np.zeros(7), []
         for x in inputs:
@@ -73,16 +80,13 @@ def test_ge2e_describes_a_partial_by_the_last_states_of_all_layers() -> None:
             hidden = np.tanh(cell) / (1 + np.exp(-leave))
             outputs.append(hidden)
         inputs = np.stack(outputs)
-        last.append(hidden)
-    output = np.maximum(state["linear.weight"] @ hidden + state["linear.bias"], 0)
-    expected = np.concatenate([*last, output / np.linalg.norm(output)])
-    np.testing.assert_allclose(network.describe(partial[None])[0].numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(network.describe(partial[None])[0].numpy(), hidden, atol=1e-5)
 
 
 @torch.inference_mode()
 def test_ge2e_averages_partials_by_the_sound_in_them() -> None:
     torch.manual_seed(0)
-    network = GE2E(hidden=8, output=6).eval()
+    network = GE2E(hidden=8).eval()
     x = torch.rand(2, 601, 40)
     starts = [round(i * 441 / 6) for i in range(7)]  # 7 partials, half of each in the next
     whole = torch.stack([network.describe(x[:, start : start + 160]) for start in starts]).mean(0)
@@ -105,8 +109,7 @@ def test_a_training_starts_from_resemblyzers_file_and_adds_a_head(tmp_path: Path
                        init=str(tmp_path / "pretrained.pt")))  # fmt: skip
     own = loaded.network.state_dict()
     assert torch.equal(own["lstm.2.weight_hh_l0"], state["lstm.weight_hh_l2"])
-    assert torch.equal(own["linear.bias"], state["linear.bias"])
-    assert own["head.weight"].shape == (4096, 30) and loaded.part.model["hidden"] == 8
+    assert own["head.weight"].shape == (4096, 8) and loaded.part.model["hidden"] == 8
     with pytest.raises(UserError, match=r"no 4096-D embedding.*found none.*encoder\.init="):
         load(Part(option="ge2e", modality="speech", model=configured, weights=str(tmp_path / "pretrained.pt")))
     torch.save(own, tmp_path / "with_head.pt")
@@ -144,7 +147,8 @@ def test_published_weights_of_ge2e_against_the_package(monkeypatch: pytest.Monke
     assert loaded.layout == RESEMBLYZER.name
     features = build("encoder=ge2e", *TINY).encoder.prepare(str(SPEECH)).features
     partials = torch.stack([features[0, start : start + 160] for start in (0, 200, 441)])
-    ours = loaded.network.describe(partials)[:, -256:]
+    last = {name: one.detach() for name, one in theirs.linear.named_parameters()}
+    ours = published_output(loaded.network.describe(partials), **last)
     torch.testing.assert_close(ours, theirs(partials), atol=1e-4, rtol=0)
     assert (ours @ ours.T).min() > 0.6  # one speaker
 
@@ -210,7 +214,7 @@ def test_a_model_of_another_kind_is_refused() -> None:
 
 
 HEARD = {
-    "ge2e": (lambda: GE2E(hidden=8, output=6), (200, 40)),
+    "ge2e": (lambda: GE2E(hidden=8), (200, 40)),
     "ecapa": (lambda: ECAPA(20, 8, aggregated=8, scale=4, squeezed=4, attention=4, output=6), (50, 20)),
     "wavlm": (lambda: SpeechModel({"model_type": "wavlm"} | TINY_MODEL, attention=4), (4000,)),
     "ast": (lambda: AudioSpectrogramTransformer(8, 3, 1, 8, max_frames=64, stride=16), (64, 128)),

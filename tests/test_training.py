@@ -196,7 +196,7 @@ def test_a_frozen_trunk_hears_every_recording_once(home):
 def test_the_cache_of_a_trunk_has_its_outputs_for_the_versions_of_the_recordings(home, tmp_path):
     dataset = read_dataset(home / "people")
     speakers = dataset.split("train")[:4]
-    network = GE2E(hidden=4, output=4).eval()
+    network = GE2E(hidden=4).eval()
     clips = Clips(dataset.root, dataset.files["speech"], speakers, np.arange(5), np.ones((4, 4096), np.float32),
                   Audio(MelSpectrogram()), seconds=1.0, seed=3)  # fmt: skip
     assert has_trunk(network)

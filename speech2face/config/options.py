@@ -119,7 +119,7 @@ class Data:
     ] = None
     mix: Annotated[
         dict[str, Positive] | None,
-        says("pipeline=train_voice: further datasets, {DIR: WEIGHT}; root's weight, how often it is drawn from, is 1"),
+        says("train_voice, estimates: further datasets, {DIR: WEIGHT}: how often one is drawn from; root's is 1"),
     ] = None
     people: Annotated[Whole | None, says("data=talkers: number of simulated people")] = None
     clips: Annotated[int, says("data=talkers: recordings per person", ge=0)] = 3
@@ -184,6 +184,17 @@ class Evaluate(Options):
 
 
 @dataclass(kw_only=True, frozen=True)
+class FitEstimates(Options):
+    """Fit estimates of sex and age to an encoder's embeddings, and save them with its weights."""
+
+    own_directory = True
+    data: Data
+    encoder: Part
+    clips: Annotated[int, says("most files per person", ge=1)] = 3
+    cache: Annotated[str, says("directory of cached embeddings", min_length=1)] = "outputs/embeddings"
+
+
+@dataclass(kw_only=True, frozen=True)
 class Train(Options):
     """Options of the three trainings."""
 
@@ -237,6 +248,7 @@ SCHEMAS: dict[str, type[Options]] = {
     "talkers": Talkers,
     "prepare": Prepare,
     "evaluate": Evaluate,
+    "estimates": FitEstimates,
     "train_face": TrainFace,
     "train_decoder": TrainDecoder,
     "train_voice": TrainVoice,

@@ -4,7 +4,6 @@ Its published weights are those of the package Resemblyzer, which learnt to tell
 """
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from speech2face.encoders.base import EncoderNetwork, Perceptron
@@ -16,12 +15,12 @@ FAINT = 1e-3  # frames so far below the mean power of a window, 30 dB, hold no s
 class GE2E(EncoderNetwork):
     """Mel power spectrogram -> embedding: LSTM over partials of 1.6 s, mean over the partials, linear, ReLU.
 
-    A partial is described by the last hidden state of every layer and by the published 256-D output. Partials overlap
-    by about a half, and are weighted by the share of their frames that hold sound.
+    A partial is described by the last hidden state of the last layer. Sex and age are told from it better than from the
+    published 256-D output, which follows by a linear layer and keeps less. Partials overlap by about a half, and are
+    weighted by the share of their frames that hold sound.
 
-    mel_bins: of the input. hidden, layers: of the LSTM. output: width of the published output. embedding: width of the
-    embedding. partial_frames: length of a partial. relu: end in a ReLU. head_hidden: width of the
-    head's hidden layer; 0: the head is linear.
+    mel_bins: of the input. hidden, layers: of the LSTM. embedding: width of the embedding. partial_frames: length of a
+    partial. relu: end in a ReLU. head_hidden: width of the head's hidden layer; 0: the head is linear.
     """
 
     time_axis = -2
@@ -31,7 +30,6 @@ class GE2E(EncoderNetwork):
         mel_bins: int = 40,
         hidden: int = 256,
         layers: int = 3,
-        output: int = 256,
         embedding: int = 4096,
         partial_frames: int = 160,
         relu: bool = True,
@@ -39,26 +37,19 @@ class GE2E(EncoderNetwork):
     ) -> None:
         super().__init__()
         self.lstm = nn.ModuleList(nn.LSTM(hidden if i else mel_bins, hidden, batch_first=True) for i in range(layers))
-        self.linear = nn.Linear(hidden, output)
-        width = layers * hidden + output
-        self.head = Perceptron(width, head_hidden, embedding) if head_hidden else nn.Linear(width, embedding)
+        self.head = Perceptron(hidden, head_hidden, embedding) if head_hidden else nn.Linear(hidden, embedding)
         self.partial_frames, self.relu = partial_frames, relu
 
     def describe(self, partials: torch.Tensor) -> torch.Tensor:
-        """Partials (n, frames, mel_bins) -> (n, layers * hidden + output): the last hidden states, then the output.
-
-        The output has length 1 and no negative numbers. Its cosines compare speakers.
-        """
-        states, last = partials.float(), []
+        """Partials (n, frames, mel_bins) -> the last hidden states of the last layer (n, hidden)."""
+        states = partials.float()
         with torch.autocast(partials.device.type, enabled=False):  # many processors have no LSTM in bfloat16
             for layer in self.lstm:
                 states, _ = layer(states)
-                last.append(states[:, -1])
-        output = F.normalize(F.relu(self.linear(last[-1])), dim=1)
-        return torch.cat([*last, output], dim=1)
+        return states[:, -1]
 
     def trunk(self, x: torch.Tensor) -> torch.Tensor:
-        """Features (batch, frames, mel_bins) -> the input of the head (batch, layers * hidden + output)."""
+        """Features (batch, frames, mel_bins) -> the input of the head (batch, hidden)."""
         room = max(x.shape[1] - self.partial_frames, 0)
         number = 1 + round(2 * room / self.partial_frames)
         starts = [round(i * room / max(number - 1, 1)) for i in range(number)]
@@ -72,7 +63,7 @@ class GE2E(EncoderNetwork):
         return (described * weights).sum(1) / weights.sum(1)
 
     def stages(self) -> list[nn.Module]:
-        return [*self.lstm[:-1], nn.ModuleList([self.lstm[-1], self.linear])]
+        return list(self.lstm)
 
 
 # Published layout: the package Resemblyzer
@@ -86,24 +77,19 @@ MEL_SPECTROGRAM = {
 
 
 def _architecture(tensors: Tensors) -> dict[str, int]:
-    output, hidden = tensors["linear.weight"].shape
+    hidden = tensors["lstm.0.weight_hh_l0"].shape[1]
     mel_bins = tensors["lstm.0.weight_ih_l0"].shape[1]
-    return {
-        "mel_bins": mel_bins,
-        "hidden": hidden,
-        "layers": count(tensors, r"lstm\.(\d+)\."),
-        "output": output,
-    }
+    return {"mel_bins": mel_bins, "hidden": hidden, "layers": count(tensors, r"lstm\.(\d+)\.")}
 
 
 RESEMBLYZER = Layout(
     name="ge2e (resemblyzer)",
     renames=(
         (r"lstm\.((?:weight|bias)_[ih]h_l)(\d+)", r"lstm.\2.\g<1>0"),
-        (r"(linear\.(?:weight|bias))", r"\1"),
+        (r"linear\.(?:weight|bias)", None),  # of the published output
         (r"similarity_(?:weight|bias)", None),  # of the loss
     ),
-    needs=("lstm.0.weight_ih_l0", "lstm.0.weight_hh_l0", "linear.weight", "linear.bias"),
+    needs=("lstm.0.weight_ih_l0", "lstm.0.weight_hh_l0"),
     architecture=_architecture,
     preprocessing=MEL_SPECTROGRAM,
 )

@@ -142,9 +142,10 @@ def embed(
             errors[path] = reason(error, root / path)
             return None
 
-    def prepare(path: str) -> torch.Tensor | None:
+    def prepare(path: str) -> tuple[torch.Tensor, list[float]] | None:
         try:
-            return encoder.prepare(root / path).features
+            prepared = encoder.prepare(root / path)
+            return prepared.features, prepared.weights
         except UserError as error:
             errors[path] = reason(error, root / path)
         except Exception as error:  # codecs raise anything, and one file must not stop the others
@@ -157,12 +158,12 @@ def embed(
         missing = {one: path for path, one in digests.items() if one not in cache.rows}
         prepared = ahead(executor, lambda item: (item[0], prepare(item[1])), missing.items(), 4 * workers)
         good = (
-            (one, features)
-            for one, features in tqdm(prepared, f"encoding {name}", len(missing), unit="file")
-            if features is not None
+            (one, found)
+            for one, found in tqdm(prepared, f"encoding {name}", len(missing), unit="file")
+            if found is not None
         )
         for batch in batches(good, max(16, encoder.batch_size)):
-            found = encoder.encode_each([features for _, features in batch])
+            found = encoder.encode_each(*map(list, zip(*(one for _, one in batch), strict=True)))
             encoded = {one: embedding for (one, _), embedding in zip(batch, found, strict=True)}
             failed = {one: error for one, error in encoded.items() if isinstance(error, str)}
             errors |= {missing[one]: error for one, error in failed.items()}

@@ -115,11 +115,13 @@ def panel(
     parts: dict[str, int],
     caption: str,
     untrained: bool,
+    estimate: str = "",
 ) -> Image.Image:
     """The panel of one input: voice or photo, the face, and the face with its landmarks.
 
     preview: of speech2face.preprocessing.Prepared. face: (height, width, 3). landmarks: (72, 2) in pixels of the face,
-    or None. parts: number of landmarks by part. caption: a line below, with encoder and decoder.
+    or None. parts: number of landmarks by part. caption: a line below, with encoder and decoder. estimate: of sex and
+    age, written above the face.
     """
     side, gap, top = 2 * FACE, 24, 64
     left = side
@@ -140,7 +142,7 @@ def panel(
             x = gap + i * (half + 16)
             image.paste(picture, (x, top + 26))
             _text(draw, (x, top), label, 14, FAINT)
-    faces = [(enlarged(face), "reconstructed face")]
+    faces = [(enlarged(face), "reconstructed face" + f"; estimated from the input: {estimate}" * bool(estimate))]
     if landmarks is not None:
         faces.append((draw_landmarks(face, landmarks, parts), "with landmarks"))
     for i, (picture, label) in enumerate(faces):

@@ -13,6 +13,7 @@ import numpy as np
 
 from speech2face.inference.decoder import Decoder, Faces
 from speech2face.inference.encoder import Encoder
+from speech2face.inference.estimates import NOTHING, Estimate
 from speech2face.inference.threads import after_the_networks, ahead
 from speech2face.preprocessing import Prepared
 
@@ -22,11 +23,16 @@ if TYPE_CHECKING:
 
 @dataclass
 class Reconstruction:
-    """The result of one input. embedding: (4096,) float32. faces: decoded from it. prepared: the encoder's input."""
+    """The result of one input.
+
+    embedding: (4096,) float32. faces: decoded from it. prepared: the encoder's input. estimate: sex and age that the
+    embedding tells.
+    """
 
     embedding: np.ndarray
     faces: Faces
     prepared: Prepared
+    estimate: Estimate = NOTHING
 
     @property
     def face(self) -> np.ndarray:
@@ -64,12 +70,13 @@ class Reconstructor:
         Raises ValueError if the encoder cannot take the features, or if an embedding or a face is not finite.
         """
         with self.stage("encode"):
-            embeddings = self.encoder.encode([one.features for one in prepared])
+            embeddings = self.encoder.encode([one.features for one in prepared], [one.weights for one in prepared])
         with self.stage("decode"):
             keys = [_key(one) for one in prepared] if self.decoder.samples else None
             faces = self.decoder(embeddings, keys)
             arrays = embeddings.cpu().numpy()
-        return [Reconstruction(*one) for one in zip(arrays, faces, prepared, strict=True)]
+        estimates = map(self.encoder.estimates, arrays)
+        return [Reconstruction(*one) for one in zip(arrays, faces, prepared, estimates, strict=True)]
 
     @overload
     def __call__(self, source: "Source", sample_rate: int | None = None) -> Reconstruction: ...

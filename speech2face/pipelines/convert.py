@@ -28,8 +28,10 @@ def convert(options: Convert, run: Run) -> int:
     part = getattr(options, options.part)
     located = [locate(dataclasses.replace(part, weights=weights)) for weights in (part.weights, *options.average)]
     check_apart(run.directory, located)
+    import torch
+
     from speech2face.weights.load import load
-    from speech2face.weights.ours import save, without_run_settings
+    from speech2face.weights.ours import ESTIMATES, save, without_run_settings
 
     with run.stage("load"):
         loaded = [load(dataclasses.replace(part, weights=one.weights), options.seed, one) for one in located]
@@ -53,8 +55,11 @@ def convert(options: Convert, run: Run) -> int:
             "embeddings": first.space,
             "source": sources[0],
         }
-        if len(sources) > 1:
+        if len(sources) > 1:  # the estimates are those of one network
             card["mean_of"] = [source | {"training": one.training} for source, one in zip(sources, loaded, strict=True)]
+        else:
+            numbers = {f"{ESTIMATES}{name}": torch.from_numpy(one) for name, one in first.estimates.items()}
+            tensors |= numbers
         if first.training:
             card["training"] = first.training
         save(run.directory, tensors, card)

@@ -93,10 +93,12 @@ def settled(options: Options, loaded: dict[str, "Loaded"], **changes: Any) -> Op
 def build_encoder(loaded: "Loaded", options: Options) -> "Encoder":
     """Put a loaded encoder on the device and in the precision of the options."""
     from speech2face.inference.encoder import Encoder
+    from speech2face.inference.estimates import Estimates
 
     description = {"model": loaded.part.model, "preprocessing": loaded.part.preprocessing}
     how = {"device": options.device, "precision": options.precision, "batch_size": options.batch_size}
-    return Encoder(loaded.network, loaded.preprocessing, description=description, **how)
+    estimates = Estimates(loaded.estimates)
+    return Encoder(loaded.network, loaded.preprocessing, description=description, estimates=estimates, **how)
 
 
 def untrained(loaded: dict[str, "Loaded"]) -> str | None:

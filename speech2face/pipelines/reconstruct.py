@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from speech2face.config.options import Reconstruct
 from speech2face.errors import UserError, defect
 from speech2face.files import sha256
+from speech2face.inference.estimates import NOTHING, Estimate
 from speech2face.inference.threads import after_the_networks, ahead
 from speech2face.pipelines.parts import (
     apart,
@@ -43,7 +44,7 @@ log = logging.getLogger(__name__)
 class Job:
     """An input and its results so far.
 
-    digest: SHA-256 of the file. prepared: its features. result: its faces, until they are written.
+    digest: SHA-256 of the file. prepared: its features. result: its faces, until they are written. estimate: of it.
     error: why it has none. seconds: processing time.
     """
 
@@ -51,6 +52,7 @@ class Job:
     digest: Future[str] | None = None
     prepared: "Prepared | None" = None
     result: "Reconstruction | None" = None
+    estimate: Estimate = NOTHING
     error: str | None = None
     seconds: float = 0.0
 
@@ -130,7 +132,8 @@ def process(
     prepared = ahead(executor, lambda one: prepare(one, reconstructor, run, executor), todo, workers + 1)
     written = ahead(executor, lambda job: write_outputs(run, job), reconstructed(prepared, reconstructor), workers)
     bar = tqdm(total=len(todo) + len(kept), initial=len(kept), desc="faces", unit="input", disable=len(inputs) < 2)
-    results = Results(run.directory, reconstructor.encoder.preprocessing.measurements, kept)
+    measurements = (*reconstructor.encoder.preprocessing.measurements, *(one.name for one in fields(Estimate)))
+    results = Results(run.directory, measurements, kept)
     with closing(results), bar, logging_redirect_tqdm():
         for job in written:
             status = "passed_over" if job.input.skipped else "failed" if job.error else "done"
@@ -162,7 +165,7 @@ def row_of(job: Job, status: str) -> dict[str, object]:
     if status != "done":
         return row
     warnings = "; ".join(job.prepared.warnings)
-    return row | {"output": job.input.name, "warnings": warnings} | job.prepared.measurements
+    return row | {"output": job.input.name, "warnings": warnings} | job.prepared.measurements | job.estimate.row()
 
 
 def prepare(one: Input, reconstructor: "Reconstructor", run: Run, executor: Executor) -> Job:
@@ -236,5 +239,6 @@ def write_outputs(run: Run, job: Job) -> Job:
                 write_files(folder, job.input.name, _digest(job), job.result, run.record["weights"])
         except ValueError as error:
             job.error = f"{job.input.path}: could not be written ({error})"
+        job.estimate = job.result.estimate
     job.result = None
     return job

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Audio", "Features", "Sound", "cut_windows", "dbfs"]
 OPTIONAL = ("max_seconds", "window_seconds", "track", "channel")
 FRAME_SECONDS = 0.025  # nothing shorter has a spectrum
+FAINT = 0.05  # share of speech that a window without any has in the mean over windows
 
 
 class Features(Protocol):
@@ -58,7 +59,7 @@ class Audio:
 
     modality = "speech"
     measurements = ("audio_seconds", "level_dbfs", "windows", "speech_share")
-    version = 2  # raise it when decoding, level or windows change the result: cached embeddings depend on it
+    version = 3  # raise it when decoding, level or windows change the result: cached embeddings depend on it
 
     def __init__(
         self,
@@ -191,6 +192,10 @@ class Audio:
             if self.require_speech:
                 raise UserError(f"{name}: {doubt}; preprocessing.require_speech=false takes it")
             sound.warnings.append(doubt)
+        weights = []
+        if len(starts) > 1:  # seconds of speech in each; a window without any counts a little
+            shares = [max(speech_share(resample(sound.waveform[start:end], rate, RATE)), FAINT) for start, end in heard]
+            weights = [share * (end - start) / rate for share, (start, end) in zip(shares, heard, strict=True)]
         return Prepared(
             features=self.features(torch.from_numpy(windows)),
             preview={
@@ -206,4 +211,5 @@ class Audio:
                 "speech_share": share,
             },
             warnings=sound.warnings,
+            weights=weights,
         )

@@ -108,7 +108,9 @@ def write_files(
             partial.write_text(table.getvalue())
     caption = "   ".join(f"{part} {one['choice']}: {Path(one['weights']).name}" for part, one in weights.items())
     image = marked(result.faces.typical)
-    picture = pictures.panel(name, result.prepared.preview, image, result.landmarks, LANDMARK_PARTS, caption, untrained)
+    picture = pictures.panel(
+        name, result.prepared.preview, image, result.landmarks, LANDMARK_PARTS, caption, untrained, str(result.estimate)
+    )
     with atomic(folder / "panel.png") as partial:
         partial.write_bytes(pictures.png(picture, text))
 

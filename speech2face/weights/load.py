@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from speech2face.weights.choose import choose, select
 from speech2face.weights.front_end import build_front_end, leaves, settle_front_end
 from speech2face.weights.layout import Tensors
 from speech2face.weights.locate import Located, find, locate
-from speech2face.weights.ours import check_card, read_card
+from speech2face.weights.ours import check_card, read_card, take_estimates
 from speech2face.weights.part import Description, Part
 from speech2face.weights.read import read_state_dicts
 from speech2face.weights.recognise import Unfilled, Weights, check_fit, checked, difference, is_counter, shapes
@@ -42,6 +42,7 @@ class Loaded:
     training: the record of a training by this project.
     space: the face encoder whose embeddings the part gives or takes, as {"choice": its option, "sha256": its weights};
         None if that is unknown.
+    estimates: the numbers of speech2face.inference.estimates that the weights bring.
     """
 
     part: Part
@@ -52,6 +53,7 @@ class Loaded:
     untrained: bool
     training: dict[str, Any] | None = None
     space: dict[str, str] | None = None
+    estimates: dict[str, np.ndarray] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """The entry of the part's weights in run.json."""
@@ -104,6 +106,7 @@ def load(part: Part, seed: int = 0, located: Located | None = None) -> Loaded:
         untrained=located.file is None or random_head or bool(card.get("untrained")),
         training=card.get("training"),
         space=card.get("embeddings") or _own_space(part, located, card),
+        estimates=weights.estimates,
     )
 
 
@@ -138,7 +141,7 @@ def _random(part: Part, seed: int) -> tuple[Weights, nn.Module, Description]:
     architecture = part.model | weights.architecture | _typed_arguments(part, weights.architecture)
     network = _with_random_head(part, weights, architecture, seed, located.file)
     log.info("%s starts from %s (%s), but for %s", part.slot, part.init, weights.layout, network.head_name)
-    return dataclasses.replace(weights, tensors={}, card=None), network, architecture
+    return dataclasses.replace(weights, tensors={}, card=None, estimates={}), network, architecture
 
 
 def _with_random_head(part: Part, weights: Weights, architecture: Description, seed: int, file: Path) -> EncoderNetwork:
@@ -172,7 +175,9 @@ def _read(part: Part, located: Located) -> Weights:
         return choose(state_dicts, part, located)
     trusted = {value for key, value in leaves(part.preprocessing or {}).items() if key.endswith("_target_")}
     preprocessing = check_card(card, located.file, part, trusted)
-    return Weights(state_dicts.get("", {}), card["architecture"], preprocessing, "ours", card)
+    tensors = state_dicts.get("", {})
+    estimates = take_estimates(tensors, located.file)
+    return Weights(tensors, card["architecture"], preprocessing, "ours", card, estimates=estimates)
 
 
 def check_finite(tensors: Tensors, path: Path) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from speech2face.errors import UserError
@@ -25,6 +26,8 @@ from speech2face.weights.shards import INDEX
 FORMAT = 1
 PREPROCESSING = "speech2face.preprocessing"
 RUN_SETTINGS = ("offset", "max_seconds", "silence_dbfs", "track", "channel", "require_speech", "max_pixels")
+ESTIMATES = "estimates."  # prefix of their names
+ESTIMATES_SHAPES = {"sex": (4097,), "age": (4097,), "age_errors": (2,)}
 MOST_WINDOWS = 16  # windows of a clip that weights may ask for
 
 
@@ -47,6 +50,21 @@ def save(directory: Path, tensors: dict[str, torch.Tensor], card: dict[str, Any]
     if "training" in card:
         with atomic(directory / "README.md") as partial:
             partial.write_text(model_card(card))
+
+
+def take_estimates(tensors: dict[str, torch.Tensor], path: Path) -> dict[str, np.ndarray]:
+    """Remove the numbers of speech2face.inference.estimates from the tensors of a file, and return them.
+
+    Raises UserError for numbers of another shape, and for values that are not finite.
+    """
+    names = [name for name in tensors if name.startswith(ESTIMATES)]
+    found = {name.removeprefix(ESTIMATES): tensors.pop(name).float().numpy() for name in names}
+    for name, numbers in found.items():
+        if numbers.shape != ESTIMATES_SHAPES.get(name) or not np.isfinite(numbers).all():
+            raise UserError(f"{path}: damaged weights: {ESTIMATES}{name} is no estimate")
+    if ("age" in found) != ("age_errors" in found):
+        raise UserError(f"{path}: damaged weights: the estimate of the age is not complete")
+    return found
 
 
 def read_card(path: Path) -> dict[str, Any] | None:

@@ -4,10 +4,11 @@ import importlib
 import pkgutil
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
 import torch
 from hydra.utils import get_class, instantiate
 from torch import nn
@@ -30,7 +31,7 @@ class Weights:
 
     tensors: under the network's names. architecture: arguments of the network that the weights bring.
     preprocessing: the front end that they bring. layout: its name. card: the card of our format.
-    has_head: whether an encoder's head is among them.
+    has_head: whether an encoder's head is among them. estimates: the numbers of speech2face.inference.estimates.
     """
 
     tensors: Tensors
@@ -39,6 +40,7 @@ class Weights:
     layout: str
     card: dict[str, Any] | None = None
     has_head: bool = True
+    estimates: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 class Unfilled(TorchFunctionMode):
