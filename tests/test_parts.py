@@ -123,7 +123,7 @@ def test_a_training_starts_from_a_published_backbone_of_another_width(tmp_path: 
     assert torch.equal(network.blocks[1].fc1.weight, theirs.layers[1].mlp.fc1.weight)
     assert torch.equal(network.head_norm.weight, published.classifier.layernorm.weight)
     assert loaded.part.preprocessing["features"]["std"] == (4.5689974 if form == "directory" else 3.1129124)
-    assert loaded.part.weights == "random" and loaded.part.init is None and loaded.untrained
+    assert loaded.part.weights == "random" and loaded.part.init == str(source) and loaded.untrained
     with pytest.raises(UserError, match=r"encoder\.init=nowhere\.pt: no such file"):
         load(options_of("pipeline=train_voice", "encoder.init=nowhere.pt").encoder)
     with pytest.raises(UserError, match=r"encoder\.weights=random"):
@@ -145,6 +145,12 @@ def test_a_residual_network_starts_from_imagenet(run, tmp_path: Path) -> None:
     for name in ("conv1.weight", "layer4.1.conv2.weight"):
         torch.testing.assert_close(trained[f"network.{name}"], imagenet[name], atol=1e-5, rtol=1e-5)
     assert trained["network.fc.weight"].shape == (4096, 512)
+    run("-cd", "out/.hydra", "-cn", "effective", "hydra.run.dir=again")  # starts the same
+    again = load_file(tmp_path / "again" / "weights" / "last" / "model.safetensors")
+    assert again.keys() == trained.keys() and all(torch.equal(again[name], trained[name]) for name in trained)
+    torch.save(imagenet | {"conv1.weight": imagenet["conv1.weight"] + 1}, tmp_path / "resnet18.pt")
+    changed = run("-cd", "out/.hydra", "-cn", "effective", "hydra.run.dir=changed", status=1).stderr
+    assert "resnet18.pt: the file has changed since the run that is repeated" in changed
 
 
 def test_weights_are_averaged_by_convert(run, tmp_path: Path) -> None:

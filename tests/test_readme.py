@@ -1,11 +1,12 @@
-"""Every command and the program of the README, as printed, in processes of their own."""
+"""Every command and the program of the README, as printed."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
-from conftest import ROOT
+from conftest import ROOT, run_py
 from pages import README, commands, furnish
 
 
@@ -13,10 +14,10 @@ def test_commands_and_python_run_as_printed(tmp_path: Path, checkpoints: Path) -
     furnish(tmp_path, checkpoints)
     printed = commands(README)
     assert len(printed) > 10
-    for command in printed:
-        typed = command.replace("python run.py", f"'{sys.executable}' '{ROOT}/run.py'")
-        result = subprocess.run(["bash", "-c", typed], cwd=tmp_path, capture_output=True, text=True)
-        assert result.returncode == 0, f"{command}\n{result.stdout}{result.stderr}"
+    for number, command in enumerate(printed):
+        words = shlex.split(command)
+        assert words[:2] == ["python", "run.py"]
+        run_py(*words[2:], cwd=tmp_path, real=number == 0)
     (program,) = [
         block
         for block in re.findall(r"```python\n(.*?)```", (ROOT / README).read_text(), re.DOTALL)

@@ -24,7 +24,10 @@ class ResNet(EncoderNetwork):
 
         class Network(models.ResNet):
             def _make_layer(self, block: type, planes: int, *args: object, **options: object) -> nn.Sequential:
-                return super()._make_layer(block, round(planes * width), *args, **options)
+                layer = super()._make_layer(block, round(planes * width), *args, **options)
+                if layer[0].downsample:
+                    layer[0].downsample[0].__class__ = Shortcut
+                return layer
 
         super().__init__()
         block = models.resnet.BasicBlock if depth < 50 else models.resnet.Bottleneck
@@ -46,6 +49,19 @@ class ResNet(EncoderNetwork):
     def classify(self, embedding: torch.Tensor) -> torch.Tensor:
         """Embeddings (batch, 4096) -> logits (batch, classes)."""
         return scaled_cosines(embedding, self.classifier)
+
+
+class Shortcut(nn.Conv2d):
+    """A 1 x 1 convolution with a stride, computed as one without a stride on every stride-th pixel.
+
+    The values are the same. On CPUs, oneDNN's gradient of a 1 x 1 convolution with a stride corrupts the memory of the
+    process if it has fewer than 16 input channels (issue 6035 of oneDNN).
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(batch, channels, height, width) -> (batch, channels, height / stride, width / stride), rounded up."""
+        vertical, horizontal = self.stride
+        return F.conv2d(x[..., ::vertical, ::horizontal], self.weight)
 
 
 LAYERS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}

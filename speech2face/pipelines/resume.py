@@ -97,9 +97,11 @@ def changed_settings(options: Train, run: Run) -> dict[str, tuple[Any, Any]]:
         now |= leaves({"data": run.record["data"]})
 
     def same(name: str) -> bool:
-        digest = name.removesuffix("weights") + "sha256"
+        digest = name.rpartition(".")[0] + ".sha256"
         return before.get(name) == now.get(name) or (
-            name.endswith(".weights") and before.get(digest) is not None and before[digest] == now.get(digest)
+            name.endswith((".weights", ".init"))
+            and before.get(digest) is not None
+            and before[digest] == now.get(digest)
         )
 
     return {

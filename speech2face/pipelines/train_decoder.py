@@ -11,7 +11,7 @@ from speech2face.data.dataset import Dataset
 from speech2face.errors import UserError
 from speech2face.pipelines.parts import build_encoder
 from speech2face.pipelines.resume import check_resumed
-from speech2face.pipelines.training import Job, begin, carry_out, common, load, normalized_faces
+from speech2face.pipelines.training import Job, begin, carry_out, common, load
 from speech2face.run.record import Run
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def train_decoder(options: TrainDecoder, run: Run) -> int:
 
     from speech2face.data.embeddings import embed_photos
     from speech2face.decoders.base import Examples, TrainableDecoder
+    from speech2face.training.crops import normalized_faces
     from speech2face.training.data import Portraits
     from speech2face.training.decoder import DecoderTraining
     from speech2face.training.sheets import draw_portraits
@@ -44,7 +45,8 @@ def train_decoder(options: TrainDecoder, run: Run) -> int:
         )
     if options.trainer.get("max_epochs") == 0 and not decoder.network.closed_form:
         raise UserError("trainer.max_epochs=0 trains nothing: give at least 1")
-    cache, workers = Path(training.cache).expanduser(), max(options.workers, 1)
+    cache, crops = (Path(one).expanduser() for one in (training.cache, training.crops))
+    workers = max(options.workers, 1)
     sets: dict[str, Portraits] = {}
     errors: dict[str, str] = {}
     check_resumed(options, run, loaded, dataset, people)
@@ -57,7 +59,7 @@ def train_decoder(options: TrainDecoder, run: Run) -> int:
                 )
             photos = embed_photos(dataset, owners, encoder, cache, workers, f"{split} photos")
             errors |= photos.errors
-            pictures, landmarks, masks = normalized_faces(options, dataset, owners, split)
+            pictures, landmarks, masks = normalized_faces(dataset, owners, crops, workers, split)
             embeddings, which = [photos.embeddings], [np.repeat(np.arange(len(owners)), np.diff(photos.starts))]
             for slot, voice in loaded.items() if split == "train" else ():
                 if slot.startswith("voices."):

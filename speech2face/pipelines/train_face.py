@@ -12,7 +12,7 @@ from speech2face.config.options import TrainFace
 from speech2face.data.dataset import Dataset
 from speech2face.errors import UserError
 from speech2face.pipelines.resume import check_resumed
-from speech2face.pipelines.training import Job, begin, carry_out, common, learns, load, normalized_faces
+from speech2face.pipelines.training import Job, begin, carry_out, common, learns, load
 from speech2face.run.record import Run
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def train_face(options: TrainFace, run: Run) -> int:
     Returns 1 if a file could not be read, else 0.
     """
     options, dataset, people = begin(options, run, "face")
-    from speech2face.training.crops import crops, thumbnails
+    from speech2face.training.crops import crops, normalized_faces, thumbnails
     from speech2face.training.data import Photos
     from speech2face.training.face import FaceTraining
     from speech2face.training.sheets import draw_neighbours
@@ -45,6 +45,7 @@ def train_face(options: TrainFace, run: Run) -> int:
     teacher = build_teacher(loaded["teacher"], options) if "teacher" in loaded else None
     front_end = encoder.preprocessing
     front_end = front_end.with_crop(training.crop) if training.crop else front_end
+    cache, workers = Path(training.crops).expanduser(), max(options.workers, 1)
     heads = learnt_traits([(dataset, people["train"])], training.traits)
     sets: dict[str, Photos] = {}
     errors: dict[str, str] = {}
@@ -52,10 +53,7 @@ def train_face(options: TrainFace, run: Run) -> int:
     with run.stage("read"):
         for split in people:
             owners = {path: person for person in people[split] for path in dataset.files["face"][person]}
-            cache = Path(training.crops).expanduser()
-            pixels, failed = crops(
-                dataset.root, list(owners), front_end, cache, max(options.workers, 1), f"{split} photos"
-            )
+            pixels, failed = crops(dataset.root, list(owners), front_end, cache, workers, f"{split} photos")
             errors |= failed
             good = [row for row, path in enumerate(owners) if path not in failed]
             number = {person: i for i, person in enumerate(people[split])}
@@ -65,7 +63,7 @@ def train_face(options: TrainFace, run: Run) -> int:
                 known["descriptor"] = describe(options, dataset, [one for one in owners if one not in failed], teacher)
             portraits = None
             if training.losses.get("portrait") and all(person in dataset.normalized for person in people[split]):
-                pictures, landmarks, masks = normalized_faces(options, dataset, people[split], split)
+                pictures, landmarks, masks = normalized_faces(dataset, people[split], cache, workers, split)
                 portraits = thumbnails(pictures, masks), landmarks
             sets[split] = Photos(
                 pixels if len(good) == len(owners) else pixels[good],

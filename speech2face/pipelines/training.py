@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from speech2face.config.options import Train
 from speech2face.config.read import parts
 from speech2face.data.dataset import Dataset, read_dataset
@@ -127,35 +125,6 @@ def learns(options: Train, encoder: "Loaded") -> str:
     if not any(one.requires_grad for one in encoder.network.parameters()):
         raise UserError(f"{named}: this network has no head with weights (encoder=dlib: encoder.model.linear=true)")
     return options.encoder.train
-
-
-def normalized_faces(
-    options: Train, dataset: Dataset, people: list[str], name: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Read the normalized faces of some people, (n, 224, 224, 3) uint8, their landmarks (n, 72, 2) float32, and masks.
-
-    Masks are (n, 224, 224) uint8: 0 unknown, 1 background, 2 person; 2 where the dataset has none. name: for the
-    progress bar. Raises UserError for a picture that cannot be read.
-    """
-    from speech2face.preprocessing.image import Image
-    from speech2face.training.crops import crops
-
-    cache = Path(options.training.crops).expanduser()
-
-    def read(paths: list[str], what: str) -> np.ndarray:
-        front_end, workers = Image(crop="none"), max(options.workers, 1)
-        pictures, failed = crops(dataset.root, paths, front_end, cache, workers, f"{name} {what}")
-        if failed:
-            path, error = next(iter(failed.items()))
-            raise UserError(f"{dataset.root / path}: {error}")
-        return pictures
-
-    paths = [dataset.normalized[person] for person in people]
-    pictures = read(paths, "normalized faces")
-    masks = np.broadcast_to(np.uint8(2), pictures.shape[:3])
-    if all(path in dataset.masks for path in paths):
-        masks = read([dataset.masks[path] for path in paths], "masks")[..., 0]
-    return pictures, np.stack([dataset.landmarks[path] for path in paths]).astype(np.float32), masks
 
 
 def common(options: Train) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from speech2face.data.dataset import open_table
+from speech2face.data.parquet import open_table
 from speech2face.files import atomic
 from speech2face.preparation.sources import File
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from speech2face.data.dataset import Dataset
 from speech2face.errors import UserError, defect, reason
 from speech2face.files import atomic, state
 from speech2face.preprocessing.image import Image
@@ -52,6 +53,29 @@ def crops(
         with atomic(errors_file) as partial:
             partial.write_text(json.dumps(errors))
     return np.memmap(file, np.uint8, "r", shape=shape), json.loads(errors_file.read_text())
+
+
+def normalized_faces(
+    dataset: Dataset, people: Sequence[str], directory: Path, workers: int, name: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read the normalized faces of some people, (n, 224, 224, 3) uint8, their landmarks (n, 72, 2) float32, and masks.
+
+    Masks are (n, 224, 224) uint8: 0 unknown, 1 background, 2 person; 2 where the dataset has none. directory, workers:
+    see `crops`. name: for the progress bar. Raises UserError for a picture that cannot be read.
+    """
+
+    def read(paths: list[str], what: str) -> np.ndarray:
+        pictures, failed = crops(dataset.root, paths, Image(crop="none"), directory, workers, f"{name} {what}")
+        for path, error in failed.items():
+            raise UserError(f"{dataset.root / path}: {error}")
+        return pictures
+
+    paths = [dataset.normalized[person] for person in people]
+    pictures = read(paths, "normalized faces")
+    masks = np.broadcast_to(np.uint8(2), pictures.shape[:3])
+    if all(path in dataset.masks for path in paths):
+        masks = read([dataset.masks[path] for path in paths], "masks")[..., 0]
+    return pictures, np.stack([dataset.landmarks[path] for path in paths]).astype(np.float32), masks
 
 
 def thumbnails(pictures: np.ndarray, masks: np.ndarray) -> np.ndarray:

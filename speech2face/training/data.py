@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from speech2face.data.dataset import Files
+from speech2face.data.listing import Files
 from speech2face.errors import UserError, defect, reason
 from speech2face.inference.cache import Embeddings
 from speech2face.preprocessing.audio import Audio

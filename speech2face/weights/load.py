@@ -36,7 +36,7 @@ SEEDED = threading.Lock()  # all threads share torch's generator
 class Loaded:
     """A part with its weights loaded, in evaluation mode on the CPU.
 
-    part: its effective description: architecture, front end, and weights by absolute path.
+    part: its effective description: architecture, front end, weights and init by absolute path.
     preprocessing: the front end of an encoder. located: the file of the weights. layout: name of its layout.
     untrained: whether the weights are random, or were when they were converted.
     training: the record of a training by this project.
@@ -75,12 +75,15 @@ def load(part: Part, seed: int = 0, located: Located | None = None) -> Loaded:
     since the run that is repeated.
     """
     located, random_head = located or locate(part), False
-    if part.sha256 and "weights" not in part.typed and located.digest != part.sha256:
-        raise UserError(f"{part.slot}.weights={part.weights}: the file has changed since the run that is repeated")
     if part.init and located.file:
         raise UserError(f"{part.slot}.init={part.init}: starts a training from {part.slot}.weights=random only")
+    start = find(part.init, f"{part.slot}.init", part) if part.init else None
+    source = start or located
+    if part.sha256 and not {"weights", "init"} & set(part.typed) and source.digest != part.sha256:
+        named = f"{part.slot}.{'init' if start else 'weights'}={source.weights}"
+        raise UserError(f"{named}: the file has changed since the run that is repeated")
     if located.file is None:
-        weights, network, architecture = _random(part, seed)
+        weights, network, architecture = _random(part, seed, start)
     else:
         weights = _read(part, located)
         architecture = part.model | weights.architecture | _typed_arguments(part, weights.architecture)
@@ -93,8 +96,8 @@ def load(part: Part, seed: int = 0, located: Located | None = None) -> Loaded:
             log.warning("%s.weights=%s has no head (%s): it is random", part.slot, part.weights, network.head_name)
     preprocessing = settle_front_end(part, weights.preprocessing)
     settled = dataclasses.replace(
-        part, model=architecture, preprocessing=preprocessing, weights=located.absolute, init=None,
-        sha256=located.digest,
+        part, model=architecture, preprocessing=preprocessing, weights=located.absolute,
+        init=start and start.absolute, sha256=source.digest,
     )  # fmt: skip
     card = weights.card or {}
     return Loaded(
@@ -131,15 +134,14 @@ def _typed_arguments(part: Part, brought: Description) -> Description:
     return own
 
 
-def _random(part: Part, seed: int) -> tuple[Weights, nn.Module, Description]:
-    """A network with random weights, or with those of `init` in all layers except the head."""
-    if not part.init:
+def _random(part: Part, seed: int, start: Located | None) -> tuple[Weights, nn.Module, Description]:
+    """A network with random weights, or with those of `start` in all layers except the head."""
+    if start is None:
         network = _filled(part.model, seed, "random weights")
         return Weights({}, {}, None, "random"), network, part.model
-    located = find(part.init, f"{part.slot}.init", part)
-    weights = _read(part, located)
+    weights = _read(part, start)
     architecture = part.model | weights.architecture | _typed_arguments(part, weights.architecture)
-    network = _with_random_head(part, weights, architecture, seed, located.file)
+    network = _with_random_head(part, weights, architecture, seed, start.file)
     log.info("%s starts from %s (%s), but for %s", part.slot, part.init, weights.layout, network.head_name)
     return dataclasses.replace(weights, tensors={}, card=None, estimates={}), network, architecture
 

@@ -25,7 +25,9 @@ class Part:
         Meta(description="what a training changes: head, last:N (the last N stages and the head), or all",
              title="head, last:N or all", pattern="^(head|last:[1-9][0-9]*|all)$"),
     ] = "all"  # fmt: skip
-    sha256: Annotated[str | None, Meta(description="SHA-256 of the weights of a run that is repeated")] = None
+    sha256: Annotated[str | None, Meta(description="SHA-256 of the weights, or of init, of a run that is repeated")] = (
+        None
+    )
     model: Annotated[Description, Meta(description="class of the network (_target_) and its arguments")]
     preprocessing: Annotated[Description | None, Meta(description="front end of an encoder")] = None
 
