@@ -19,12 +19,13 @@ class Face:
 
     image: (height, width, 3) uint8 RGB, truncated from [0, 1] * 255 as the published implementation does.
     landmarks: (72, 2) float32 as x, y in pixels of the image, or None.
-    score: likelihood of a sample, if the decoder gives one.
+    score: likelihood of a sample, if the prior or the decoder gives one. embedding: (4096,) float32 that a prior drew.
     """
 
     image: np.ndarray
     landmarks: np.ndarray | None = None
     score: float | None = None
+    embedding: np.ndarray | None = None
 
 
 @dataclass
@@ -50,22 +51,48 @@ def to_pixels(texture: torch.Tensor) -> torch.Tensor:
     return (texture.clamp(0, 1) * 255).to(torch.uint8).movedim(-3, -1)
 
 
+@dataclass
+class Prior:
+    """A network that draws the embeddings of faces that a voice may belong to, and how it draws them.
+
+    guidance, steps, truncation: see speech2face.priors.flow.FlowPrior.sample.
+    """
+
+    network: nn.Module
+    guidance: float = 1.0
+    steps: int = 8
+    truncation: float = 1.0
+
+    def __call__(
+        self, embedding: torch.Tensor, count: int, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embedding of a voice (4096,) -> embeddings of faces (count, 4096), scores (count,)."""
+        how = {"guidance": self.guidance, "steps": self.steps, "truncation": self.truncation}
+        faces, scores = self.network.sample(embedding[None], count, [generator], **how)
+        return faces[0], scores[0]
+
+
 class Decoder(OnDevice):
     """Network, device and precision -> faces.
 
     network: a speech2face.decoders.base.DecoderNetwork. samples: number of samples of each embedding.
     seed: of the samples. Each embedding has its own generator, so its samples do not depend on other inputs.
+    prior: draws the embeddings of the samples. A decoder that draws samples itself does without.
 
     Raises UserError for a device or precision that is not possible, and for samples of a decoder that draws none.
     """
 
     def __init__(
-        self, network: nn.Module, device: str = "auto", precision: str = "auto", samples: int = 0, seed: int = 0
-    ) -> None:
-        if samples and not getattr(network, "draws_samples", False):
+        self, network: nn.Module, device: str = "auto", precision: str = "auto", samples: int = 0, seed: int = 0,
+        prior: Prior | None = None,
+    ) -> None:  # fmt: skip
+        if samples and not prior and not getattr(network, "draws_samples", False):
             raise UserError(f"samples={samples}: {type(network).__name__} draws one face only; leave samples= out")
         super().__init__(network, device, precision)
         self.samples, self.seed = samples, seed
+        self.prior = None if getattr(network, "draws_samples", False) else prior
+        if self.prior:
+            self.prior.network.to(self.device)
 
     @torch.inference_mode()
     def decode(self, embeddings: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor]:
@@ -93,6 +120,8 @@ class Decoder(OnDevice):
     def _sample(self, embeddings: torch.Tensor, keys: Sequence[bytes] | None) -> list[list[Face]]:
         keys = keys or [one.tobytes() for one in embeddings.float().cpu().numpy()]
         generators = [torch.Generator(self.device).manual_seed(self._seed(key)) for key in keys]
+        if self.prior:
+            return [self._draw(*one) for one in zip(embeddings.to(self.device), generators, strict=True)]
         with self.autocast():
             landmarks, images, scores = self.network.sample(embeddings.to(self.device), self.samples, generators)
         pixels = to_pixels(images.float()).cpu().numpy()
@@ -107,6 +136,15 @@ class Decoder(OnDevice):
             ]
             for i in range(len(pixels))
         ]
+
+    def _draw(self, embedding: torch.Tensor, generator: torch.Generator) -> list[Face]:
+        """The samples of one embedding (4096,). Each input is drawn alone, so its faces depend on no batch."""
+        embeddings, scores = self.prior(embedding, self.samples, generator)
+        with self.autocast():
+            landmarks, images = self.network.detailed(embeddings)
+        points = [None] * self.samples if landmarks is None else landmarks.float().cpu().numpy()
+        drawn = to_pixels(images.float()).cpu().numpy(), points, scores.tolist(), embeddings.cpu().numpy()
+        return [Face(*one) for one in zip(*drawn, strict=True)]
 
     def _seed(self, key: bytes) -> int:
         digest = hashlib.sha256(str(self.seed).encode() + b" " + key).digest()

@@ -20,6 +20,7 @@ from speech2face.inference.waveforms import draw_waveform as draw_waveform
 
 INK, FAINT, PAPER, WARNING = "#1d2733", "#6b7885", "#ffffff", "#b3261e"
 FACE = 224
+STRIP = 8  # samples in a row of the panel
 PART_COLOURS = ("#ffd166", "#06d6a0", "#06d6a0", "#4cc9f0", "#4cc9f0", "#f72585", "#f72585", "#ff8fa3", "#ff5d5d")
 NOTE = "Synthetic: an average-looking face consistent with the input, not a likeness."
 
@@ -115,15 +116,22 @@ def panel(
     parts: dict[str, int],
     caption: str,
     untrained: bool,
+    samples: Sequence[np.ndarray] = (),
 ) -> Image.Image:
-    """The panel of one input: voice or photo, the face, and the face with its landmarks.
+    """The panel of one input: voice or photo, the face, and the face with its landmarks; below them the samples.
 
     preview: of speech2face.preprocessing.Prepared. face: (height, width, 3). landmarks: (72, 2) in pixels of the face,
-    or None. parts: number of landmarks by part. caption: a line below, with encoder and decoder.
+    or None. parts: number of landmarks by part. caption: a line below, with encoder and decoder. samples: each (height,
+    width, 3).
     """
     side, gap, top = 2 * FACE, 24, 64
     left = side
-    image = Image.new("RGB", (left + 2 * side + 4 * gap, top + side + 56), PAPER)
+    width = left + 2 * side + 4 * gap
+    across = min(len(samples), STRIP)
+    strip = [samples[i : i + STRIP] for i in range(0, len(samples), STRIP)]
+    cell = (width - 2 * gap - 8 * (across - 1)) // max(across, STRIP // 2)
+    below = 26 + len(strip) * (cell + 8) if samples else 0
+    image = Image.new("RGB", (width, top + side + 56 + below), PAPER)
     draw = ImageDraw.Draw(image)
     _text(draw, (gap, 14), name, 20, width=left)
     if "waveform" in preview:
@@ -147,6 +155,13 @@ def panel(
         x = left + (2 + i) * gap + i * side
         image.paste(picture, (x, top))
         _text(draw, (x, 40), label, 14, FAINT)
+    for row, faces in enumerate(strip):
+        for column, one in enumerate(faces):
+            picture = ImageOps.pad(Image.fromarray(one), (cell, cell), Image.Resampling.BICUBIC, PAPER)
+            image.paste(picture, (gap + column * (cell + 8), top + side + 34 + row * (cell + 8)))
+    if samples:
+        _text(draw, (gap, top + side + 10), "further faces that the voice may belong to", 14, FAINT)
+    side += below
     _text(draw, (gap, top + side + 12), caption, 14, INK, width=image.width - 2 * gap)
     note = "UNTRAINED: random weights, the face means nothing. " + NOTE if untrained else NOTE
     _text(draw, (gap, top + side + 32), note, 13, WARNING if untrained else FAINT)

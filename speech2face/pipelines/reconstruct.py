@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +57,7 @@ class Job:
 
 def reconstruct(options: Reconstruct, run: Run) -> int:
     """Reconstruct the faces of all inputs that `audio` or `image` names. Returns 0, or 1 if any input failed."""
+    options = without_unused(options)
     option, given = options.sources
     modality = options.pipeline.name
     if given in (None, "", []):
@@ -95,18 +96,29 @@ def reconstruct(options: Reconstruct, run: Run) -> int:
             raise
 
 
+def without_unused(options: Reconstruct) -> Reconstruct:
+    """The options without the prior, if no samples are drawn. It is not loaded then."""
+    return options if options.samples or not getattr(options, "prior", None) else replace(options, prior=None)
+
+
 def build(options: Reconstruct, loaded: "dict[str, Loaded]", run: Run | None = None) -> "Reconstructor":
     """Build encoder and decoder from loaded parts, with weights in the precision. Warns of random weights.
 
     run: records the time of the stages.
     """
-    from speech2face.inference.decoder import Decoder
+    from speech2face.inference.decoder import Decoder, Prior
     from speech2face.inference.reconstructor import Reconstructor
 
     if warning := untrained(loaded) or apart(loaded["encoder"], loaded["decoder"]):
         log.warning(warning)
     encoder = build_encoder(loaded["encoder"], options)
-    decoder = Decoder(loaded["decoder"].network, options.device, encoder.precision, options.samples, options.seed)
+    prior = None
+    if "prior" in loaded:
+        if wrong := apart(loaded["prior"], loaded["decoder"]) or apart(loaded["encoder"], loaded["prior"]):
+            raise UserError(f"samples={options.samples}: {wrong}")
+        prior = Prior(loaded["prior"].network, options.guidance, options.steps, options.truncation)
+    network = loaded["decoder"].network
+    decoder = Decoder(network, options.device, encoder.precision, options.samples, options.seed, prior)
     encoder.lower()
     decoder.lower()
     return Reconstructor(encoder, decoder, *([run.stage] if run else []))
