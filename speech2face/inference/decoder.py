@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,6 +12,8 @@ from torch import nn
 from speech2face.errors import UserError
 from speech2face.inference.device import OnDevice
 from speech2face.inference.encoder import NOT_FINITE
+
+MEASURED = 512  # faces of one voice, and of random voices, whose spread is compared
 
 
 @dataclass
@@ -30,10 +33,15 @@ class Face:
 
 @dataclass
 class Faces:
-    """The faces of one embedding: the most typical one, and samples of the other faces that it may belong to."""
+    """The faces of one embedding: the most typical one, and samples of the other faces that it may belong to.
+
+    heard: by attribute, the share of its variance in the population that the voice fixes, if a prior drew the samples
+    (Prior.heard).
+    """
 
     typical: Face
     samples: list[Face]
+    heard: dict[str, float] = field(default_factory=dict)
 
     @property
     def image(self) -> np.ndarray:
@@ -70,6 +78,18 @@ class Prior:
         how = {"guidance": self.guidance, "steps": self.steps, "truncation": self.truncation}
         faces, scores = self.network.sample(embedding[None], count, [generator], **how)
         return faces[0], scores[0]
+
+    def heard(self, embedding: torch.Tensor, generator: torch.Generator) -> dict[str, float]:
+        """By trait, the share of its variance in the population that a voice (4096,) fixes: 1 wholly, 0 not at all."""
+        faces, _ = self.network.sample(embedding[None], MEASURED, [generator])
+        own = self.network.read(faces[0])
+        return {name: float((1 - own[name].var() / everywhere.var()).clamp(0, 1)) for name, everywhere in self.spread}
+
+    @cached_property
+    def spread(self) -> list[tuple[str, torch.Tensor]]:
+        """The traits of faces of random voices, (MEASURED,) by name."""
+        generator = torch.Generator(self.network.mean.device).manual_seed(0)
+        return list(self.network.read(self.network.population(MEASURED, generator)).items())
 
 
 class Decoder(OnDevice):
@@ -113,11 +133,14 @@ class Decoder(OnDevice):
             raise ValueError(NOT_FINITE)
         points = [None] * len(images) if landmarks is None else landmarks.cpu().numpy()
         typical = [Face(*one) for one in zip(to_pixels(images).cpu().numpy(), points, strict=True)]
-        samples = self._sample(embeddings, keys) if self.samples else [[] for _ in typical]
-        return [Faces(*one) for one in zip(typical, samples, strict=True)]
+        samples = self._sample(embeddings, keys) if self.samples else [([], {}) for _ in typical]
+        samples, shares = zip(*samples, strict=True)
+        return [Faces(*one) for one in zip(typical, samples, shares, strict=True)]
 
     @torch.inference_mode()
-    def _sample(self, embeddings: torch.Tensor, keys: Sequence[bytes] | None) -> list[list[Face]]:
+    def _sample(
+        self, embeddings: torch.Tensor, keys: Sequence[bytes] | None
+    ) -> list[tuple[list[Face], dict[str, float]]]:
         keys = keys or [one.tobytes() for one in embeddings.float().cpu().numpy()]
         generators = [torch.Generator(self.device).manual_seed(self._seed(key)) for key in keys]
         if self.prior:
@@ -125,7 +148,7 @@ class Decoder(OnDevice):
         with self.autocast():
             landmarks, images, scores = self.network.sample(embeddings.to(self.device), self.samples, generators)
         pixels = to_pixels(images.float()).cpu().numpy()
-        return [
+        faces = [
             [
                 Face(
                     pixels[i, k],
@@ -136,15 +159,16 @@ class Decoder(OnDevice):
             ]
             for i in range(len(pixels))
         ]
+        return [(one, {}) for one in faces]
 
-    def _draw(self, embedding: torch.Tensor, generator: torch.Generator) -> list[Face]:
-        """The samples of one embedding (4096,). Each input is drawn alone, so its faces depend on no batch."""
+    def _draw(self, embedding: torch.Tensor, generator: torch.Generator) -> tuple[list[Face], dict[str, float]]:
+        """The samples of one embedding (4096,), and what the voice fixes. No other input of the batch matters."""
         embeddings, scores = self.prior(embedding, self.samples, generator)
         with self.autocast():
             landmarks, images = self.network.detailed(embeddings)
-        points = [None] * self.samples if landmarks is None else landmarks.float().cpu().numpy()
+        points = [None] * len(images) if landmarks is None else landmarks.float().cpu().numpy()
         drawn = to_pixels(images.float()).cpu().numpy(), points, scores.tolist(), embeddings.cpu().numpy()
-        return [Face(*one) for one in zip(*drawn, strict=True)]
+        return [Face(*one) for one in zip(*drawn, strict=True)], self.prior.heard(embedding, generator)
 
     def _seed(self, key: bytes) -> int:
         digest = hashlib.sha256(str(self.seed).encode() + b" " + key).digest()

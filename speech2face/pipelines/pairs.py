@@ -15,6 +15,7 @@ from speech2face.pipelines.training import learners
 from speech2face.run.record import Run
 
 if TYPE_CHECKING:
+    from speech2face.inference.cache import Embeddings
     from speech2face.inference.encoder import Encoder
     from speech2face.training.data import Clips
     from speech2face.training.mixture import Mixture
@@ -29,10 +30,13 @@ Paired = TrainVoice | TrainPrior
 class Pairs:
     """Recordings with photos. sets: by split ("train", "val"). errors: by path, of photos that could not be read.
 
+    faces, owners: embeddings (n, 4096) of photos of split train, and the person on each, of a dataset.
     shown, photos: recordings of split val of one dataset, and the first photo of each person, by number.
     """
 
     sets: "dict[str, Clips | Mixture]"
+    faces: np.ndarray
+    owners: tuple[Dataset, list[str]]
     shown: "Clips"
     photos: dict[int, Path]
     errors: dict[str, str]
@@ -68,6 +72,7 @@ def pair(
     photographed = photographs(options) if training.pairing == "traits" else {}
     errors: dict[str, str] = {}
     cache, workers = Path(training.cache).expanduser(), max(options.workers, 1)
+    known: list[tuple[Embeddings, tuple[Dataset, list[str]]]] = []  # photos of split train
     seen: dict[str, list[dict[int, Path]]] = {"train": [], "val": []}  # of each dataset, the first photo by person
 
     def clips_of(source: Source, split: str) -> Clips:
@@ -76,6 +81,9 @@ def pair(
         others, owners = photographed.get(split, (one, speakers))
         photos = embed_photos(others, owners, face, cache, workers, f"{split} photos")
         errors.update({path if others is dataset else str(others.root / path): e for path, e in photos.errors.items()})
+        if split == "train" and not known:
+            people = np.repeat(np.arange(len(owners)), np.diff(photos.starts))
+            known.append((photos.embeddings, (others, [owners[i] for i in people])))
         with_photo, starts, matches = np.diff(photos.starts) > 0, photos.starts, None
         if photographed:
             pictured = [owner for owner, has in zip(owners, with_photo, strict=True) if has]
@@ -126,7 +134,8 @@ def pair(
     weights = [1.0, *(options.data.mix or {}).values()]
     sets = {split: Mixture(some, weights) if len(some) > 1 else some[0] for split, some in clips.items()}
     shown = next(i for i, one in enumerate(seen["val"]) if one)
-    return Pairs(sets, clips["val"][shown], seen["val"][shown], errors)
+    faces, owners = known[0]
+    return Pairs(sets, np.asarray(faces), owners, clips["val"][shown], seen["val"][shown], errors)
 
 
 def photographs(options: Paired) -> dict[str, tuple[Dataset, list[str]]]:

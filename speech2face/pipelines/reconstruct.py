@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,7 @@ class Job:
     """An input and its results so far.
 
     digest: SHA-256 of the file. prepared: its features. result: its faces, until they are written.
-    error: why it has none. seconds: processing time.
+    error: why it has none. seconds: processing time. heard: what the voice fixes of the face.
     """
 
     input: Input
@@ -53,6 +53,7 @@ class Job:
     result: "Reconstruction | None" = None
     error: str | None = None
     seconds: float = 0.0
+    heard: dict[str, float] = field(default_factory=dict)
 
 
 def reconstruct(options: Reconstruct, run: Run) -> int:
@@ -142,7 +143,9 @@ def process(
     prepared = ahead(executor, lambda one: prepare(one, reconstructor, run, executor), todo, workers + 1)
     written = ahead(executor, lambda job: write_outputs(run, job), reconstructed(prepared, reconstructor), workers)
     bar = tqdm(total=len(todo) + len(kept), initial=len(kept), desc="faces", unit="input", disable=len(inputs) < 2)
-    results = Results(run.directory, reconstructor.encoder.preprocessing.measurements, kept)
+    prior = reconstructor.decoder.prior
+    heard = [f"heard_{name}" for name, _ in prior.spread] if prior and reconstructor.decoder.samples else []
+    results = Results(run.directory, (*reconstructor.encoder.preprocessing.measurements, *heard), kept)
     with closing(results), bar, logging_redirect_tqdm():
         for job in written:
             status = "passed_over" if job.input.skipped else "failed" if job.error else "done"
@@ -174,7 +177,7 @@ def row_of(job: Job, status: str) -> dict[str, object]:
     if status != "done":
         return row
     warnings = "; ".join(job.prepared.warnings)
-    return row | {"output": job.input.name, "warnings": warnings} | job.prepared.measurements
+    return row | {"output": job.input.name, "warnings": warnings} | job.prepared.measurements | job.heard
 
 
 def prepare(one: Input, reconstructor: "Reconstructor", run: Run, executor: Executor) -> Job:
@@ -214,6 +217,7 @@ def reconstruct_batch(reconstructor: "Reconstructor", jobs: list[Job]) -> list[J
         try:
             for job, result in zip(good, reconstructor.reconstruct([job.prepared for job in good]), strict=True):
                 job.result = result
+                job.heard = {f"heard_{name}": round(share, 3) for name, share in result.faces.heard.items()}
         except Exception as error:  # networks raise anything, and one input must not stop the others
             if len(good) == 1:
                 good[0].error = f"{good[0].input.path}: {defect(error)}"

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 FARTHEST = 3.0  # deviations from the mean at which a condition is cut off: voices unlike those of the training
+TRAITS = ("sex", "age", "skin_tone", "hair_tone", "face_width", "jaw_length")
 WAVES = 8  # of the time, as cosines and sines
 
 
@@ -24,14 +25,18 @@ class FlowPrior(nn.Module):
     model lacks. Its last layer starts at zero, so an untrained network samples the Gaussian model.
 
     components: of the embeddings of faces. conditions: of the embeddings of voices. width, layers: of the network's
-    hidden layers. embedding: width of the embeddings.
+    hidden layers. embedding: width of the embeddings. traits: names of what is read from embeddings of faces: "sex",
+    0 male to 1 female, and numbers. remembered: conditions of voices of the training, which stand for the population.
     """
 
     def __init__(
-        self, components: int = 60, conditions: int = 4, width: int = 256, layers: int = 2, embedding: int = 4096
-    ) -> None:
+        self, components: int = 60, conditions: int = 4, width: int = 256, layers: int = 2, embedding: int = 4096,
+        traits: Sequence[str] = TRAITS, remembered: int = 256,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.components = components
+        self.components, self.traits = components, tuple(traits)
+        self.register_buffer("voices", torch.zeros(remembered, conditions))
+        self.register_buffer("readout", torch.zeros(len(self.traits), components + 1))
         self.register_buffer("mean", torch.zeros(embedding))
         self.register_buffer("basis", torch.zeros(embedding, components))
         self.register_buffer("inverse", torch.zeros(components, embedding))
@@ -52,6 +57,8 @@ class FlowPrior(nn.Module):
         mean, axes, _ = _components(faces, self.components)
         with torch.no_grad():
             conditions = self.condition(torch.from_numpy(voices)).numpy()
+        chosen = np.linspace(0, len(conditions) - 1, len(self.voices)).astype(int)
+        self._set("voices", conditions[chosen])
         position = (faces - mean) @ axes
         one = np.concatenate([conditions, np.ones((len(faces), 1), np.float32)], 1)
         effect = np.linalg.lstsq(one, position, rcond=None)[0]
@@ -61,6 +68,24 @@ class FlowPrior(nn.Module):
         self._set("basis", axes @ (rotation * scale))
         self._set("inverse", (rotation / scale).T @ axes.T)
         self._set("effect", ((effect[:-1] @ rotation) / scale).T)
+
+    def fit_traits(self, faces: np.ndarray, traits: dict[str, np.ndarray]) -> None:
+        """Regress traits (n,) by name, NaN where unknown, on embeddings of faces (n, embedding). Call after `fit`."""
+        seen = self.describe(torch.from_numpy(faces)).numpy()
+        one = np.concatenate([seen, np.ones((len(seen), 1), np.float32)], 1)
+        for number, name in enumerate(self.traits):
+            known = np.isfinite(traits.get(name, np.full(len(faces), np.nan)))
+            if known.any():
+                penalty = np.diag(np.append(np.full(self.components, 10.0), 0))  # of a ridge regression
+                gram = one[known].T @ one[known] + penalty
+                found = np.linalg.solve(gram, one[known].T @ traits[name][known])
+                self.readout[number] = torch.from_numpy(found).float()
+
+    def read(self, faces: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Traits (batch,) by name of embeddings of faces (batch, embedding); those that the training knew."""
+        values = self.describe(faces) @ self.readout[:, :-1].T + self.readout[:, -1]
+        found = {name: values[:, i] for i, name in enumerate(self.traits) if bool(self.readout[i].any())}
+        return found | ({"sex": found["sex"].clamp(0, 1)} if "sex" in found else {})
 
     def _set(self, name: str, values: np.ndarray) -> None:
         getattr(self, name).copy_(torch.from_numpy(np.ascontiguousarray(values, np.float32)))
@@ -125,8 +150,21 @@ class FlowPrior(nn.Module):
         """
         drawn = [torch.randn((count, self.components), generator=one, device=one.device) for one in generators]
         condition = self.condition(voices).repeat_interleave(count, 0)
+        faces, scores = self.flow(condition, truncation * torch.cat(drawn), guidance, steps)
+        return faces.unflatten(0, (len(voices), count)), scores.unflatten(0, (len(voices), count))
+
+    @torch.no_grad()
+    def population(self, count: int, generator: torch.Generator) -> torch.Tensor:
+        """Embeddings (count, embedding) of faces of random voices of the training."""
+        chosen = torch.randint(len(self.voices), (count,), generator=generator, device=generator.device)
+        noise = torch.randn((count, self.components), generator=generator, device=generator.device)
+        return self.flow(self.voices[chosen], noise, 1.0, 8)[0]
+
+    def flow(
+        self, condition: torch.Tensor, position: torch.Tensor, guidance: float, steps: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Conditions (batch, conditions), noise (batch, components) -> embeddings of faces, scores. See `sample`."""
         mean = condition @ self.effect.T
-        position = truncation * torch.cat(drawn)
 
         def slope(position: torch.Tensor, at: float) -> torch.Tensor:
             """Of the position divided by the width of the path, so that the Gaussian model has the slope 0."""
@@ -143,11 +181,7 @@ class FlowPrior(nn.Module):
             first = slope(position, step / steps)
             second = slope(position + first / steps, (step + 1) / steps)
             position = position + (first + second) / (2 * steps)
-        scores = -0.5 * position.square().mean(1)
-        return (
-            self.embeddings(position + guidance * mean).unflatten(0, (len(voices), count)),
-            scores.unflatten(0, (len(voices), count)),
-        )
+        return self.embeddings(position + guidance * mean), -0.5 * position.square().mean(1)
 
 
 def _components(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

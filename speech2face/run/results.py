@@ -123,6 +123,7 @@ def write_files(
         caption,
         untrained,
         [marked(one) for one in samples],
+        result.faces.heard,
     )
     with atomic(folder / "panel.png") as partial:
         partial.write_bytes(pictures.png(picture, text))

@@ -72,6 +72,7 @@ def draw_samples(module: PriorTraining, rows: Clips, decoder: Decoder) -> Image:
     chosen = first[:SHOWN].tolist()
     what = "trunk" if rows.cached else "features"
     voices = hear(module.use("encoder"), {what: torch.stack([rows[0, row][what] for row in chosen]).to(module.device)})
+    decoder.samples = SHOWN
     drawn = [[one.image, *(face.image for face in one.samples)] for one in decoder(voices)]
     headings = ["typical", *(f"sample {number + 1}" for number in range(decoder.samples))]
     cells = [(str(row), faces) for row, faces in zip(chosen, drawn, strict=True)]
