@@ -12,7 +12,7 @@ PACKAGE = ROOT / "speech2face"
 FLOORS = (
     {"errors", "files"},
     {"preprocessing"},
-    {"encoders", "decoders", "weights"},
+    {"encoders", "decoders", "priors", "weights"},
     {"inference"},
     {"data"},
     {"training", "evaluation", "preparation", "talkers"},

@@ -25,6 +25,7 @@ GROUPS = {
     "encoder": "voice and face encoders; in another slot of a pipeline: encoder@face=resnet",
     "preprocessing": "the front end of the encoder; weights bring the one that they were trained with",
     "decoder": "face decoders",
+    "prior": "draw the embeddings of faces that a voice may belong to, for samples=",
     "data": "datasets: <person>/audios/**, <person>/images/**, people.csv, prepared/ below data.root=",
     "trainer": "the devices of a training",
     "logger": "loggers of a training's metrics; several: logger=[csv,tensorboard]",
@@ -110,7 +111,7 @@ def _options(schema: type, prefix: str = "") -> list[str]:
 def _part_options(schema: type[Options]) -> list[str]:
     """The lines of the options of a pipeline's parts, each once with the slots that have it."""
     slots = [name for name, hint in get_type_hints(schema).items() if hint is Part]
-    encoders = [slot for slot in slots if slot != "decoder"]
+    encoders = [slot for slot in slots if slot not in ("decoder", "prior")]
     having = {"weights": slots, "model": slots, "preprocessing": encoders}
     having["init"] = [slot for slot in encoders if slot == schema.trained]
     lines = []

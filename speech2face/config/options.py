@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from speech2face.config.describe import Natural, Positive, Whole, says
-from speech2face.config.training import DecoderTraining, FaceTraining, VoiceTraining
+from speech2face.config.training import DecoderTraining, FaceTraining, PriorTraining, VoiceTraining
 from speech2face.weights.part import Part
 
 
@@ -63,6 +63,16 @@ class Speech(Reconstruct):
     """Reconstruct faces from recordings."""
 
     audio: Annotated[str | list[str] | None, says("recordings: a file, a directory, a glob, or a list of these")] = None
+    prior: Annotated[Part | None, says("draws the embeddings of samples=; null: the decoder draws samples alone")] = (
+        None
+    )
+    guidance: Annotated[
+        float, says("samples=: weight of the voice; 1: as learnt, 0: as if the voice were unknown", ge=0, le=10)
+    ] = 1.0
+    steps: Annotated[int, says("samples=: steps in which the prior draws", ge=1, le=1000)] = 8
+    truncation: Annotated[
+        float, says("samples=: factor of the prior's noise; less than 1: faces nearer to the typical one", gt=0, le=2)
+    ] = 1.0
 
     @property
     def sources(self) -> tuple[str, str | list[str] | None]:
@@ -89,7 +99,8 @@ class Convert(Options):
     own_directory = True
     encoder: Part
     decoder: Part
-    part: Annotated[Literal["encoder", "decoder"], says("the part whose weights are converted")] = "encoder"
+    prior: Part
+    part: Annotated[Literal["encoder", "decoder", "prior"], says("the part whose weights are converted")] = "encoder"
     slim: Annotated[bool, says("write half precision, without the classification layer")] = False
     average: Annotated[list[str], says("further weights of the same network; the mean of all is written")] = field(
         default_factory=list
@@ -196,7 +207,7 @@ class FitEstimates(Options):
 
 @dataclass(kw_only=True, frozen=True)
 class Train(Options):
-    """Options of the three trainings."""
+    """Options of all trainings."""
 
     resumable = True
     trained = "encoder"
@@ -241,6 +252,17 @@ class TrainVoice(Train):
     training: VoiceTraining
 
 
+@dataclass(kw_only=True, frozen=True)
+class TrainPrior(Train):
+    """Train a prior to draw the embeddings of faces that a voice may belong to."""
+
+    trained = "prior"
+    face: Part
+    prior: Part
+    decoder: Part
+    training: PriorTraining
+
+
 SCHEMAS: dict[str, type[Options]] = {
     "speech": Speech,
     "face": Face,
@@ -252,4 +274,5 @@ SCHEMAS: dict[str, type[Options]] = {
     "train_face": TrainFace,
     "train_decoder": TrainDecoder,
     "train_voice": TrainVoice,
+    "train_prior": TrainPrior,
 }

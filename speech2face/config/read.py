@@ -139,7 +139,7 @@ def _check_names(schema: type, values: dict[str, Any], prefix: str = "") -> None
     hints = _hints(schema)
     for key, value in values.items():
         if key not in hints:
-            if not prefix and key in ("encoder", "decoder", "data", "hydra"):
+            if not prefix and key in ("encoder", "decoder", "prior", "data", "hydra"):
                 continue  # some pipelines compose these groups without using them
             known = [f"{prefix}{name}" for name in hints if name not in ADDED]
             raise UserError(f"{prefix}{key}: there is no such option{nearest(prefix + key, known)}")

@@ -1,4 +1,4 @@
-"""The options below `training.` of the three trainings; see speech2face.config.options."""
+"""The options below `training.` of the trainings; see speech2face.config.options."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -64,7 +64,37 @@ class DecoderTraining(Training):
 
 
 @dataclass(kw_only=True, frozen=True)
-class VoiceTraining(Training):
+class PairedTraining(Training):
+    """Options of pipeline=train_voice and pipeline=train_prior: pairs of recordings and photos."""
+
+    pairing: Annotated[
+        Literal["all_to_all", "one_to_one", "all_to_one", "traits"],
+        says("pairing of the recordings and photos of a person; traits: with photos of others, see training.match"),
+    ] = "all_to_all"
+    match: Annotated[
+        dict[str, Literal["equal"] | Positive],
+        says("training.pairing=traits: traits that must be equal, or differ by at most a number, where both are known"),
+    ] = field(default_factory=lambda: {"sex": "equal", "age": 5.0})
+    balanced: Annotated[bool, says("draw all persons equally often, independently of their number of recordings")] = (
+        False
+    )
+    seconds: Annotated[
+        Positive | None, says("length of the training window in s, at a random place; null: that of the front end")
+    ] = None
+    augment: Annotated[
+        float, says("share of recordings that are augmented: equaliser, room, noise, speed, vocal tract", ge=0, le=1)
+    ] = 1.0
+    vocal_tract: Annotated[
+        float,
+        says("greatest change of the vocal tract's length in augmentation; 0.2 is about man to woman", ge=0, le=0.5),
+    ] = 0.2
+    versions: Annotated[
+        int, says("with a frozen trunk: augmented versions of each recording that the trunk hears, once", ge=1)
+    ] = 8
+
+
+@dataclass(kw_only=True, frozen=True)
+class VoiceTraining(PairedTraining):
     """Options of pipeline=train_voice."""
 
     losses: Annotated[
@@ -89,29 +119,18 @@ class VoiceTraining(Training):
             + [f"voice_{name}" for name in ("pitch_hz", "range", "formants", "rate", "breathiness", "unsteadiness")]
         )
     )
-    pairing: Annotated[
-        Literal["all_to_all", "one_to_one", "all_to_one", "traits"],
-        says("pairing of the recordings and photos of a person; traits: with photos of others, see training.match"),
-    ] = "all_to_all"
-    match: Annotated[
-        dict[str, Literal["equal"] | Positive],
-        says("training.pairing=traits: traits that must be equal, or differ by at most a number, where both are known"),
-    ] = field(default_factory=lambda: {"sex": "equal", "age": 5.0})
-    balanced: Annotated[bool, says("draw all persons equally often, independently of their number of recordings")] = (
-        False
-    )
-    seconds: Annotated[
-        Positive | None, says("length of the training window in s, at a random place; null: that of the front end")
-    ] = None
-    augment: Annotated[
-        float, says("share of recordings that are augmented: equaliser, room, noise, speed, vocal tract", ge=0, le=1)
-    ] = 1.0
-    vocal_tract: Annotated[
-        float,
-        says("greatest change of the vocal tract's length in augmentation; 0.2 is about man to woman", ge=0, le=0.5),
-    ] = 0.2
-    versions: Annotated[
-        int, says("with encoder.train=head: augmented versions of each recording that the trunk hears, once", ge=1)
-    ] = 8
     head_epochs: Annotated[int, says("first epochs, in which only the head is trained", ge=0)] = 0
     later_lr: Annotated[float, says("factor of the learning rate after head_epochs", gt=0)] = 0.1
+
+
+@dataclass(kw_only=True, frozen=True)
+class PriorTraining(PairedTraining):
+    """Options of pipeline=train_prior."""
+
+    losses: Annotated[Losses, says("weight of flow, the squared error of the velocity")] = field(
+        default_factory=lambda: {"flow": 1.0}
+    )
+    noise: Annotated[
+        float, says("deviation of the noise on the components of faces, so that the prior learns no person", ge=0)
+    ] = 0.2
+    dropped: Annotated[float, says("share of the pairs whose voice is left out, for guidance=", ge=0, lt=1)] = 0.15

@@ -32,7 +32,8 @@ class AppearanceDecoder(TrainableDecoder):
     texture in pixels. embedding: width of the embedding.
     ridge: penalty of the regression from embeddings to components.
     sharpening: share of the detail that an unsharp mask adds, because the mean of the faces that an embedding may
-        belong to is smoother than each of them. background: RGB in [0, 1].
+        belong to is smoother than each of them. detail: the same for a face that is one of several samples, and not
+        their mean. background: RGB in [0, 1].
     """
 
     closed_form = True
@@ -45,10 +46,12 @@ class AppearanceDecoder(TrainableDecoder):
         embedding: int = 4096,
         ridge: float = 30.0,
         sharpening: float = 1.8,
+        detail: float = 2.6,
         background: Sequence[float] = (0.80, 0.82, 0.85),
     ) -> None:
         super().__init__()
-        self.size, self.ridge, self.sharpening, self.background = size, ridge, sharpening, tuple(background)
+        self.size, self.ridge, self.background = size, ridge, tuple(background)
+        self.sharpening, self.detail = sharpening, detail
         self.counts = [components, landmark_components]
         self.regression = Exact(embedding, components + landmark_components)
         self.texture = Exact(components, 4 * size * size)
@@ -75,22 +78,32 @@ class AppearanceDecoder(TrainableDecoder):
         texture = self.texture(texture).unflatten(1, (4, self.size, self.size))
         return self.shape(shape).unflatten(1, (LANDMARKS, 2)), F.interpolate(texture, (PICTURE,) * 2, mode="bicubic")
 
-    def onto(self, landmarks: torch.Tensor, texture: torch.Tensor, back: bool = False) -> torch.Tensor:
+    def detailed(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `forward`, with sharper pictures."""
+        landmarks, texture = self.aligned(embeddings)
+        return landmarks, self.onto(landmarks, texture, sharpening=self.detail)
+
+    def onto(
+        self, landmarks: torch.Tensor, texture: torch.Tensor, back: bool = False, sharpening: float | None = None
+    ) -> torch.Tensor:
         """Warp textures from the mean landmarks onto landmarks (batch, 72, 2), or with `back` the other way.
 
         Textures of four channels are put before the background: the result is (batch, 3, 224, 224) in [0, 1].
+        sharpening: None: that of the decoder.
         """
         points = landmarks[:, WARPED].float()
         mean = self.mean_landmarks[WARPED, :].expand_as(points)
         warped = spline.warp(texture.float(), *((points, mean) if back else (mean, points)))
-        return self.compose(warped) if texture.shape[1] == 4 else warped
+        if texture.shape[1] != 4:
+            return warped
+        return self.compose(warped, self.sharpening if sharpening is None else sharpening)
 
-    def compose(self, drawn: torch.Tensor) -> torch.Tensor:
+    def compose(self, drawn: torch.Tensor, sharpening: float) -> torch.Tensor:
         """Sharpened RGB and outline (batch, 4, 224, 224) -> the person before the background (batch, 3, 224, 224)."""
         colour, distance = drawn[:, :3], (drawn[:, 3:] - 0.5) * 2 * REACH
-        if self.sharpening:
+        if sharpening:
             with torch.autocast(drawn.device.type, enabled=False):
-                colour = colour + self.sharpening * (colour - _blurred(colour))
+                colour = colour + sharpening * (colour - _blurred(colour))
         person = torch.sigmoid(EDGE * distance)
         background = torch.tensor(self.background, device=drawn.device).view(3, 1, 1)
         return colour.clamp(0, 1) * person + background * (1 - person)

@@ -34,6 +34,13 @@ class DecoderNetwork(nn.Module):
         """
         raise NotImplementedError
 
+    def detailed(self, embeddings: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """As `forward`, for embeddings each of which is of one face, and not the mean of several.
+
+        A decoder may draw more detail here.
+        """
+        return self(embeddings)
+
 
 @dataclass
 class Examples:

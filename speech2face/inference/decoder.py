@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from speech2face.errors import UserError
 from speech2face.inference.device import OnDevice
 from speech2face.inference.encoder import NOT_FINITE
 
+MEASURED = 512  # faces of one voice, and of random voices, whose spread is compared
+
 
 @dataclass
 class Face:
@@ -19,20 +22,26 @@ class Face:
 
     image: (height, width, 3) uint8 RGB, truncated from [0, 1] * 255 as the published implementation does.
     landmarks: (72, 2) float32 as x, y in pixels of the image, or None.
-    score: likelihood of a sample, if the decoder gives one.
+    score: likelihood of a sample, if the prior or the decoder gives one. embedding: (4096,) float32 that a prior drew.
     """
 
     image: np.ndarray
     landmarks: np.ndarray | None = None
     score: float | None = None
+    embedding: np.ndarray | None = None
 
 
 @dataclass
 class Faces:
-    """The faces of one embedding: the most typical one, and samples of the other faces that it may belong to."""
+    """The faces of one embedding: the most typical one, and samples of the other faces that it may belong to.
+
+    heard: by attribute, the share of its variance in the population that the voice fixes, if a prior drew the samples
+    (Prior.heard).
+    """
 
     typical: Face
     samples: list[Face]
+    heard: dict[str, float] = field(default_factory=dict)
 
     @property
     def image(self) -> np.ndarray:
@@ -50,22 +59,60 @@ def to_pixels(texture: torch.Tensor) -> torch.Tensor:
     return (texture.clamp(0, 1) * 255).to(torch.uint8).movedim(-3, -1)
 
 
+@dataclass
+class Prior:
+    """A network that draws the embeddings of faces that a voice may belong to, and how it draws them.
+
+    guidance, steps, truncation: see speech2face.priors.flow.FlowPrior.sample.
+    """
+
+    network: nn.Module
+    guidance: float = 1.0
+    steps: int = 8
+    truncation: float = 1.0
+
+    def __call__(
+        self, embedding: torch.Tensor, count: int, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embedding of a voice (4096,) -> embeddings of faces (count, 4096), scores (count,)."""
+        how = {"guidance": self.guidance, "steps": self.steps, "truncation": self.truncation}
+        faces, scores = self.network.sample(embedding[None], count, [generator], **how)
+        return faces[0], scores[0]
+
+    def heard(self, embedding: torch.Tensor, generator: torch.Generator) -> dict[str, float]:
+        """By trait, the share of its variance in the population that a voice (4096,) fixes: 1 wholly, 0 not at all."""
+        faces, _ = self.network.sample(embedding[None], MEASURED, [generator])
+        own = self.network.read(faces[0])
+        return {name: float((1 - own[name].var() / everywhere.var()).clamp(0, 1)) for name, everywhere in self.spread}
+
+    @cached_property
+    def spread(self) -> list[tuple[str, torch.Tensor]]:
+        """The traits of faces of random voices, (MEASURED,) by name."""
+        generator = torch.Generator(self.network.mean.device).manual_seed(0)
+        return list(self.network.read(self.network.population(MEASURED, generator)).items())
+
+
 class Decoder(OnDevice):
     """Network, device and precision -> faces.
 
     network: a speech2face.decoders.base.DecoderNetwork. samples: number of samples of each embedding.
     seed: of the samples. Each embedding has its own generator, so its samples do not depend on other inputs.
+    prior: draws the embeddings of the samples. A decoder that draws samples itself does without.
 
     Raises UserError for a device or precision that is not possible, and for samples of a decoder that draws none.
     """
 
     def __init__(
-        self, network: nn.Module, device: str = "auto", precision: str = "auto", samples: int = 0, seed: int = 0
-    ) -> None:
-        if samples and not getattr(network, "draws_samples", False):
+        self, network: nn.Module, device: str = "auto", precision: str = "auto", samples: int = 0, seed: int = 0,
+        prior: Prior | None = None,
+    ) -> None:  # fmt: skip
+        if samples and not prior and not getattr(network, "draws_samples", False):
             raise UserError(f"samples={samples}: {type(network).__name__} draws one face only; leave samples= out")
         super().__init__(network, device, precision)
         self.samples, self.seed = samples, seed
+        self.prior = None if getattr(network, "draws_samples", False) else prior
+        if self.prior:
+            self.prior.network.to(self.device)
 
     @torch.inference_mode()
     def decode(self, embeddings: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor]:
@@ -86,17 +133,22 @@ class Decoder(OnDevice):
             raise ValueError(NOT_FINITE)
         points = [None] * len(images) if landmarks is None else landmarks.cpu().numpy()
         typical = [Face(*one) for one in zip(to_pixels(images).cpu().numpy(), points, strict=True)]
-        samples = self._sample(embeddings, keys) if self.samples else [[] for _ in typical]
-        return [Faces(*one) for one in zip(typical, samples, strict=True)]
+        samples = self._sample(embeddings, keys) if self.samples else [([], {}) for _ in typical]
+        samples, shares = zip(*samples, strict=True)
+        return [Faces(*one) for one in zip(typical, samples, shares, strict=True)]
 
     @torch.inference_mode()
-    def _sample(self, embeddings: torch.Tensor, keys: Sequence[bytes] | None) -> list[list[Face]]:
+    def _sample(
+        self, embeddings: torch.Tensor, keys: Sequence[bytes] | None
+    ) -> list[tuple[list[Face], dict[str, float]]]:
         keys = keys or [one.tobytes() for one in embeddings.float().cpu().numpy()]
         generators = [torch.Generator(self.device).manual_seed(self._seed(key)) for key in keys]
+        if self.prior:
+            return [self._draw(*one) for one in zip(embeddings.to(self.device), generators, strict=True)]
         with self.autocast():
             landmarks, images, scores = self.network.sample(embeddings.to(self.device), self.samples, generators)
         pixels = to_pixels(images.float()).cpu().numpy()
-        return [
+        faces = [
             [
                 Face(
                     pixels[i, k],
@@ -107,6 +159,16 @@ class Decoder(OnDevice):
             ]
             for i in range(len(pixels))
         ]
+        return [(one, {}) for one in faces]
+
+    def _draw(self, embedding: torch.Tensor, generator: torch.Generator) -> tuple[list[Face], dict[str, float]]:
+        """The samples of one embedding (4096,), and what the voice fixes. No other input of the batch matters."""
+        embeddings, scores = self.prior(embedding, self.samples, generator)
+        with self.autocast():
+            landmarks, images = self.network.detailed(embeddings)
+        points = [None] * len(images) if landmarks is None else landmarks.float().cpu().numpy()
+        drawn = to_pixels(images.float()).cpu().numpy(), points, scores.tolist(), embeddings.cpu().numpy()
+        return [Face(*one) for one in zip(*drawn, strict=True)], self.prior.heard(embedding, generator)
 
     def _seed(self, key: bytes) -> int:
         digest = hashlib.sha256(str(self.seed).encode() + b" " + key).digest()

@@ -4,7 +4,7 @@ import io
 import struct
 import unicodedata
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,12 +14,14 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from PIL.PngImagePlugin import PngInfo, putchunk
 
+from speech2face.inference.heard import chart
 from speech2face.inference.waveforms import describe_recording, draw_recording
 from speech2face.inference.waveforms import draw_spectrogram as draw_spectrogram
 from speech2face.inference.waveforms import draw_waveform as draw_waveform
 
 INK, FAINT, PAPER, WARNING = "#1d2733", "#6b7885", "#ffffff", "#b3261e"
 FACE = 224
+STRIP = 8  # samples in a row of the panel
 PART_COLOURS = ("#ffd166", "#06d6a0", "#06d6a0", "#4cc9f0", "#4cc9f0", "#f72585", "#f72585", "#ff8fa3", "#ff5d5d")
 NOTE = "Synthetic: an average-looking face consistent with the input, not a likeness."
 
@@ -115,17 +117,24 @@ def panel(
     parts: dict[str, int],
     caption: str,
     untrained: bool,
+    samples: Sequence[np.ndarray] = (),
+    heard: Mapping[str, float] | None = None,
     estimate: str = "",
 ) -> Image.Image:
-    """The panel of one input: voice or photo, the face, and the face with its landmarks.
+    """The panel of one input: voice or photo, the face, and the face with its landmarks; below them the samples.
 
     preview: of speech2face.preprocessing.Prepared. face: (height, width, 3). landmarks: (72, 2) in pixels of the face,
-    or None. parts: number of landmarks by part. caption: a line below, with encoder and decoder. estimate: of sex and
-    age, written above the face.
+    or None. parts: number of landmarks by part. caption: a line below, with encoder and decoder. samples: each (height,
+    width, 3). heard: shares of the attributes that the voice fixes. estimate: of sex and age, written above the face.
     """
     side, gap, top = 2 * FACE, 24, 64
     left = side
-    image = Image.new("RGB", (left + 2 * side + 4 * gap, top + side + 56), PAPER)
+    width = left + 2 * side + 4 * gap
+    across = min(len(samples), STRIP)
+    strip = [samples[i : i + STRIP] for i in range(0, len(samples), STRIP)]
+    cell = (width - 2 * gap - 8 * (across - 1)) // max(across, STRIP // 2)
+    below = 26 + len(strip) * (cell + 8) + (52 if heard else 0) if samples else 0
+    image = Image.new("RGB", (width, top + side + 56 + below), PAPER)
     draw = ImageDraw.Draw(image)
     _text(draw, (gap, 14), name, 20, width=left)
     if "waveform" in preview:
@@ -149,6 +158,15 @@ def panel(
         x = left + (2 + i) * gap + i * side
         image.paste(picture, (x, top))
         _text(draw, (x, 40), label, 14, FAINT)
+    for row, faces in enumerate(strip):
+        for column, one in enumerate(faces):
+            picture = ImageOps.pad(Image.fromarray(one), (cell, cell), Image.Resampling.BICUBIC, PAPER)
+            image.paste(picture, (gap + column * (cell + 8), top + side + 34 + row * (cell + 8)))
+    if samples:
+        _text(draw, (gap, top + side + 10), "further faces that the voice may belong to", 14, FAINT)
+    if heard:
+        image.paste(chart(heard, width - 2 * gap), (gap, top + side + below - 40))
+    side += below
     _text(draw, (gap, top + side + 12), caption, 14, INK, width=image.width - 2 * gap)
     note = "UNTRAINED: random weights, the face means nothing. " + NOTE if untrained else NOTE
     _text(draw, (gap, top + side + 32), note, 13, WARNING if untrained else FAINT)

@@ -110,12 +110,16 @@ def untrained(loaded: dict[str, "Loaded"]) -> str | None:
 
 
 def apart(encoder: "Loaded", decoder: "Loaded") -> str:
-    """A warning if an encoder and a decoder were trained with the embeddings of different face encoders, else ""."""
+    """A warning if two parts were trained with the embeddings of different face encoders, else "".
+
+    encoder: an encoder or a prior, which gives embeddings. decoder: a decoder or a prior, which takes them.
+    """
     gives, takes = encoder.space, decoder.space
     if not gives or not takes or gives["sha256"] == takes["sha256"]:
         return ""
     return (
-        f"encoder.weights={encoder.part.weights} give the embeddings of {gives['choice']}, but decoder.weights="
-        f"{decoder.part.weights} were trained with those of {takes['choice']}: the faces mean nothing; "
+        f"{encoder.part.slot}.weights={encoder.part.weights} give the embeddings of {gives['choice']}, but "
+        f"{decoder.part.slot}.weights={decoder.part.weights} were trained with those of {takes['choice']}: "
+        "the faces mean nothing; "
         "bundled/talkers and bundled each go together"
     )

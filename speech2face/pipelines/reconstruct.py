@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +45,7 @@ class Job:
     """An input and its results so far.
 
     digest: SHA-256 of the file. prepared: its features. result: its faces, until they are written. estimate: of it.
-    error: why it has none. seconds: processing time.
+    error: why it has none. seconds: processing time. heard: what the voice fixes of the face.
     """
 
     input: Input
@@ -55,10 +55,12 @@ class Job:
     estimate: Estimate = NOTHING
     error: str | None = None
     seconds: float = 0.0
+    heard: dict[str, float] = field(default_factory=dict)
 
 
 def reconstruct(options: Reconstruct, run: Run) -> int:
     """Reconstruct the faces of all inputs that `audio` or `image` names. Returns 0, or 1 if any input failed."""
+    options = without_unused(options)
     option, given = options.sources
     modality = options.pipeline.name
     if given in (None, "", []):
@@ -97,18 +99,29 @@ def reconstruct(options: Reconstruct, run: Run) -> int:
             raise
 
 
+def without_unused(options: Reconstruct) -> Reconstruct:
+    """The options without the prior, if no samples are drawn. It is not loaded then."""
+    return options if options.samples or not getattr(options, "prior", None) else replace(options, prior=None)
+
+
 def build(options: Reconstruct, loaded: "dict[str, Loaded]", run: Run | None = None) -> "Reconstructor":
     """Build encoder and decoder from loaded parts, with weights in the precision. Warns of random weights.
 
     run: records the time of the stages.
     """
-    from speech2face.inference.decoder import Decoder
+    from speech2face.inference.decoder import Decoder, Prior
     from speech2face.inference.reconstructor import Reconstructor
 
     if warning := untrained(loaded) or apart(loaded["encoder"], loaded["decoder"]):
         log.warning(warning)
     encoder = build_encoder(loaded["encoder"], options)
-    decoder = Decoder(loaded["decoder"].network, options.device, encoder.precision, options.samples, options.seed)
+    prior = None
+    if "prior" in loaded:
+        if wrong := apart(loaded["prior"], loaded["decoder"]) or apart(loaded["encoder"], loaded["prior"]):
+            raise UserError(f"samples={options.samples}: {wrong}")
+        prior = Prior(loaded["prior"].network, options.guidance, options.steps, options.truncation)
+    network = loaded["decoder"].network
+    decoder = Decoder(network, options.device, encoder.precision, options.samples, options.seed, prior)
     encoder.lower()
     decoder.lower()
     return Reconstructor(encoder, decoder, *([run.stage] if run else []))
@@ -133,7 +146,9 @@ def process(
     written = ahead(executor, lambda job: write_outputs(run, job), reconstructed(prepared, reconstructor), workers)
     bar = tqdm(total=len(todo) + len(kept), initial=len(kept), desc="faces", unit="input", disable=len(inputs) < 2)
     measurements = (*reconstructor.encoder.preprocessing.measurements, *(one.name for one in fields(Estimate)))
-    results = Results(run.directory, measurements, kept)
+    prior = reconstructor.decoder.prior
+    heard = [f"heard_{name}" for name, _ in prior.spread] if prior and reconstructor.decoder.samples else []
+    results = Results(run.directory, (*measurements, *heard), kept)
     with closing(results), bar, logging_redirect_tqdm():
         for job in written:
             status = "passed_over" if job.input.skipped else "failed" if job.error else "done"
@@ -165,7 +180,8 @@ def row_of(job: Job, status: str) -> dict[str, object]:
     if status != "done":
         return row
     warnings = "; ".join(job.prepared.warnings)
-    return row | {"output": job.input.name, "warnings": warnings} | job.prepared.measurements | job.estimate.row()
+    row |= {"output": job.input.name, "warnings": warnings} | job.prepared.measurements
+    return row | job.estimate.row() | job.heard
 
 
 def prepare(one: Input, reconstructor: "Reconstructor", run: Run, executor: Executor) -> Job:
@@ -205,6 +221,7 @@ def reconstruct_batch(reconstructor: "Reconstructor", jobs: list[Job]) -> list[J
         try:
             for job, result in zip(good, reconstructor.reconstruct([job.prepared for job in good]), strict=True):
                 job.result = result
+                job.heard = {f"heard_{name}": round(share, 3) for name, share in result.faces.heard.items()}
         except Exception as error:  # networks raise anything, and one input must not stop the others
             if len(good) == 1:
                 good[0].error = f"{good[0].input.path}: {defect(error)}"

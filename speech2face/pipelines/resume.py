@@ -20,7 +20,7 @@ from speech2face.files import sha256
 from speech2face.pipelines.parts import settled
 from speech2face.run.inputs import Input
 from speech2face.run.record import Run
-from speech2face.run.results import FILES, read_results
+from speech2face.run.results import FILES, SAMPLES, read_results
 from speech2face.weights.front_end import leaves
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 SHARED = ("pipeline", "encoder", "decoder", "precision", "seed", "samples")  # of both runs of a reconstruction
+SAMPLING = ("prior", "guidance", "steps", "truncation")  # the same with samples
 FREE = re.compile(  # options of a training that may change
     r"(choices|logger)\..*|device|workers|metric|from_weights|resume|resume_changed|defaults|training\.(patience|cache|crops)"
     r"|trainer\.((max|min)_(epochs|steps|time)|accelerator|enable_progress_bar|log_every_n_steps)"
@@ -47,8 +48,8 @@ def rows_to_keep(options: Reconstruct, run: Run, inputs: list[Input], executor: 
     if not run.earlier or "weights" not in run.earlier or not before.exists() or not rows:
         return []  # the earlier run left no usable record, so start over
     earlier, now = OmegaConf.load(before), OmegaConf.create(freeze(options))
-    for key in SHARED:
-        if earlier.get(key) != now[key]:
+    for key in SHARED + (SAMPLING if options.samples else ()):
+        if earlier.get(key) != now.get(key):
             what = _difference(key, earlier, now)
             raise UserError(
                 f"resume={run.directory}: that run has another {what}; resume it with the same, or start anew"
@@ -57,7 +58,8 @@ def rows_to_keep(options: Reconstruct, run: Run, inputs: list[Input], executor: 
     names = {one.name for one in inputs}
 
     def keep(row: dict[str, str]) -> bool:
-        if not all((run.directory / row["output"] / name).exists() for name in FILES):
+        files = (*FILES, *([SAMPLES] if options.samples else []))
+        if not all((run.directory / row["output"] / name).exists() for name in files):
             return False
         one = wanted.get(os.path.realpath(row["input"]))
         if one is None:
@@ -71,7 +73,7 @@ def rows_to_keep(options: Reconstruct, run: Run, inputs: list[Input], executor: 
 def _difference(key: str, earlier: Mapping[Any, Any], now: Mapping[Any, Any]) -> str:
     """The name of the difference between two options: the option itself, a front end, or a file of weights."""
     old, new = earlier.get(key), now[key]
-    if key in ("encoder", "decoder") and old and old.get("model") == new["model"]:
+    if key in ("encoder", "decoder", "prior") and old and old.get("model") == new["model"]:
         if old.get("preprocessing") != new["preprocessing"]:
             return "preprocessing"
         if old.get("sha256") != new["sha256"]:

@@ -1,4 +1,4 @@
-"""The steps that the three trainings share: begin, load the parts, carry out."""
+"""The steps that all trainings share: begin, load the parts, carry out."""
 
 import dataclasses
 import logging
@@ -67,7 +67,7 @@ def begin(options: Train, run: Run, modality: str) -> tuple[Train, Dataset, dict
         raise UserError("training.losses: all are switched off")
     for limit in ("max_epochs", "max_steps"):
         value = options.trainer.get(limit)
-        if value == 0 and (limit, options.trained) != ("max_epochs", "decoder"):
+        if value == 0 and (limit == "max_steps" or options.trained == "encoder"):
             raise UserError(f"trainer.{limit}=0 trains nothing: give at least 1")
         if value is not None and (type(value) is not int or value < -1):
             raise UserError(f"trainer.{limit}={value}: must be a whole number, at least 1, or -1: no limit")
@@ -220,7 +220,7 @@ def card(options: Train, run: Run, job: Job) -> dict[str, Any]:
             "command": run.record["command"],
             "data": {
                 "root": root.name,
-                "people": len(set(job.train.people.tolist())) if part.kind == "encoder" else len(job.train.pictures),
+                "people": len(set(job.train.people.tolist())) if part.kind != "decoder" else len(job.train.pictures),
                 "rows": len(job.train),
                 "mix": {Path(directory).name: weight for directory, weight in (options.data.mix or {}).items()},
                 "simulated": (root / "talkers.json").exists(),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 COLUMNS = ("input", "sha256", "status", "error", "seconds", "output")
 FILES = ("face.png", "embedding.npy", "panel.png")  # of every input
-MAYBE = ("landmarks.csv", "sample_01.png")  # of some decoders
+SAMPLES = "samples.npz"  # with samples=
 SHEET_FACES = 200  # most faces on a contact sheet
 
 
@@ -63,7 +63,7 @@ class Results:
 def write_files(
     folder: Path, name: str, digest: str | None, result: "Reconstruction", weights: dict[str, dict[str, Any]]
 ) -> None:
-    """Write face.png, embedding.npy, landmarks.csv, sample_NN.png and panel.png of one input, each atomically.
+    """Write face.png, embedding.npy, landmarks.csv, samples/N.png, samples.npz and panel.png of one input, atomically.
 
     name: of the input. digest: its SHA-256. weights: record["weights"] of run.json, of encoder and decoder.
     """
@@ -82,18 +82,24 @@ def write_files(
         "Software": f"speech2face {__version__}",
         "Encoder": made_with["encoder"],
         "Decoder": made_with["decoder"],
+        "Prior": made_with.get("prior"),
     }.items():
-        text.add_itxt(key, value)
+        if value:
+            text.add_itxt(key, value)
 
     def marked(face: "Face") -> np.ndarray:
         return pictures.mark_untrained(face.image) if untrained else face.image
 
-    faces = {"face": result.faces.typical} | {
-        f"sample_{number:02}": face for number, face in enumerate(result.faces.samples, 1)
-    }
-    for stem, face in faces.items():
+    samples = result.faces.samples
+    files = {"face": result.faces.typical} | {f"samples/{number}": face for number, face in enumerate(samples, 1)}
+    if samples:
+        (folder / "samples").mkdir(exist_ok=True)
+    for stem, face in files.items():
         with atomic(folder / f"{stem}.png") as partial:
             partial.write_bytes(pictures.png(marked(face), text))
+    if samples:
+        with atomic(folder / SAMPLES) as partial, open(partial, "wb") as file:
+            np.savez(file, **as_arrays(samples))
     with atomic(folder / "embedding.npy") as partial, open(partial, "wb") as file:
         np.save(file, result.embedding)
     if result.landmarks is not None:
@@ -109,10 +115,27 @@ def write_files(
     caption = "   ".join(f"{part} {one['choice']}: {Path(one['weights']).name}" for part, one in weights.items())
     image = marked(result.faces.typical)
     picture = pictures.panel(
-        name, result.prepared.preview, image, result.landmarks, LANDMARK_PARTS, caption, untrained, str(result.estimate)
+        name,
+        result.prepared.preview,
+        image,
+        result.landmarks,
+        LANDMARK_PARTS,
+        caption,
+        untrained,
+        [marked(one) for one in samples],
+        result.faces.heard,
+        str(result.estimate),
     )
     with atomic(folder / "panel.png") as partial:
         partial.write_bytes(pictures.png(picture, text))
+
+
+def as_arrays(faces: "list[Face]") -> dict[str, np.ndarray]:
+    """The arrays of samples.npz: "images" (n, height, width, 3) uint8 RGB, and what is known of "landmarks" (n, 72, 2),
+    "scores" (n,) and "embeddings" (n, 4096)."""
+    known = {"images": "image", "landmarks": "landmarks", "scores": "score", "embeddings": "embedding"}
+    found = {name: [getattr(face, one) for face in faces] for name, one in known.items()}
+    return {name: np.array(values) for name, values in found.items() if values[0] is not None}
 
 
 def write_failures(directory: Path, root: Path, errors: dict[str, str]) -> None:

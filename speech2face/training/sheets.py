@@ -13,6 +13,7 @@ from speech2face.inference.decoder import Decoder, to_pixels
 from speech2face.training.data import Clips, Photos, Portraits
 from speech2face.training.decoder import DecoderTraining
 from speech2face.training.face import FaceTraining
+from speech2face.training.prior import PriorTraining, hear
 from speech2face.training.voice import VoiceTraining
 
 SHOWN = 8  # people
@@ -63,3 +64,16 @@ def draw_voices(module: VoiceTraining, rows: Clips, photos: dict[int, Path], dec
     shown = [photos[rows.people[row]] for row in chosen]
     cells = [("photo", shown), ("face from photo", drawn[0]), ("face from voice", drawn[1])]
     return pictures.sheet(cells, [str(row) for row in chosen], "people of the validation set")
+
+
+def draw_samples(module: PriorTraining, rows: Clips, decoder: Decoder) -> Image:
+    """The typical faces of some voices, and samples of the faces that they may belong to. decoder: draws samples."""
+    _, first = np.unique(rows.people, return_index=True)
+    chosen = first[:SHOWN].tolist()
+    what = "trunk" if rows.cached else "features"
+    voices = hear(module.use("encoder"), {what: torch.stack([rows[0, row][what] for row in chosen]).to(module.device)})
+    decoder.samples = SHOWN
+    drawn = [[one.image, *(face.image for face in one.samples)] for one in decoder(voices)]
+    headings = ["typical", *(f"sample {number + 1}" for number in range(decoder.samples))]
+    cells = [(str(row), faces) for row, faces in zip(chosen, drawn, strict=True)]
+    return pictures.sheet(cells, headings, "people of the validation set")

@@ -10,7 +10,7 @@ Description = dict[str, Any]  # of an object: its class (_target_) and its argum
 
 @dataclass(kw_only=True, frozen=True)
 class Part:
-    """The description of an encoder or a decoder in a named slot: `encoder`, `face`, `decoder` or `voices.NAME`."""
+    """The description of a part in a named slot: `encoder`, `face`, `decoder`, `prior` or `voices.NAME`."""
 
     modality: Annotated[Literal["speech", "face"] | None, Meta(description="input of an encoder")] = None
     weights: Annotated[
@@ -38,6 +38,6 @@ class Part:
     from_weights: bool = True  # False: ignore the architecture and front end that the weights bring
 
     @property
-    def kind(self) -> Literal["encoder", "decoder"]:
+    def kind(self) -> Literal["encoder", "decoder", "prior"]:
         """The configuration group of the slot."""
-        return "decoder" if self.slot == "decoder" else "encoder"
+        return self.slot if self.slot in ("decoder", "prior") else "encoder"

@@ -1,0 +1,1 @@
+"""Priors: the embedding of a voice -> embeddings of faces that the voice may belong to."""
