@@ -27,7 +27,15 @@ TINY_AST = ["encoder=ast_tiny", "encoder.model.depth=1", *TINY]
 TINY_PAPER = ["encoder=paper", "encoder.model.channels=[4,4,4,4,4,4,4,4,4]", "encoder.model.hidden=16", *TINY]
 FORKS = sys.platform == "linux"
 # The files that take longest, in the order in which they are dealt out (--dist loadfile --no-loadscope-reorder).
-LONGEST = ["test_readme", "test_evaluate", "test_training", "test_command_line", "test_prepare", "test_goldens"]
+LONGEST = [
+    "test_training",
+    "test_pages",
+    "test_evaluate",
+    "test_command_line",
+    "test_prepare",
+    "test_goldens",
+    "test_readme",
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
