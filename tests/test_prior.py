@@ -1,5 +1,6 @@
 """The prior: its Gaussian model against closed forms, what the flow adds, and faces drawn from it."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from PIL import Image
 
 import speech2face
 from speech2face.errors import UserError
+from speech2face.inference.decoder import Face, Prior
+from speech2face.inference.heard import measure
 from speech2face.priors.flow import FlowPrior
 from speech2face.training.prior import energy_score
 
@@ -82,6 +85,28 @@ def test_the_flow_learns_what_is_not_gaussian() -> None:
     assert before > 0.5 and beside_the_modes() < before / 4
 
 
+def test_a_voice_fixes_the_share_of_a_trait_that_regression_explains() -> None:
+    prior, effect, covariance = fitted(traits=("age", "sex"))
+    voices, faces, *_ = pairs()
+    direction = np.arange(WIDTH) - 4.0
+    prior.fit_traits(faces, {"age": faces @ direction, "sex": np.full(len(faces), np.nan)})
+    explained, left = (effect @ direction) ** 2, direction @ covariance @ direction
+    found = Prior(prior).heard(torch.from_numpy(voices[0]), torch.Generator().manual_seed(0))
+    assert found.keys() == {"age"}  # nothing is known of sex
+    assert found["age"] == pytest.approx(explained / (explained + left), abs=0.1)
+
+
+def test_what_is_measured_on_a_face() -> None:
+    points = np.zeros((72, 2), np.float32)
+    points[17:27], points[8], points[31:36] = (100, 80), (100, 180), (100, 130)
+    points[36:42], points[42:48], points[3], points[13] = (70, 90), (130, 90), (50, 130), (150, 130)
+    image = np.full((224, 224, 3), 51, np.uint8)
+    image[100:160], image[:40] = 204, 102
+    found = measure(Face(image, points))
+    assert found == pytest.approx({"skin_tone": 0.8, "hair_tone": 0.4, "face_width": 1.0, "jaw_length": 0.5}, abs=0.01)
+    assert measure(Face(image)) == {}
+
+
 def test_the_energy_score_of_a_normal_distribution() -> None:
     """At its mean it is sqrt(2 / pi) - 1 / sqrt(pi) (Gneiting and Raftery 2007, equation 21, with beta 1)."""
     drawn = torch.randn(20, 3000, 1, generator=torch.Generator().manual_seed(0))
@@ -114,6 +139,8 @@ def test_the_files_of_samples(run, tmp_path: Path) -> None:
             np.testing.assert_array_equal(
                 np.asarray(Image.open(folder / "samples" / f"{number + 1}.png")), found["images"][number]
             )
+    (row,) = csv.DictReader((tmp_path / "out" / "results.csv").open())
+    assert 0.5 < float(row["heard_sex"]) <= 1 and float(row["heard_hair_tone"]) < 0.4
     assert "prior" in json.loads((tmp_path / "out" / "run.json").read_text())["weights"]
     assert Image.open(folder / "panel.png").height > 700
 
