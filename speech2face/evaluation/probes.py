@@ -42,7 +42,7 @@ def fit_regressor(
     """
     embeddings, values = _checked(embeddings, np.asarray(values, np.float64))
     grid = {"alpha": np.logspace(-1, 7, 17)}
-    return _fit(Ridge(), grid, "neg_mean_squared_error", embeddings, values, people, seed)
+    return _fit(Ridge(solver="svd"), grid, "neg_mean_squared_error", embeddings, values, people, seed)
 
 
 def ideal_observer(parameters: np.ndarray, embeddings: np.ndarray, seed: int = 0) -> TransformedTargetRegressor:
