@@ -641,3 +641,31 @@ def test_spec_augment_masks_bands_and_frames_at_most():
     assert features.all() and 0.6 <= masked.mean() < 1
     frames = (masked == 0).all(1)
     assert 0 < frames.sum() <= 60 and (masked[~frames] == masked[~frames][0]).all()
+
+
+def test_a_prior_draws_faces_and_goes_on_where_it_was_interrupted(home):
+    """Its untrained network is the Gaussian model; training starts from that."""
+    train(home, *VOICE, *SHORT, "trainer.max_epochs=1", "hydra.run.dir=for_prior")
+    voice = [
+        "encoder=ast_tiny",
+        "encoder.weights=for_prior/weights/best",
+        "decoder=normalized",
+        "decoder.weights=decoder",
+    ]
+    command = ["pipeline=train_prior", *voice, "encoder@face=resnet", "face.weights=face", *SHORT]
+    command += ["prior.model.components=4", "prior.model.width=16", "training.versions=1"]
+    train(home, *command, "trainer.max_epochs=0", "hydra.run.dir=gaussian")
+    train(home, *command, "trainer.max_epochs=1", "hydra.run.dir=prior")
+    train(home, *command, "resume=prior")
+    train(home, *command, "hydra.run.dir=whole_prior")
+    first, later, whole = tensors(home / "gaussian"), tensors(home / "prior"), tensors(home / "whole_prior")
+    assert not first["network.4.weight"].any() and whole["network.4.weight"].any()
+    assert torch.equal(first["basis"], whole["basis"]) and first["readout"].any(1).all()
+    assert torch.equal(later["basis"], whole["basis"]) and later["network.4.weight"].any()
+    metrics = json.loads((home / "whole_prior" / "run.json").read_text())["metrics"]
+    assert 0 < metrics["val/energy_ratio"] < 1.5
+    train(home, *voice, f"audio={ROOT}/examples/librivox_male.wav", "samples=2",
+          "prior.weights=whole_prior/weights/last", "hydra.run.dir=drawn")  # fmt: skip
+    assert len(list((home / "drawn").glob("*/samples/*.png"))) == 2
+    wrong = train(home, *command, "encoder=ge2e", "encoder.weights=bundled", "hydra.run.dir=wrong", status=1).stderr
+    assert "the faces mean nothing" in wrong
