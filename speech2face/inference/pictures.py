@@ -125,7 +125,7 @@ def panel(
 
     preview: of speech2face.preprocessing.Prepared. face: (height, width, 3). landmarks: (72, 2) in pixels of the face,
     or None. parts: number of landmarks by part. caption: a line below, with encoder and decoder. samples: each (height,
-    width, 3). heard: shares of the attributes that the voice fixes. estimate: of sex and age, written above the face.
+    width, 3). heard: shares of the attributes that the voice fixes. estimate: of sex and age, written above the faces.
     """
     side, gap, top = 2 * FACE, 24, 64
     left = side
@@ -137,6 +137,9 @@ def panel(
     image = Image.new("RGB", (width, top + side + 56 + below), PAPER)
     draw = ImageDraw.Draw(image)
     _text(draw, (gap, 14), name, 20, width=left)
+    if estimate:
+        verb = "sounds" if "waveform" in preview else "looks"
+        _text(draw, (left + 2 * gap, 14), f"{verb} {estimate}", 16, width=2 * side)
     if "waveform" in preview:
         _text(draw, (gap, 40), describe_recording(preview), 14, FAINT, width=left)
         image.paste(draw_recording(preview, left, side, PAPER), (gap, top))
@@ -151,7 +154,7 @@ def panel(
             x = gap + i * (half + 16)
             image.paste(picture, (x, top + 26))
             _text(draw, (x, top), label, 14, FAINT)
-    faces = [(enlarged(face), "reconstructed face" + f"; estimated from the input: {estimate}" * bool(estimate))]
+    faces = [(enlarged(face), "reconstructed face")]
     if landmarks is not None:
         faces.append((draw_landmarks(face, landmarks, parts), "with landmarks"))
     for i, (picture, label) in enumerate(faces):
