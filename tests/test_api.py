@@ -127,7 +127,7 @@ def test_files_of_a_list_are_computed_together(speech, monkeypatch) -> None:
     sizes = []
     encode = type(speech.encoder).encode
     monkeypatch.setattr(
-        type(speech.encoder), "encode", lambda self, features: sizes.append(len(features)) or encode(self, features)
+        type(speech.encoder), "encode", lambda self, features, *rest: sizes.append(len(features)) or encode(self, features, *rest)
     )
     speech([SPEECH] * 5)
     assert sizes == [2, 2, 1]

@@ -32,6 +32,8 @@ def canonical(argument: str) -> str:
     sign, key, equals, value = re.fullmatch(r"([+~]*)([^=]*)(=?)(.*)", argument, re.DOTALL).groups()
     if not equals and not sign:
         return argument
+    if key == "prior" and value == "null":
+        return "~prior"  # of the groups, only this one can be left out
     if value == "null" and GROUP.fullmatch(key):
         way_out = "logger=[] switches them off" if key == "logger" else "python run.py --help lists them"
         raise UserError(f"{key}=null: one of the group must be chosen; {way_out}")
