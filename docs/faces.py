@@ -14,24 +14,29 @@ from speech2face.inference.pictures import draw_waveform
 from speech2face.preprocessing.decode import decode
 
 EXAMPLES = DOCS.parent / "examples"
-VOICES = {"alsa_female.flac": "a recorded voice", "librivox_male.wav": "a recorded voice"}
+VOICES = ("alsa_female.flac", "librivox_male.wav")
+SAMPLES = 4
 
 
 def main() -> None:
-    figure = Figure((9.6, 2.5), dpi=110, facecolor="white")
-    speech, face = build("pipeline=speech"), build("pipeline=face")
-    photo = face(EXAMPLES / "astronaut.png")
-    pictures = [(face.encoder.prepare(EXAMPLES / "astronaut.png").preview["crop"], "a photo"), (photo.face, "its face")]
-    for name, title in VOICES.items():
-        waveform = decode(EXAMPLES / name).waveform
+    speech, face = build("pipeline=speech", f"samples={SAMPLES}"), build("pipeline=face")
+    photo = face.encoder.prepare(EXAMPLES / "astronaut.png").preview["crop"]
+    rows = [[(photo, "a photo")], [(face(EXAMPLES / "astronaut.png").face, "its face")]]
+    for row, name in zip(rows, VOICES, strict=True):
         wave = np.full((224, 224, 3), 255, np.uint8)
-        wave[62:162] = np.asarray(draw_waveform(waveform, 224, 100))
-        pictures += [(wave, title), (speech(EXAMPLES / name).face, "a face that fits it")]
-    for column, (picture, title) in enumerate(pictures):
-        axis = figure.add_axes((0.005 + column / 6, 0.0, 1 / 6 - 0.01, 0.86))
-        axis.imshow(picture, interpolation="antialiased")
-        axis.set_title(title, size=10)
-        axis.axis("off")
+        wave[62:162] = np.asarray(draw_waveform(decode(EXAMPLES / name).waveform, 224, 100))
+        result = speech(EXAMPLES / name)
+        row += [(wave, "a voice"), (result.face, "the typical face")]
+        titles = ["a face it may have", *["another"] * (SAMPLES - 1)]
+        row += [(sample.image, title) for sample, title in zip(result.faces.samples, titles, strict=True)]
+    columns = len(rows[0])
+    figure = Figure((1.5 * columns, 3.3), dpi=110, facecolor="white")
+    for y, row in enumerate(rows):
+        for x, (picture, title) in enumerate(row):
+            axis = figure.add_axes((0.004 + x / columns, 0.5 - 0.5 * y, 1 / columns - 0.008, 0.43))
+            axis.imshow(picture, interpolation="antialiased")
+            axis.set_title(title, size=9)
+            axis.axis("off")
     figure.savefig(DOCS / "faces.png")
 
 

@@ -126,9 +126,12 @@ def test_a_list_of_files_gives_a_list_of_the_same_results(speech, face, tmp_path
 def test_files_of_a_list_are_computed_together(speech, monkeypatch) -> None:
     sizes = []
     encode = type(speech.encoder).encode
-    monkeypatch.setattr(
-        type(speech.encoder), "encode", lambda self, features, *rest: sizes.append(len(features)) or encode(self, features, *rest)
-    )
+
+    def counted(self, features, *rest):
+        sizes.append(len(features))
+        return encode(self, features, *rest)
+
+    monkeypatch.setattr(type(speech.encoder), "encode", counted)
     speech([SPEECH] * 5)
     assert sizes == [2, 2, 1]
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from speech2face.config.options import Data, Prepare
+from speech2face.config.data import Data
+from speech2face.config.options import Prepare
 from speech2face.data.dataset import TABLES
 from speech2face.data.folders import FOLDERS, directory, folders
 from speech2face.data.parquet import is_manifest

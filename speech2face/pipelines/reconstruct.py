@@ -1,11 +1,9 @@
 """`pipeline=speech` and `pipeline=face`: reconstruct a face for every input."""
 
 import logging
-import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, fields, replace
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +11,10 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from speech2face.config.options import Reconstruct
-from speech2face.errors import UserError, defect
-from speech2face.files import sha256
-from speech2face.inference.estimates import NOTHING, Estimate
+from speech2face.errors import UserError
+from speech2face.inference.estimates import Estimate
 from speech2face.inference.threads import after_the_networks, ahead
+from speech2face.pipelines.jobs import prepare, reconstructed, row_of, write_outputs
 from speech2face.pipelines.parts import (
     apart,
     build_encoder,
@@ -30,32 +28,13 @@ from speech2face.pipelines.resume import rows_to_keep
 from speech2face.run.inputs import Input, find_inputs
 from speech2face.run.process import quick_imports
 from speech2face.run.record import Run
-from speech2face.run.results import Results, write_contact_sheet, write_files
+from speech2face.run.results import Results, write_contact_sheet
 
 if TYPE_CHECKING:
-    from speech2face.inference.reconstructor import Reconstruction, Reconstructor
-    from speech2face.preprocessing import Prepared
+    from speech2face.inference.reconstructor import Reconstructor
     from speech2face.weights.load import Loaded
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Job:
-    """An input and its results so far.
-
-    digest: SHA-256 of the file. prepared: its features. result: its faces, until they are written. estimate: of it.
-    error: why it has none. seconds: processing time. heard: what the voice fixes of the face.
-    """
-
-    input: Input
-    digest: Future[str] | None = None
-    prepared: "Prepared | None" = None
-    result: "Reconstruction | None" = None
-    estimate: Estimate = NOTHING
-    error: str | None = None
-    seconds: float = 0.0
-    heard: dict[str, float] = field(default_factory=dict)
 
 
 def reconstruct(options: Reconstruct, run: Run) -> int:
@@ -166,96 +145,3 @@ def process(
     shown = [f"{count} {status.replace('_', ' ')}" for status, count in counts.items() if count or status == "done"]
     log.info("%s: %s", ", ".join(shown), run.directory)
     return int(counts["failed"] > 0 or counts["done"] == 0)
-
-
-def row_of(job: Job, status: str) -> dict[str, object]:
-    """The job's row of results.csv."""
-    row = {
-        "input": str(job.input.path),
-        "sha256": _digest(job),
-        "status": status,
-        "error": job.error.removeprefix(f"{job.input.path}: ") if job.error else None,
-        "seconds": round(job.seconds, 3),
-    }
-    if status != "done":
-        return row
-    warnings = "; ".join(job.prepared.warnings)
-    row |= {"output": job.input.name, "warnings": warnings} | job.prepared.measurements
-    return row | job.estimate.row() | job.heard
-
-
-def prepare(one: Input, reconstructor: "Reconstructor", run: Run, executor: Executor) -> Job:
-    """Read one input. If that fails, the job has an error; nothing is raised."""
-    if one.skipped:
-        return Job(one, error=one.skipped)
-    job = Job(one, executor.submit(sha256, one.path))
-    with run.stage("preprocess"), timed(job):
-        try:
-            job.prepared = reconstructor.encoder.prepare(one.path)
-        except UserError as error:
-            job.error = str(error)
-        except Exception as error:  # codecs raise anything, and one file must not stop the others
-            job.error = f"{one.path}: could not be prepared ({defect(error)})"
-    return job
-
-
-def reconstructed(jobs: Iterable[Job], reconstructor: "Reconstructor") -> Iterator[Job]:
-    """Yield the jobs in order, with result or error. As many are reconstructed at once as fill a batch of windows."""
-    batch: list[Job] = []
-    windows = 0
-    for job in jobs:
-        batch.append(job)
-        windows += 0 if job.error else len(job.prepared.features)
-        if windows >= reconstructor.encoder.batch_size or not windows:  # full, or only failed jobs
-            yield from reconstruct_batch(reconstructor, batch)
-            batch, windows = [], 0
-    yield from reconstruct_batch(reconstructor, batch)
-
-
-def reconstruct_batch(reconstructor: "Reconstructor", jobs: list[Job]) -> list[Job]:
-    """Set the result or the error of each prepared job. If the batch fails, the jobs are reconstructed one by one."""
-    good = [job for job in jobs if not job.error]
-    if not good:
-        return jobs
-    with timed(*good):
-        try:
-            for job, result in zip(good, reconstructor.reconstruct([job.prepared for job in good]), strict=True):
-                job.result = result
-                job.heard = {f"heard_{name}": round(share, 3) for name, share in result.faces.heard.items()}
-        except Exception as error:  # networks raise anything, and one input must not stop the others
-            if len(good) == 1:
-                good[0].error = f"{good[0].input.path}: {defect(error)}"
-    if not all(job.result or job.error for job in good):
-        for job in good:
-            reconstruct_batch(reconstructor, [job])
-    return jobs
-
-
-@contextmanager
-def timed(*jobs: Job) -> Iterator[None]:
-    """Add the wall time of the block to the jobs, an equal share to each."""
-    began = time.perf_counter()
-    yield
-    for job in jobs:
-        job.seconds += (time.perf_counter() - began) / len(jobs)
-
-
-def _digest(job: Job) -> str | None:
-    try:
-        return job.digest.result() if job.digest else None
-    except OSError:
-        return None
-
-
-def write_outputs(run: Run, job: Job) -> Job:
-    """Write the files of one input, unless it has failed."""
-    if not job.error:
-        try:
-            with run.stage("write"), timed(job):
-                folder = run.directory / job.input.name
-                write_files(folder, job.input.name, _digest(job), job.result, run.record["weights"])
-        except ValueError as error:
-            job.error = f"{job.input.path}: could not be written ({error})"
-        job.estimate = job.result.estimate
-    job.result = None
-    return job

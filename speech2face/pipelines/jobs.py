@@ -1,0 +1,130 @@
+"""The inputs of a run, one by one: prepare, reconstruct in batches, write. A failure stops no other input."""
+
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from speech2face.errors import UserError, defect
+from speech2face.files import sha256
+from speech2face.inference.estimates import NOTHING, Estimate
+from speech2face.run.inputs import Input
+from speech2face.run.record import Run
+from speech2face.run.results import write_files
+
+if TYPE_CHECKING:
+    from speech2face.inference.reconstructor import Reconstruction, Reconstructor
+    from speech2face.preprocessing import Prepared
+
+
+@dataclass
+class Job:
+    """An input and its results so far.
+
+    digest: SHA-256 of the file. prepared: its features. result: its faces, until they are written. estimate: of it.
+    error: why it has none. seconds: processing time. heard: what the voice fixes of the face.
+    """
+
+    input: Input
+    digest: Future[str] | None = None
+    prepared: "Prepared | None" = None
+    result: "Reconstruction | None" = None
+    estimate: Estimate = NOTHING
+    error: str | None = None
+    seconds: float = 0.0
+    heard: dict[str, float] = field(default_factory=dict)
+
+
+def row_of(job: Job, status: str) -> dict[str, object]:
+    """The job's row of results.csv."""
+    row = {
+        "input": str(job.input.path),
+        "sha256": _digest(job),
+        "status": status,
+        "error": job.error.removeprefix(f"{job.input.path}: ") if job.error else None,
+        "seconds": round(job.seconds, 3),
+    }
+    if status != "done":
+        return row
+    warnings = "; ".join(job.prepared.warnings)
+    row |= {"output": job.input.name, "warnings": warnings} | job.prepared.measurements
+    return row | job.estimate.row() | job.heard
+
+
+def prepare(one: Input, reconstructor: "Reconstructor", run: Run, executor: Executor) -> Job:
+    """Read one input. If that fails, the job has an error; nothing is raised."""
+    if one.skipped:
+        return Job(one, error=one.skipped)
+    job = Job(one, executor.submit(sha256, one.path))
+    with run.stage("preprocess"), timed(job):
+        try:
+            job.prepared = reconstructor.encoder.prepare(one.path)
+        except UserError as error:
+            job.error = str(error)
+        except Exception as error:  # codecs raise anything, and one file must not stop the others
+            job.error = f"{one.path}: could not be prepared ({defect(error)})"
+    return job
+
+
+def reconstructed(jobs: Iterable[Job], reconstructor: "Reconstructor") -> Iterator[Job]:
+    """Yield the jobs in order, with result or error. As many are reconstructed at once as fill a batch of windows."""
+    batch: list[Job] = []
+    windows = 0
+    for job in jobs:
+        batch.append(job)
+        windows += 0 if job.error else len(job.prepared.features)
+        if windows >= reconstructor.encoder.batch_size or not windows:  # full, or only failed jobs
+            yield from reconstruct_batch(reconstructor, batch)
+            batch, windows = [], 0
+    yield from reconstruct_batch(reconstructor, batch)
+
+
+def reconstruct_batch(reconstructor: "Reconstructor", jobs: list[Job]) -> list[Job]:
+    """Set the result or the error of each prepared job. If the batch fails, the jobs are reconstructed one by one."""
+    good = [job for job in jobs if not job.error]
+    if not good:
+        return jobs
+    with timed(*good):
+        try:
+            for job, result in zip(good, reconstructor.reconstruct([job.prepared for job in good]), strict=True):
+                job.result = result
+                job.heard = {f"heard_{name}": round(share, 3) for name, share in result.faces.heard.items()}
+        except Exception as error:  # networks raise anything, and one input must not stop the others
+            if len(good) == 1:
+                good[0].error = f"{good[0].input.path}: {defect(error)}"
+    if not all(job.result or job.error for job in good):
+        for job in good:
+            reconstruct_batch(reconstructor, [job])
+    return jobs
+
+
+@contextmanager
+def timed(*jobs: Job) -> Iterator[None]:
+    """Add the wall time of the block to the jobs, an equal share to each."""
+    began = time.perf_counter()
+    yield
+    for job in jobs:
+        job.seconds += (time.perf_counter() - began) / len(jobs)
+
+
+def _digest(job: Job) -> str | None:
+    try:
+        return job.digest.result() if job.digest else None
+    except OSError:
+        return None
+
+
+def write_outputs(run: Run, job: Job) -> Job:
+    """Write the files of one input, unless it has failed."""
+    if not job.error:
+        try:
+            with run.stage("write"), timed(job):
+                folder = run.directory / job.input.name
+                write_files(folder, job.input.name, _digest(job), job.result, run.record["weights"])
+        except ValueError as error:
+            job.error = f"{job.input.path}: could not be written ({error})"
+        job.estimate = job.result.estimate
+    job.result = None
+    return job
