@@ -29,7 +29,7 @@ def build(*overrides: str) -> "Reconstructor":
     options = options_of(*overrides)
     if not isinstance(options, Reconstruct):
         raise UserError(f"pipeline={options.pipeline.name} has nothing to build: only speech and face have")
-    options = reconstruct.without_unused(options)
+    options = parts.without_unused(options)
     parts.check_modality(options.encoder, options.pipeline.name, f"pipeline={options.pipeline.name}")
     pipeline = reconstruct.build(options, parts.load_parts(options, parts.locate_parts(options)))
     pipeline.workers = options.workers

@@ -74,8 +74,8 @@ def test_samples_depend_neither_on_the_batch_nor_on_resuming(run, outside, tmp_p
 
 
 def test_a_decoder_of_one_face_refuses_samples(run) -> None:
-    said = run(f"audio={SPEECH}", *TINY_AST, "samples=4", "prior=null", status=1).stderr
-    assert "error: samples=4: NormalizedFaceDecoder draws one face only; leave samples= out" in said
+    said = run("pipeline=face", f"image={PHOTO}", "samples=4", status=1).stderr
+    assert "error: samples=4: AppearanceDecoder draws one face only; leave samples= out" in said
 
 
 def test_faces_have_scores_and_a_generator_each() -> None:

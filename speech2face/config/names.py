@@ -14,7 +14,9 @@ TEXT = re.compile(
 NUMBER = re.compile(r"[-+]?([\d._]+(e[-+]?\d+)?|inf|nan)|true|false", re.IGNORECASE)
 UNQUOTED = re.compile(r"[^\x00-\x7f]|[&#;!~^=]")  # no value has such a character outside of quotes
 ITEM = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^'",\[\]]+|.""", re.DOTALL)  # of a list, or of a sweep
-GROUP = re.compile(r"pipeline|encoder|face\.encoder|decoder|preprocessing|data|trainer|logger|experiment|.*[/@].*")
+GROUP = re.compile(
+    r"pipeline|encoder|face\.encoder|decoder|prior|preprocessing|data|trainer|logger|experiment|.*[/@].*"
+)
 GONE = {
     "face.overrides": "the slot `face` takes options itself, as in face.preprocessing.crop=none",
     "training.voices": "voices are slots: +encoder@voices.ast=ast voices.ast.weights=DIR",

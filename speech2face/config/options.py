@@ -63,9 +63,7 @@ class Speech(Reconstruct):
     """Reconstruct faces from recordings."""
 
     audio: Annotated[str | list[str] | None, says("recordings: a file, a directory, a glob, or a list of these")] = None
-    prior: Annotated[Part | None, says("draws the embeddings of samples=; null: the decoder draws samples alone")] = (
-        None
-    )
+    prior: Annotated[Part | None, says("draws the embeddings of samples=; it is loaded only then")] = None
     guidance: Annotated[
         float, says("samples=: weight of the voice; 1: as learnt, 0: as if the voice were unknown", ge=0, le=10)
     ] = 1.0

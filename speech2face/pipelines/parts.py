@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from speech2face.config.compose import CONF
-from speech2face.config.options import Options
+from speech2face.config.options import Options, Reconstruct
 from speech2face.config.read import parts, with_parts
 from speech2face.errors import UserError
 from speech2face.weights.front_end import TAKES
@@ -15,6 +15,7 @@ from speech2face.weights.locate import Located, locate
 from speech2face.weights.part import Part
 
 if TYPE_CHECKING:
+    from speech2face.inference.decoder import Prior
     from speech2face.inference.encoder import Encoder
     from speech2face.weights.load import Loaded
 
@@ -99,6 +100,27 @@ def build_encoder(loaded: "Loaded", options: Options) -> "Encoder":
     how = {"device": options.device, "precision": options.precision, "batch_size": options.batch_size}
     estimates = Estimates(loaded.estimates)
     return Encoder(loaded.network, loaded.preprocessing, description=description, estimates=estimates, **how)
+
+
+def without_unused(options: Reconstruct) -> Reconstruct:
+    """The options without the prior, if no samples are drawn. It is not loaded then."""
+    return (
+        options if options.samples or not getattr(options, "prior", None) else dataclasses.replace(options, prior=None)
+    )
+
+
+def build_prior(loaded: dict[str, "Loaded"], options: Reconstruct) -> "Prior | None":
+    """The prior with the options of its samples, or None without one.
+
+    Raises UserError if it was trained with other embeddings than encoder and decoder.
+    """
+    from speech2face.inference.decoder import Prior
+
+    if "prior" not in loaded:
+        return None
+    if wrong := apart(loaded["prior"], loaded["decoder"]) or apart(loaded["encoder"], loaded["prior"]):
+        raise UserError(f"samples={options.samples}: {wrong}")
+    return Prior(loaded["prior"].network, options.guidance, options.steps, options.truncation)
 
 
 def untrained(loaded: dict[str, "Loaded"]) -> str | None:

@@ -3,7 +3,7 @@
 import logging
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,11 +18,13 @@ from speech2face.pipelines.jobs import prepare, reconstructed, row_of, write_out
 from speech2face.pipelines.parts import (
     apart,
     build_encoder,
+    build_prior,
     check_modality,
     load_parts,
     locate_parts,
     settled,
     untrained,
+    without_unused,
 )
 from speech2face.pipelines.resume import rows_to_keep
 from speech2face.run.inputs import Input, find_inputs
@@ -78,28 +80,18 @@ def reconstruct(options: Reconstruct, run: Run) -> int:
             raise
 
 
-def without_unused(options: Reconstruct) -> Reconstruct:
-    """The options without the prior, if no samples are drawn. It is not loaded then."""
-    return options if options.samples or not getattr(options, "prior", None) else replace(options, prior=None)
-
-
 def build(options: Reconstruct, loaded: "dict[str, Loaded]", run: Run | None = None) -> "Reconstructor":
     """Build encoder and decoder from loaded parts, with weights in the precision. Warns of random weights.
 
     run: records the time of the stages.
     """
-    from speech2face.inference.decoder import Decoder, Prior
+    from speech2face.inference.decoder import Decoder
     from speech2face.inference.reconstructor import Reconstructor
 
     if warning := untrained(loaded) or apart(loaded["encoder"], loaded["decoder"]):
         log.warning(warning)
     encoder = build_encoder(loaded["encoder"], options)
-    prior = None
-    if "prior" in loaded:
-        if wrong := apart(loaded["prior"], loaded["decoder"]) or apart(loaded["encoder"], loaded["prior"]):
-            raise UserError(f"samples={options.samples}: {wrong}")
-        prior = Prior(loaded["prior"].network, options.guidance, options.steps, options.truncation)
-    network = loaded["decoder"].network
+    network, prior = loaded["decoder"].network, build_prior(loaded, options)
     decoder = Decoder(network, options.device, encoder.precision, options.samples, options.seed, prior)
     encoder.lower()
     decoder.lower()
