@@ -20,6 +20,7 @@ from speech2face.config.compose import options_of, store_defaults
 from speech2face.config.names import canonical
 from speech2face.config.read import freeze
 from speech2face.errors import UserError
+from speech2face.run import process
 from speech2face.run.process import RANKS, is_first
 
 store_defaults()
@@ -312,3 +313,16 @@ def test_a_full_disk_names_a_way_out_that_works(run, tmp_path: Path) -> None:
     said = error_of(run(*command, "hydra.run.dir=full", status=1))
     assert said == "error: full holds a run already: give another directory"
     run(*command, "hydra.run.dir=other")
+
+
+def test_an_interrupt_that_python_drops_is_raised_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dropped:  # its exception is ignored
+        def __del__(self) -> None:
+            process._interrupt(signal.SIGTERM, None)
+
+    monkeypatch.setattr(process, "terminated_by", None)
+    process.raise_lost_interrupt()  # nothing was received
+    monkeypatch.setattr("sys.unraisablehook", lambda _: None)
+    Dropped()
+    with pytest.raises(KeyboardInterrupt):
+        process.raise_lost_interrupt()

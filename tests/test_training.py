@@ -212,7 +212,7 @@ def test_the_cache_of_a_trunk_has_its_outputs_for_the_versions_of_the_recordings
     network.head.bias.add_(1)
     cache_trunks(clips, network, {}, 2, tmp_path, "cpu", "fp32", 3, 0, "some")
     assert set(tmp_path.iterdir()) == files  # the head is not in the trunk
-    network.linear.bias.add_(1)
+    network.lstm[0].bias_hh_l0.add_(1)
     cache_trunks(clips, network, {}, 2, tmp_path, "cpu", "fp32", 3, 0, "some")
     assert len(set(tmp_path.iterdir())) == 2 * len(files)
 

@@ -27,7 +27,7 @@ from speech2face.errors import UserError
 from speech2face.files import lock
 from speech2face.pipelines.parts import build_encoder, check_modality, load_parts, locate_parts, settled
 from speech2face.preparation.sources import File, find, read_names, shard_of
-from speech2face.run.process import quick_imports, single_thread
+from speech2face.run.process import quick_imports, raise_lost_interrupt, single_thread
 from speech2face.run.record import Run
 
 if TYPE_CHECKING:
@@ -173,6 +173,7 @@ def measure_all(
     try:
         with tqdm(total=sum(map(len, todo.values())), unit="file") as bar:
             for kind, more in found:
+                raise_lost_interrupt()
                 rows[kind] += more
                 bar.update(len(more))
                 if len(rows[kind]) >= KEPT_ROWS:

@@ -28,7 +28,7 @@ from speech2face.pipelines.parts import (
 )
 from speech2face.pipelines.resume import rows_to_keep
 from speech2face.run.inputs import Input, find_inputs
-from speech2face.run.process import quick_imports
+from speech2face.run.process import quick_imports, raise_lost_interrupt
 from speech2face.run.record import Run
 from speech2face.run.results import Results, write_contact_sheet
 
@@ -122,6 +122,7 @@ def process(
     results = Results(run.directory, (*measurements, *heard), kept)
     with closing(results), bar, logging_redirect_tqdm():
         for job in written:
+            raise_lost_interrupt()
             status = "passed_over" if job.input.skipped else "failed" if job.error else "done"
             counts[status] += 1
             results.add(row_of(job, status))

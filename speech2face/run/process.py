@@ -56,12 +56,28 @@ def interrupt_on_termination() -> None:
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _interrupt)
     os.register_at_fork(after_in_child=_terminate_by_default)
+    sys.unraisablehook = _report_dropped
 
 
 def _interrupt(number: int, _: FrameType | None) -> None:
     global terminated_by
     terminated_by = number
     raise KeyboardInterrupt
+
+
+def _report_dropped(dropped: "sys.UnraisableHookArgs") -> None:
+    """Print an exception that Python drops, unless it is an interrupt, which is raised again."""
+    if dropped.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(dropped)
+
+
+def raise_lost_interrupt() -> None:
+    """Raise KeyboardInterrupt again if this process has received a signal of TERMINATIONS.
+
+    Python drops an exception that is raised in a destructor, or in a function that is called at a fork.
+    """
+    if terminated_by:
+        raise KeyboardInterrupt
 
 
 def _terminate_by_default() -> None:

@@ -27,7 +27,7 @@ class Teacher(Encoder):
         return prepared
 
     @torch.inference_mode()
-    def encode(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
+    def encode(self, features: Sequence[torch.Tensor], weights: Sequence[list[float]] | None = None) -> torch.Tensor:
         """Features of photos, each (1, 3, height, width) -> descriptors (photos, descriptor_size)."""
         with self.autocast():
             chunks = torch.cat(list(features)).split(self.batch_size)
