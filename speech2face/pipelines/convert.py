@@ -28,10 +28,8 @@ def convert(options: Convert, run: Run) -> int:
     part = getattr(options, options.part)
     located = [locate(dataclasses.replace(part, weights=weights)) for weights in (part.weights, *options.average)]
     check_apart(run.directory, located)
-    import torch
-
     from speech2face.weights.load import load
-    from speech2face.weights.ours import ESTIMATES, save, without_run_settings
+    from speech2face.weights.ours import save
 
     with run.stage("load"):
         loaded = [load(dataclasses.replace(part, weights=one.weights), options.seed, one) for one in located]
@@ -45,24 +43,13 @@ def convert(options: Convert, run: Run) -> int:
         if architecture.get("classes") and tensors.pop("classifier.weight", None) is not None:
             architecture["classes"] = 0
     run.save_options(dataclasses.replace(options, **{options.part: first.part}))
-    sources = [{"weights": one.located.weights, "layout": one.layout, "sha256": one.located.digest} for one in loaded]
+    card = first.card() | {"architecture": architecture, "untrained": any(one.untrained for one in loaded)}
+    estimates = first.estimates
+    if len(loaded) > 1:  # the estimates are those of one network
+        card["mean_of"] = [one.source() | {"training": one.training} for one in loaded]
+        estimates = {}
     with run.stage("write"):
-        card = {
-            "part": options.part,
-            "architecture": architecture,
-            "preprocessing": first.part.preprocessing and without_run_settings(first.part.preprocessing),
-            "untrained": any(one.untrained for one in loaded),
-            "embeddings": first.space,
-            "source": sources[0],
-        }
-        if len(sources) > 1:  # the estimates are those of one network
-            card["mean_of"] = [source | {"training": one.training} for source, one in zip(sources, loaded, strict=True)]
-        else:
-            numbers = {f"{ESTIMATES}{name}": torch.from_numpy(one) for name, one in first.estimates.items()}
-            tensors |= numbers
-        if first.training:
-            card["training"] = first.training
-        save(run.directory, tensors, card)
+        save(run.directory, tensors, card, estimates)
     run.record["weights"] = {options.part: first.record() | {"untrained": card["untrained"]}}
     log.info(
         "%s weights (%s) in our format; use them with %s.weights=%s",

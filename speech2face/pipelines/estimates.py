@@ -40,7 +40,7 @@ def estimates(options: FitEstimates, run: Run) -> int:
         datasets = [read_dataset(options.data.root)]
         datasets += [read_dataset(one, option="data.mix") for one in options.data.mix or {}]
     from speech2face.evaluation.estimates import Heard, fit, metrics
-    from speech2face.weights.ours import ESTIMATES, save, without_run_settings
+    from speech2face.weights.ours import save
 
     with run.stage("load"):
         loaded = load_parts(options, located)["encoder"]
@@ -66,22 +66,9 @@ def estimates(options: FitEstimates, run: Run) -> int:
         for name, value in metrics(found, test).items():
             run.record.setdefault("metrics", {})[f"{dataset.root.name}/{name}"] = value
             log.info("%-50s %.3f", f"{dataset.root.name}/{name}", value)
-    import torch
-
-    numbers = {f"{ESTIMATES}{name}": torch.from_numpy(one) for name, one in found.numbers.items()}
-    card = {
-        "part": "encoder",
-        "architecture": loaded.part.model,
-        "preprocessing": loaded.part.preprocessing and without_run_settings(loaded.part.preprocessing),
-        "untrained": False,
-        "embeddings": loaded.space,
-        "source": {"weights": loaded.located.weights, "layout": loaded.layout, "sha256": loaded.located.digest},
-        "estimates": {"people": [one.root.name for one in datasets], "metrics": run.record.get("metrics", {})},
-    }
-    if loaded.training:
-        card["training"] = loaded.training
+    about = {"people": [one.root.name for one in datasets], "metrics": run.record.get("metrics", {})}
     with run.stage("write"):
-        save(run.directory, loaded.network.state_dict() | numbers, card)
+        save(run.directory, loaded.network.state_dict(), loaded.card() | {"estimates": about}, found.numbers)
     log.info("use them with encoder.weights=%s", run.directory)
     return int(bool(errors))
 

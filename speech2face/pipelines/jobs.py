@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from speech2face.errors import UserError, defect
 from speech2face.files import sha256
-from speech2face.inference.estimates import NOTHING, Estimate
 from speech2face.run.inputs import Input
 from speech2face.run.record import Run
 from speech2face.run.results import write_files
@@ -23,18 +22,17 @@ if TYPE_CHECKING:
 class Job:
     """An input and its results so far.
 
-    digest: SHA-256 of the file. prepared: its features. result: its faces, until they are written. estimate: of it.
-    error: why it has none. seconds: processing time. heard: what the voice fixes of the face.
+    digest: SHA-256 of the file. prepared: its features. result: its faces, until they are written. told: the columns
+    of results.csv that come from the embedding. error: why it has no faces. seconds: processing time.
     """
 
     input: Input
     digest: Future[str] | None = None
     prepared: "Prepared | None" = None
     result: "Reconstruction | None" = None
-    estimate: Estimate = NOTHING
+    told: dict[str, object] = field(default_factory=dict)
     error: str | None = None
     seconds: float = 0.0
-    heard: dict[str, float] = field(default_factory=dict)
 
 
 def row_of(job: Job, status: str) -> dict[str, object]:
@@ -49,8 +47,7 @@ def row_of(job: Job, status: str) -> dict[str, object]:
     if status != "done":
         return row
     warnings = "; ".join(job.prepared.warnings)
-    row |= {"output": job.input.name, "warnings": warnings} | job.prepared.measurements
-    return row | job.estimate.row() | job.heard
+    return row | {"output": job.input.name, "warnings": warnings} | job.prepared.measurements | job.told
 
 
 def prepare(one: Input, reconstructor: "Reconstructor", run: Run, executor: Executor) -> Job:
@@ -90,7 +87,8 @@ def reconstruct_batch(reconstructor: "Reconstructor", jobs: list[Job]) -> list[J
         try:
             for job, result in zip(good, reconstructor.reconstruct([job.prepared for job in good]), strict=True):
                 job.result = result
-                job.heard = {f"heard_{name}": round(share, 3) for name, share in result.faces.heard.items()}
+                heard = {f"heard_{name}": round(share, 3) for name, share in result.faces.heard.items()}
+                job.told = result.estimate.row() | heard
         except Exception as error:  # networks raise anything, and one input must not stop the others
             if len(good) == 1:
                 good[0].error = f"{good[0].input.path}: {defect(error)}"
@@ -125,6 +123,5 @@ def write_outputs(run: Run, job: Job) -> Job:
                 write_files(folder, job.input.name, _digest(job), job.result, run.record["weights"])
         except ValueError as error:
             job.error = f"{job.input.path}: could not be written ({error})"
-        job.estimate = job.result.estimate
     job.result = None
     return job

@@ -19,7 +19,7 @@ from speech2face.weights.choose import choose, select
 from speech2face.weights.front_end import build_front_end, leaves, settle_front_end
 from speech2face.weights.layout import Tensors
 from speech2face.weights.locate import Located, find, locate
-from speech2face.weights.ours import check_card, read_card, take_estimates
+from speech2face.weights.ours import check_card, read_card, take_estimates, without_run_settings
 from speech2face.weights.part import Description, Part
 from speech2face.weights.read import read_state_dicts
 from speech2face.weights.recognise import Unfilled, Weights, check_fit, checked, difference, is_counter, shapes
@@ -65,6 +65,22 @@ class Loaded:
             "layout": self.layout,
             "untrained": self.untrained,
         }
+
+    def source(self) -> dict[str, Any]:
+        """Where the weights come from, for the card of weights that are made of them."""
+        return {"weights": self.located.weights, "layout": self.layout, "sha256": self.located.digest}
+
+    def card(self) -> dict[str, Any]:
+        """The card of weights that are made of these without a training (speech2face.weights.ours)."""
+        card = {
+            "part": self.part.kind,
+            "architecture": self.part.model,
+            "preprocessing": self.part.preprocessing and without_run_settings(self.part.preprocessing),
+            "untrained": self.untrained,
+            "embeddings": self.space,
+            "source": self.source(),
+        }
+        return card | ({"training": self.training} if self.training else {})
 
 
 def load(part: Part, seed: int = 0, located: Located | None = None) -> Loaded:

@@ -31,14 +31,21 @@ ESTIMATES_SHAPES = {"sex": (4097,), "age": (4097,), "age_errors": (2,)}
 MOST_WINDOWS = 16  # windows of a clip that weights may ask for
 
 
-def save(directory: Path, tensors: dict[str, torch.Tensor], card: dict[str, Any]) -> None:
+def save(
+    directory: Path,
+    tensors: dict[str, torch.Tensor],
+    card: dict[str, Any],
+    estimates: dict[str, np.ndarray] | None = None,
+) -> None:
     """Write model.safetensors and speech2face.json atomically into an existing directory.
 
-    Weights with a record of their training also get a README.md. Raises OSError if a file cannot be written.
+    estimates: the numbers of speech2face.inference.estimates. Weights with a record of their training also get a
+    README.md. Raises OSError if a file cannot be written.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
+    tensors = tensors | {f"{ESTIMATES}{name}": torch.from_numpy(one) for name, one in (estimates or {}).items()}
     text = json.dumps({"format": FORMAT} | card, indent=2)
     with atomic(directory / OUR_TENSORS) as partial:
         try:
