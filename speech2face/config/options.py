@@ -148,6 +148,9 @@ class Evaluate(Options):
     train_people: Annotated[int, says("most people to fit probes and the ideal observer on", ge=0)] = 2000
     pictures: Annotated[int, says("most people whose decoded faces are compared", ge=1)] = 300
     samples: Annotated[int, says("resamples of the bootstrap", ge=20)] = 1000
+    play: Annotated[
+        bool, says("put some recordings of real people into report.html; those of simulated people always are")
+    ] = False
     cache: Annotated[str, says("directory of cached embeddings", min_length=1)] = "outputs/embeddings"
 
 

@@ -15,6 +15,7 @@ from speech2face.data.folders import FOLDERS
 from speech2face.data.people import split_name
 from speech2face.errors import UserError
 from speech2face.pipelines.parts import build_encoder, check_modality, load_parts, locate_parts, settled, untrained
+from speech2face.pipelines.seen import warning as seen
 from speech2face.run.process import quick_imports
 from speech2face.run.record import Run
 from speech2face.run.results import write_failures
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from speech2face.inference.cache import Embedded
 
 log = logging.getLogger(__name__)
-INTERVAL = ("value", "low", "high")
 TRAIN_PHOTOS = 3  # of each person
 Files = dict[str, list[str]]  # paths by person
 
@@ -63,7 +63,8 @@ def evaluate(options: Evaluate, run: Run) -> int:
         import torch  # noqa: F401
     run.imported()
     from speech2face.evaluation.evaluation import evaluate as compute_metrics
-    from speech2face.evaluation.report import HEADLINES, write_report
+    from speech2face.evaluation.report import write_report
+    from speech2face.evaluation.summary import Asked, answers
     from speech2face.inference.cache import embed
     from speech2face.inference.decoder import Decoder
 
@@ -71,7 +72,8 @@ def evaluate(options: Evaluate, run: Run) -> int:
         loaded = load_parts(options, located)
         encoder, face = (build_encoder(loaded[slot], options) for slot in ("encoder", "face"))
         decoder = Decoder(loaded["decoder"].network, options.device, options.precision)
-    if warning := untrained(loaded):
+    warnings = [one for one in (untrained(loaded), seen(dataset.root, chosen.people, loaded)) if one]
+    for warning in warnings:
         log.warning(warning)
     run.record["weights"] = {slot: one.record() for slot, one in loaded.items()}
     data = dataclasses.replace(options.data, root=str(options.data.path))
@@ -90,16 +92,25 @@ def evaluate(options: Evaluate, run: Run) -> int:
     about["failed"] = len(errors)
     run.save(counts=about)
     with run.stage("measure"):
-        evaluation = compute_metrics(material, face, decoder, options, options.seed)
+        evaluation = compute_metrics(material, face, decoder, options, options.seed, encoder.estimates)
+    simulated = (dataset.root / "talkers.json").exists()
+    asked = Asked(
+        parts=run.record["weights"],
+        dataset=dataset.root.name,
+        split=options.split,
+        modality=options.encoder.modality,
+        simulated=simulated,
+        warnings=warnings,
+        play=simulated or options.play,
+        command=" ".join(["python", *run.record["command"]]),
+    )
     with run.stage("report"):
-        metrics = write_report(run.directory, material, evaluation, about, warning)
+        metrics = write_report(run.directory, material, evaluation, about, asked, options.samples)
     run.record["metrics"] = {name: row["value"] for name, row in metrics.items()}
     run.own_metric = "retrieval/cosine/all/R@1" if "retrieval/cosine/all/R@1" in metrics else None
-    for name, row in metrics.items():
-        if name.startswith(HEADLINES):
-            ideal = "" if row["ideal"] is None else f"  ideal {row['ideal']:.3f}"
-            numbers = ("undefined", "", "") if row["value"] is None else (f"{row[key]:.3f}" for key in INTERVAL)
-            log.info("%-36s %9s  [%s, %s]  chance %.3f%s", name, *numbers, row["chance"], ideal)
+    for text in answers(asked, about, metrics):
+        log.info(text)
+    log.info("the report: %s", run.directory / "report.html")
     log.info("%s: %s", ", ".join(f"{count} {what}" for what, count in about.items()), run.directory)
     return int(bool(errors))
 
@@ -144,6 +155,7 @@ def gather(
         rows=np.array(list(paths.values())),
         train=[person for person, _ in train],
         train_embeddings=embedded.of([path for _, path in train]),
+        digests=embedded.digests | queries.digests,
     )
     return material, embedded.errors | queries.errors
 
