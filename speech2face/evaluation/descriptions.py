@@ -5,6 +5,7 @@ names.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 # The title of each group, the first part of a metric's name, and what is compared in it.
@@ -143,17 +144,11 @@ DESCRIPTIONS: tuple[tuple[str, str, str, str, str], ...] = (
     (
         r"craniofacial/mean",
         "mean of all ratios",
-        "Mean of the correlations of all ratios below; 1 is perfect.",
+        "Mean of the correlations of all ratios; 1 is perfect.",
         "",
         "up",
     ),
-    (
-        r"craniofacial/(?P<ratio>\w+)",
-        "{ratio}",
-        "Correlation of the ratio {ratio} between the faces drawn from the query and from the photo.",
-        "",
-        "up",
-    ),
+    (r"craniofacial/(?P<ratio>\w+)", "{ratio}", "Correlation of: {formula}.", "", "up"),
     (
         r"consistency/equal_error_rate",
         "equal error rate",
@@ -191,6 +186,20 @@ DESCRIPTIONS: tuple[tuple[str, str, str, str, str], ...] = (
         "up",
     ),
 )
+RATIOS = {  # see evaluation/ratios.py
+    "upper_lip_height": "nose to mouth, in distances between the eyes",
+    "lateral_upper_lip_heights": "wings of the nose to the peaks of the upper lip, in distances between the eyes",
+    "jaw_width": "width of the jaw, in distances between the eyes",
+    "nose_height": "height of the nose, in distances between the eyes",
+    "nose_width": "width of the nose, in distances between the eyes",
+    "labio_oral_region": "area of the lips, in squared distances between the eyes",
+    "mandibular_index": "mouth to chin, in widths of the jaw",
+    "intercanthal_index": "distance of the inner corners of the eyes, in distances of the outer ones",
+    "nasal_index": "width of the nose, in its heights",
+    "vermilion_height_index": "height of the upper lip, in heights of the lower lip",
+    "mouth_face_width_index": "width of the mouth, in widths of the face",
+    "nose_area": "area of the nose, in squared distances between the eyes",
+}
 WORDS = {"l1": "L1", "l2": "L2", "all": "all"}
 
 
@@ -200,6 +209,7 @@ def describe(name: str, simulated: bool = False) -> Description:
         if found := re.fullmatch(pattern, name):
             words = {key: WORDS.get(value, value.replace("_", " ")) for key, value in found.groupdict().items()}
             trait = found.groupdict().get("trait")
+            words["formula"] = RATIOS.get(found.groupdict().get("ratio") or "", "the ratio")
             words["unit"] = UNITS.get(trait or "", "")
             if "source" in words:
                 words["source"] = SOURCES[words["source"]]
@@ -218,3 +228,10 @@ def group_of(name: str) -> tuple[str, str]:
     """Title and introduction of a metric's group."""
     first = name.partition("/")[0]
     return GROUPS.get(first, (first, ""))
+
+
+def sorted_by_group(names: Iterable[str]) -> list[str]:
+    """Names of metrics, each once, in the order of GROUPS; unknown groups come last."""
+    names = list(dict.fromkeys(names))
+    firsts = [*GROUPS, *(name.partition("/")[0] for name in names)]
+    return sorted(names, key=lambda name: firsts.index(name.partition("/")[0]))

@@ -27,7 +27,9 @@ RATE = 16_000
 
 @dataclass
 class Line:
-    """A person of the gallery. rank: of the right photo, 1 the nearest. cells: (caption, picture, whether the right one).
+    """A person of the gallery.
+
+    rank: of the right photo, 1 the nearest. cells: (caption, picture (height, width, 3), whether the right one).
 
     clip: the recording as a data URI, or "".
     """

@@ -146,11 +146,9 @@ def craniofacial(estimator: Estimator, landmarks: np.ndarray, photo_landmarks: n
         if np.isfinite(here[name]).all() and np.isfinite(there[name]).all():
             pair = statistics.correlation(here[name], there[name])
             parts += [(name, pair)] if np.isfinite(pair(np.ones((1, len(landmarks))))).all() else []
-    metrics = {f"craniofacial/{name}": estimator(pair, 0.0) for name, pair in parts}
-    if parts:
-        columns = [column for _, pair in parts for column in pair.columns]
-        metrics["craniofacial/mean"] = estimator(statistics.mean_correlation(*columns), 0.0)
-    return metrics
+    columns = [column for _, pair in parts for column in pair.columns]
+    metrics = {"craniofacial/mean": estimator(statistics.mean_correlation(*columns), 0.0)} if parts else {}
+    return metrics | {f"craniofacial/{name}": estimator(pair, 0.0) for name, pair in parts}
 
 
 def consistency(estimator: Estimator, embeddings: Embeddings) -> dict[str, Metric]:

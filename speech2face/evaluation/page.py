@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from speech2face.evaluation.descriptions import describe, group_of
+from speech2face.evaluation.descriptions import describe, group_of, sorted_by_group
 from speech2face.evaluation.summary import is_better
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def render(template: str, **values: Any) -> str:
 def groups(metrics: Mapping[str, Row], simulated: bool) -> list[dict[str, Any]]:
     """The metrics in groups, ready to be shown. Rows of a group that are not in MAIN are set aside as `more`."""
     found: dict[str, dict[str, Any]] = {}
-    for name, row in metrics.items():
-        first = name.partition("/")[0]
+    for name in sorted_by_group(metrics):
+        row, first = metrics[name], name.partition("/")[0]
         title, introduction = group_of(name)
         group = found.setdefault(first, {"title": title, "introduction": introduction, "rows": [], "more": []})
         aside = first == "retrieval" and not name.startswith(MAIN)
@@ -54,11 +54,11 @@ def metric_row(name: str, row: Row, simulated: bool) -> dict[str, Any]:
         "what": what,
         "value": what.shown(row["value"]),
         "interval": interval(what.number, row["low"], row["high"]),
-        "chance": what.number(row["chance"]) if row["chance"] is not None else "",
-        "ideal": what.number(row["ideal"]) if row.get("ideal") is not None else "",
+        "chance": what.shown(row["chance"]) if row["chance"] is not None else "",
+        "ideal": what.shown(row["ideal"]) if row.get("ideal") is not None else "",
         "ideal_interval": interval(what.number, row.get("ideal_low"), row.get("ideal_high")),
         "of_ideal": f"{100 * row['of_ideal']:.0f} %" if row.get("of_ideal") is not None else "",
-        "traits": what.number(row["traits"]) if row.get("traits") is not None else "",
+        "traits": what.shown(row["traits"]) if row.get("traits") is not None else "",
         "beyond": is_better(what, row),
         "undefined": row["value"] is None,
     }

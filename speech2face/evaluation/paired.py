@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import norm
 
 from speech2face.evaluation.estimator import Metric
 from speech2face.evaluation.statistics import of_kind, resampled
@@ -37,8 +38,8 @@ class Rows:
 class Difference:
     """A metric of one evaluation minus that of another, over the people of both.
 
-    low, high: bounds of the 95 % interval. p: two-sided, the share of resamples on the other side of zero, twice; at
-    least 1 / resamples. people: number of people.
+    low, high: bounds of the 95 % interval. p: two-sided, by the normal distribution with the resamples' deviation.
+    people: number of people.
     """
 
     value: float
@@ -99,8 +100,9 @@ def difference(a: Rows, b: Rows, samples: int = SAMPLES, seed: int = 0) -> Diffe
     if np.isnan(value) or not len(values):
         return None
     low, high = np.percentile(values, (2.5, 97.5))
-    tail = min((values <= 0).mean(), (values >= 0).mean())
-    return Difference(value, float(low), float(high), float(min(1.0, max(2 * tail, 1 / samples))), len(common))
+    deviation = float(values.std())
+    p = float(2 * norm.sf(abs(value) / deviation)) if deviation else float(value == 0)
+    return Difference(value, float(low), float(high), p, len(common))
 
 
 def holm(p: Sequence[float]) -> list[float]:

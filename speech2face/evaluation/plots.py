@@ -41,7 +41,7 @@ def plot(evaluation: Evaluation, metrics: Mapping[str, Row], people: int, simula
     if (number := _first(read, "age", classes=False)) and np.isfinite(evaluation.truth[number]).any():
         panels.append(lambda axis: plot_scatter(axis, number, evaluation))
     shares = {
-        name: row for name, row in metrics.items() if name.startswith(tuple(FROM)) and not name.endswith("/error")
+        name: row for name, row in metrics.items() if name.partition("/")[0] in FROM and not name.endswith("/error")
     }
     ratios = {name: row for name, row in metrics.items() if name.startswith("craniofacial/")}
     for title, rows in (("traits: share that is right, correlation", shares), ("proportions: correlation", ratios)):

@@ -144,7 +144,7 @@ def write_queries(directory: Path, material: Material, evaluation: Evaluation) -
 
 
 def embedding_batches(material: Material) -> Iterator[tuple[dict[str, list[str | None]], np.ndarray]]:
-    """The rows of embeddings.parquet: input, role ("query" or "photo"), person, sha256, and the embeddings (n, 4096)."""
+    """The rows of embeddings.parquet: input, role ("query" or "photo"), person, sha256, and embeddings (n, 4096)."""
     owners = [material.people[row] for row in material.rows]
     parts = (("query", material.queries, owners, material.embeddings),)
     parts += (("photo", material.photos, material.people, material.gallery),)

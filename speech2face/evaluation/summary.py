@@ -100,7 +100,8 @@ def controls(asked: Asked, metrics: Mapping[str, Row]) -> list[str]:
     names = " and ".join(dict.fromkeys(name.split("/")[1].replace("_", " ") for name in wrong or read))
     if wrong:
         return [
-            f"Warning: the control {names} is above chance, although no voice depends on it: overfitted, or faulty."
+            f"The control {names} is above chance. No simulated voice depends on it: the encoder has overfitted, the "
+            "evaluation is faulty, or this is the one interval in twenty that misses."
         ]
     return [f"The controls, {names}, are at chance, as they should be: no simulated voice depends on them."]
 
