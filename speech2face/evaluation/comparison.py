@@ -66,10 +66,11 @@ def compare(
     tables = [head.get("metrics", {}) for head in heads]
     simulated = any(head.get("simulated") for head in heads)
     names = sorted_by_group(name for table in tables for name in table if name.startswith(HEADLINES))
-    figure = plot_comparison(tables, labels, names)
+    figure = plot_comparison(tables, labels, names, simulated)
     with atomic(directory / "comparison.png") as partial:
         figure.savefig(partial, format="png", dpi=110)
-    tested = test([read_values(job, names) for job in jobs], names)
+    open_to_test = [name for name in names if describe(name, simulated).better != "control"]
+    tested = test([read_values(job, names) for job in jobs], open_to_test)
     with atomic(directory / "differences.csv") as partial, open(partial, "wb") as file:
         file.write(csv_line(COLUMNS))
         for one in tested:
@@ -84,9 +85,10 @@ def compare(
         asked=[_asked(label, head) for label, head in zip(labels, heads, strict=True)],
         failed=failed,
         answers=sentences(tested, labels, tables),
-        tested=[shown(one, labels, simulated) for one in tested],
-        untested=[describe(name).label for name in names if name not in {one.metric for one in tested}],
+        tested=[shown(one, labels) for one in tested],
+        untested=[describe(name).label for name in open_to_test if name not in {one.metric for one in tested}],
         samples=SAMPLES,
+        pair=shown(tested[0], labels)["pair"] if tested and len(jobs) == 2 else "",
         against_first=len(jobs) > ALL_PAIRS,
         values=[_values(name, tables, simulated) for name in names],
         plots=page.as_data(figure),
@@ -114,15 +116,15 @@ def sentences(tested: Sequence[Tested], labels: Sequence[str], tables: Sequence[
     return found
 
 
-def shown(one: Tested, labels: Sequence[str], simulated: bool) -> dict[str, Any]:
+def shown(one: Tested, labels: Sequence[str]) -> dict[str, Any]:
     """A difference as texts."""
-    what = describe(one.metric, simulated)
+    what = describe(one.metric)
     return {
         "name": one.metric,
         "what": what,
         "pair": f"{labels[one.b]} minus {labels[one.a]}",
         "difference": signed(what, one.found.value),
-        "interval": f"{signed(what, one.found.low)} to {signed(what, one.found.high)}",
+        "interval": _interval(what, one.found),
         "p": _p(one.found.p),
         "corrected": _p(one.corrected),
         "people": one.found.people,
@@ -138,7 +140,11 @@ def signed(what: Description, value: float) -> str:
 
 
 def _signed(what: Description, found: Difference) -> str:
-    return f"{signed(what, found.value)}, 95 % interval {signed(what, found.low)} to {signed(what, found.high)}"
+    return f"{signed(what, found.value)}, 95 % interval {_interval(what, found)}"
+
+
+def _interval(what: Description, found: Difference) -> str:
+    return f"{signed(what, found.low).split(' ')[0]} to {signed(what, found.high).split(' ')[0]}"
 
 
 def _p(value: float) -> str:

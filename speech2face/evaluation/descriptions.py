@@ -94,9 +94,17 @@ SOURCES = {
     "photo": "the photo's embedding",
     "estimate": "the query's embedding by the weights' own estimate",
 }
+PLACES = {"embedding": "embedding", "face": "drawn face", "photo": "photo", "estimate": "weights' estimate"}
 SOURCE = f"(?P<source>{'|'.join(SOURCES)})/(?P<trait>[^/]+)"
 # (pattern of the name, label, sentence, unit, better); {name} stands for a group of the pattern.
 DESCRIPTIONS: tuple[tuple[str, str, str, str, str], ...] = (
+    (
+        r"retrieval/(?P<distance>\w+)/(?P<size>\w+)/R@1",
+        "R@1 among {size} ({distance})",
+        "Recall at 1: share of queries whose right photo is the nearest of {size} photos by {distance} distance.",
+        "%",
+        "up",
+    ),
     (
         r"retrieval/(?P<distance>\w+)/(?P<size>\w+)/R@(?P<k>\d+)",
         "R@{k} among {size} ({distance})",
@@ -121,14 +129,14 @@ DESCRIPTIONS: tuple[tuple[str, str, str, str, str], ...] = (
     ),
     (
         rf"{SOURCE}/accuracy",
-        "{trait}: right",
+        "{trait}: right ({place})",
         "Share of queries whose {trait} is read right from {source}.",
         "%",
         "up",
     ),
     (
         rf"{SOURCE}/error",
-        "{trait}: error",
+        "{trait}: error ({place})",
         "Mean absolute error of the {trait} that is read from {source}. Chance: the same readings against other "
         "people's {trait}.",
         "{unit}",
@@ -136,7 +144,7 @@ DESCRIPTIONS: tuple[tuple[str, str, str, str, str], ...] = (
     ),
     (
         rf"{SOURCE}/correlation",
-        "{trait}: correlation",
+        "{trait}: correlation ({place})",
         "Correlation of the true {trait} and the {trait} that is read from {source}; 1 is perfect.",
         "",
         "up",
@@ -212,11 +220,11 @@ def describe(name: str, simulated: bool = False) -> Description:
             words["formula"] = RATIOS.get(found.groupdict().get("ratio") or "", "the ratio")
             words["unit"] = UNITS.get(trait or "", "")
             if "source" in words:
-                words["source"] = SOURCES[words["source"]]
+                words["source"], words["place"] = SOURCES[found["source"]], PLACES[found["source"]]
             control = simulated and trait in CONTROLS and not name.startswith("photo/")
             note = " A control: no voice of a simulated person depends on it, so it should be at chance."
             return Description(
-                label.format(**words) + " (control)" * control,
+                label.format(**words) + ", control" * control,
                 sentence.format(**words) + note * control,
                 unit.format(**words),
                 "control" if control else better,

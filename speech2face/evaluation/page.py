@@ -18,7 +18,7 @@ MAIN = ("retrieval/cosine/all/", "retrieval/cosine/100/")  # what is shown of re
 
 
 def render(template: str, **values: Any) -> str:
-    """Fill in a template of this package. All texts are escaped."""
+    """Fill in a template of this package. All texts are escaped, and no line breaks before a percent sign."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -28,7 +28,7 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template).render(**values)
+    return environment.get_template(template).render(**values).replace(" %", "\u00a0%")
 
 
 def groups(metrics: Mapping[str, Row], simulated: bool) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ OBSERVERS = {
     "traits": (TRAITS, "shared traits"),
 }
 BARS = 16  # most bars in a panel
-FROM = {"embedding": "embedding", "face": "drawn face", "estimate": "weights' estimate"}
+READ = ("embedding/", "estimate/", "face/")
 
 
 def plot(evaluation: Evaluation, metrics: Mapping[str, Row], people: int, simulated: bool) -> "Figure":
@@ -40,9 +40,7 @@ def plot(evaluation: Evaluation, metrics: Mapping[str, Row], people: int, simula
         panels.append(lambda axis: plot_confusion(axis, trait, evaluation.truth[trait], read[trait]))
     if (number := _first(read, "age", classes=False)) and np.isfinite(evaluation.truth[number]).any():
         panels.append(lambda axis: plot_scatter(axis, number, evaluation))
-    shares = {
-        name: row for name, row in metrics.items() if name.partition("/")[0] in FROM and not name.endswith("/error")
-    }
+    shares = {name: row for name, row in metrics.items() if name.startswith(READ) and not name.endswith("/error")}
     ratios = {name: row for name, row in metrics.items() if name.startswith("craniofacial/")}
     for title, rows in (("traits: share that is right, correlation", shares), ("proportions: correlation", ratios)):
         if any(row["value"] is not None for row in rows.values()):
@@ -133,10 +131,7 @@ def plot_bars(axis: "Axes", title: str, metrics: Mapping[str, Row], simulated: b
         for key, colour in (("chance", CHANCE), ("ideal", IDEAL)):
             if row[key] is not None:
                 axis.plot([row[key]] * 2, [i - 0.38, i + 0.38], color=colour, linewidth=3)
-    labels = []
-    for name, _ in reversed(shown):
-        source = FROM.get(name.partition("/")[0])
-        labels.append(describe(name, simulated).label + (f", {source}" if source else ""))
+    labels = [describe(name, simulated).label for name, _ in reversed(shown)]
     axis.set_yticks(range(len(shown)), labels, fontsize=9)
     axis.axvline(0, color=INK, linewidth=0.5)
     axis.set_title(title)
@@ -159,22 +154,26 @@ def _legend(axis: "Axes", controls: bool, ideal: bool) -> None:
     )
 
 
-def plot_comparison(tables: Sequence[Mapping[str, Row]], labels: Sequence[str], names: Sequence[str]) -> "Figure":
+def plot_comparison(
+    tables: Sequence[Mapping[str, Row]], labels: Sequence[str], names: Sequence[str], simulated: bool
+) -> "Figure":
     """Metrics of several evaluations side by side, as points with intervals, beside chance and the ideal observer.
 
-    tables: metrics of each evaluation. labels: their names. names: of the metrics that are shown; those without a value
-    have no panel.
+    tables: metrics of each evaluation. labels: their names. names: of the metrics that are shown; those without a
+    value, and those with one value in all of several evaluations have no panel. simulated: whether the people are.
     """
     from matplotlib.figure import Figure
 
-    names = [name for name in names if any(table.get(name, {}).get("value") is not None for table in tables)]
+    values = {name: {table[name]["value"] for table in tables if name in table} - {None} for name in names}
+    together = sum(map(bool, tables)) > 1
+    names = [name for name in names if len(values[name]) > together]
     columns = 3
     rows = max(1, -(-len(names) // columns))
     figure = Figure(figsize=(13, rows * (1.0 + 0.3 * len(labels)) + 0.6), layout="constrained")
     first = None
     for number, name in enumerate(names):
         axis = first = figure.add_subplot(rows, columns, number + 1, sharey=first)
-        about = describe(name)
+        about = describe(name, simulated)
         for i, table in enumerate(tables):
             row = table.get(name)
             if not row or row["value"] is None:
@@ -186,10 +185,9 @@ def plot_comparison(tables: Sequence[Mapping[str, Row]], labels: Sequence[str], 
                 if row[key] is not None:
                     at = [about.scale * row[key]] * 2
                     axis.plot(at, [i - 0.4, i + 0.4], color=colour, linewidth=3, label=label)
-        source = FROM.get(name.partition("/")[0])
         unit = f", {about.unit}" if about.unit else ""
         arrow = {"up": "higher is better", "down": "lower is better", "control": "control"}.get(about.better, "")
-        axis.set_title(f"{about.label}{f' ({source})' if source else ''}{unit}\n{arrow}", fontsize=9)
+        axis.set_title(f"{about.label}{unit}\n{arrow}", fontsize=9)
         axis.set_yticks(range(len(labels)), labels, parse_math=False, fontsize=9)
         axis.tick_params(labelleft=number % columns == 0)
         axis.grid(axis="x", color="#e3e8ec")

@@ -127,7 +127,7 @@ def is_better(what: Description, row: Row) -> bool:
     """Whether the interval of a metric is on the better side of chance; for a control, whether it is above chance."""
     if row["low"] is None or row["chance"] is None:
         return False
-    down = what.better == "down" or (what.better == "control" and what.label.endswith("error (control)"))
+    down = what.better == "down" or (what.better == "control" and ": error" in what.label)
     return row["high"] < row["chance"] if down else row["low"] > row["chance"]
 
 
