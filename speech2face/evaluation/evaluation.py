@@ -19,7 +19,7 @@ from speech2face.evaluation import metrics
 from speech2face.evaluation.metrics import Estimator, Metric, read_probes
 from speech2face.evaluation.observers import fit_observers
 from speech2face.evaluation.retrieval import ranks
-from speech2face.evaluation.targets import SIZE, framed_alike, originals
+from speech2face.evaluation.targets import SIZE, framed_alike
 from speech2face.inference.cache import Embeddings, batches
 from speech2face.inference.decoder import Decoder, Faces
 from speech2face.inference.encoder import Encoder
@@ -102,15 +102,14 @@ class Evaluation:
     """Results of all observers.
 
     outcomes: by observer ("encoder", "ideal", "traits"). truth: (n,) true values of the queries' people, by trait.
-    pictured: (k,) numbers of the queries whose faces are drawn, one per person. photos: (k, 224, 224, 3) uint8 of these
-    people. from_photos: faces drawn from the embeddings of these photos. observer: the record of the ideal observer
-    (observers.fit_observers). notes: sentences on what is left out or to be taken with care.
+    pictured: (k,) numbers of the queries whose faces are drawn, one per person. from_photos: faces drawn from the
+    embeddings of these people's photos. observer: the record of the ideal observer (observers.fit_observers). notes:
+    sentences on what is left out or to be taken with care.
     """
 
     outcomes: dict[str, Outcome]
     truth: dict[str, np.ndarray]
     pictured: np.ndarray
-    photos: np.ndarray
     from_photos: Drawn
     observer: dict[str, float | str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -175,7 +174,6 @@ def evaluate(
     own |= metrics.attributes(estimator, "estimate", estimated, truth)
     outcomes["encoder"].read["estimate"] = estimated
     shown = rows[pictured]
-    photos = originals(material.dataset, [material.photos[row] for row in shown], face)
     found = ranks(from_photos.embeddings, material.gallery, rows[pictured], seed=seed)
     own |= metrics.identity(of_pictured, found, len(people))
     pairs = framed_alike(material.dataset, people[shown], [material.photos[row] for row in shown], from_photos)
@@ -190,7 +188,7 @@ def evaluate(
         notes.append(f"no ideal observer: {record['refused']}")
     for note in notes:
         log.warning(note)
-    return Evaluation(outcomes, truth, pictured, photos, from_photos, record, notes)
+    return Evaluation(outcomes, truth, pictured, from_photos, record, notes)
 
 
 def without_people(estimates: Estimates | None, material: Material, probes: Collection[str]) -> dict[str, np.ndarray]:

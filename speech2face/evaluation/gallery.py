@@ -47,17 +47,21 @@ def lines(material: Material, evaluation: Evaluation, modality: str, play: bool)
     nearest = top(material.embeddings[queries], material.gallery, min(RETRIEVED, len(material.people)))
     outcome = evaluation.outcomes["encoder"]
     query = "voice" if modality == "speech" else "other photo"
+
+    def photo_of(row: int) -> np.ndarray:
+        return np.asarray(open_image(material.dataset.root / material.photos[row]))
+
     found = []
     for i, number, rows in zip(shown, queries, nearest, strict=True):
         true = int(material.rows[number])
         cells = [
-            ("photo", evaluation.photos[i], False),
+            ("photo", photo_of(true), False),
             ("drawn from the photo", evaluation.from_photos.images[i], False),
             (f"drawn from the {query}", outcome.faces.images[i], False),
         ]
         for place, row in enumerate(rows.tolist(), 1):
-            picture = np.asarray(open_image(material.dataset.root / material.photos[row]))
-            cells.append((f"{place}. {'right person' if row == true else material.people[row]}", picture, row == true))
+            name = "right person" if row == true else material.people[row]
+            cells.append((f"{place}. {name}", photo_of(row), row == true))
         clip = clip_of(material.dataset.root / material.queries[number]) if play and modality == "speech" else ""
         found.append(Line(material.people[true], int(outcome.ranks["cosine"][number]), cells, clip))
     return found

@@ -8,7 +8,6 @@ import numpy as np
 from PIL import Image
 
 from speech2face.data.dataset import Dataset
-from speech2face.inference.encoder import Encoder
 from speech2face.preprocessing.alignment import align, alignment, transform
 from speech2face.preprocessing.faces import detect_faces, points_in_crop
 from speech2face.preprocessing.landmarks import find_landmarks
@@ -87,9 +86,3 @@ def framed_alike(dataset: Dataset, people: Sequence[str], photos: Sequence[str],
         return Pairs(np.zeros(0, np.int64), np.zeros(0), np.zeros(0), None, None)
     ours, theirs = np.stack(landmarks).swapaxes(0, 1)
     return Pairs(np.array(rows), np.stack(drawn), np.stack(true), np.stack(known), (ours, theirs))
-
-
-def originals(dataset: Dataset, photos: Sequence[str], face: Encoder) -> np.ndarray:
-    """Photos (k, 224, 224, 3) uint8 by their paths, as the face encoder's front end crops them."""
-    crops = (face.prepare(dataset.root / path).preview["crop"] for path in photos)
-    return np.stack([np.asarray(Image.fromarray(crop).resize((SIZE, SIZE))) for crop in crops])
