@@ -32,7 +32,7 @@ from speech2face.pipelines.evaluate import choose, embed_enough, gather
 from speech2face.talkers.traits import draw_person
 
 store_defaults()
-PEOPLE = 208  # half of them are enough to fit an ideal observer
+PEOPLE, TESTED = 160, 60  # the other hundred are enough to fit an ideal observer
 TALKERS = ["pipeline=talkers", f"data.people={PEOPLE}", "data.clips=2", "data.photos=2", "data.seconds=2"]
 SMALL = ["encoder.model.depth=1", "encoder.model.stride=16", "preprocessing.window_seconds=2"]
 RANDOM = ["encoder=ast_tiny", "encoder.weights=random", *SMALL]
@@ -55,12 +55,12 @@ WHOLE = "face.preprocessing.crop=none"
 
 @pytest.fixture(scope="module")
 def population(tmp_path_factory) -> Path:
-    """A dataset of simulated people, half of them for testing."""
+    """A dataset of simulated people, three in eight of them for testing."""
     folder = tmp_path_factory.mktemp("population")
     run_py(*TALKERS, "data.root=people", cwd=folder)
     rows = read(folder / "people" / "people.csv")
     for i, row in enumerate(rows):
-        row["split"] = "train" if i % 2 else "test"
+        row["split"] = "test" if i % 8 in (0, 2, 4) else "train"
     with open(folder / "people" / "people.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
@@ -198,7 +198,7 @@ def test_random_weights_are_at_chance(run, population, tmp_path):
     missed = {
         name: row for name, row in metrics.items() if not row["low"] - 1e-9 <= row["chance"] <= row["high"] + 1e-9
     }
-    assert len(metrics) > 50 and len(missed) <= 0.05 * len(metrics), missed  # that is what 95 % means
+    assert len(metrics) > 45 and len(missed) <= 0.05 * len(metrics), missed  # that is what 95 % means
     for row in missed.values():
         assert abs(row["value"] - row["chance"]) < row["high"] - row["low"]
 
@@ -234,7 +234,7 @@ def test_an_evaluation_leaves_tables_plots_and_a_gallery(metrics, home):
     assert float(table["embedding/sex/accuracy"]["value"]) == pytest.approx(metrics["embedding/sex/accuracy"]["value"])
     queries = read(out / "queries.csv")
     hits = np.mean([int(row["rank_cosine"]) <= 10 for row in queries])
-    assert len(queries) == PEOPLE and hits == pytest.approx(metrics["retrieval/cosine/all/R@10"]["value"])
+    assert len(queries) == 2 * TESTED and hits == pytest.approx(metrics["retrieval/cosine/all/R@10"]["value"])
     right = np.mean([row["sex"] == row["sex_read"] for row in queries])
     assert right == pytest.approx(metrics["embedding/sex/accuracy"]["value"])
     for name in ("plots.png", "gallery.png"):
@@ -275,7 +275,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self.cell is not None:
-            self.cell[-1] += data
+            self.cell[-1] += data + " "
 
 
 def shown_number(text: str) -> float:
@@ -313,9 +313,9 @@ def test_embeddings_and_the_right_person_among_the_retrieved(metrics, home):
     rows = pq.read_table(home / "out" / "embeddings.parquet").to_pylist()
     photos, queries = ([row for row in rows if row["role"] == role] for role in ("photo", "query"))
     ranks = {row["query"]: int(row["rank_cosine"]) for row in read(home / "out" / "queries.csv")}
-    assert len(photos) == PEOPLE // 2 and len(queries) == len(ranks)
+    assert len(photos) == TESTED and len(queries) == len(ranks)
     for row in rows[::20]:
-        assert hashlib.sha256(Path(row["input"]).read_bytes()).hexdigest() == row["sha256"]
+        assert hashlib.sha256((home / row["input"]).read_bytes()).hexdigest() == row["sha256"]
         assert Path(row["input"]).parents[1].name == row["person"] and len(row["embedding"]) == 4096
     gallery = np.array([row["embedding"] for row in photos], np.float64)
     gallery /= np.linalg.norm(gallery, axis=1, keepdims=True)
@@ -431,9 +431,9 @@ def test_a_sweep_ends_in_one_table_and_one_plot(sweep, home):
         assert (row["job"], row["than"]) == tuple(
             f"encoder={one}, encoder.weights=random" for one in ("ast_small", "ast_tiny")
         )
-        assert float(row["difference"]) == pytest.approx(expected, abs=1e-5) and int(row["people"]) == PEOPLE // 2
+        assert float(row["difference"]) == pytest.approx(expected, abs=1e-5) and int(row["people"]) == TESTED
         assert float(row["low"]) <= expected <= float(row["high"]) and float(row["p_corrected"]) >= float(row["p"])
-        assert shown_number(page.rows[name][2]) == pytest.approx(expected, abs=0.06)
+        assert shown_number(page.rows[name][3]) == pytest.approx(expected, abs=0.06)
     assert all(address.startswith("data:") for address in page.addresses) and "script" not in page.tags
     text = (home / "sweep" / "comparison.html").read_text()
     assert text.count("nowhere.pt failed: ") == 2 and "Holm" in text
@@ -452,7 +452,7 @@ def test_bad_files_are_rows_and_the_others_are_evaluated(evaluate, home, tmp_pat
     assert failed.keys() == {str(named[0] / "audios" / "00.flac"), str(named[1] / "images" / "00.png")}
     assert "empty" in failed[str(named[1] / "images" / "00.png")]
     counts = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert counts["failed"] == 2 and counts["people"] == PEOPLE // 2 - 1  # another photo stands for the damaged one
+    assert counts["failed"] == 2 and counts["people"] == TESTED - 1  # another photo stands for the damaged one
     assert result.stderr.count("\nfailed: ") == 2
 
 
