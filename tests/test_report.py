@@ -12,7 +12,7 @@ from conftest import EXAMPLES, TINY_AST
 from scipy import stats
 
 from speech2face.evaluation import page, paired, statistics
-from speech2face.evaluation.descriptions import describe, group_of
+from speech2face.evaluation.describe import describe, group_of
 from speech2face.evaluation.estimator import Estimator
 from speech2face.evaluation.observers import ideal_observer
 from speech2face.run.results import person_of

@@ -59,18 +59,24 @@ class Reconstruct(Options):
 
 
 @dataclass(kw_only=True, frozen=True)
-class Speech(Reconstruct):
+class Sampling:
+    """Options of the prior, which draws faces that a voice may belong to."""
+
+    prior: Annotated[Part | None, says("draws the embeddings of faces that a voice may belong to")] = None
+    guidance: Annotated[
+        float, says("weight of the voice in the prior; 1: as learnt, 0: as if the voice were unknown", ge=0, le=10)
+    ] = 1.0
+    steps: Annotated[int, says("steps in which the prior draws", ge=1, le=1000)] = 8
+    truncation: Annotated[
+        float, says("factor of the prior's noise; less than 1: faces nearer to the typical one", gt=0, le=2)
+    ] = 1.0
+
+
+@dataclass(kw_only=True, frozen=True)
+class Speech(Sampling, Reconstruct):
     """Reconstruct faces from recordings."""
 
     audio: Annotated[str | list[str] | None, says("recordings: a file, a directory, a glob, or a list of these")] = None
-    prior: Annotated[Part | None, says("draws the embeddings of samples=; it is loaded only then")] = None
-    guidance: Annotated[
-        float, says("samples=: weight of the voice; 1: as learnt, 0: as if the voice were unknown", ge=0, le=10)
-    ] = 1.0
-    steps: Annotated[int, says("samples=: steps in which the prior draws", ge=1, le=1000)] = 8
-    truncation: Annotated[
-        float, says("samples=: factor of the prior's noise; less than 1: faces nearer to the typical one", gt=0, le=2)
-    ] = 1.0
 
     @property
     def sources(self) -> tuple[str, str | list[str] | None]:
@@ -127,7 +133,7 @@ class Prepare(Options):
 
 
 @dataclass(kw_only=True, frozen=True)
-class Evaluate(Options):
+class Evaluate(Sampling, Options):
     """Compare an encoder's embeddings with those of the true faces."""
 
     data: Data
@@ -147,6 +153,9 @@ class Evaluate(Options):
     )
     train_people: Annotated[int, says("most people to fit probes and the ideal observer on", ge=0)] = 2000
     pictures: Annotated[int, says("most people whose decoded faces are compared", ge=1)] = 300
+    draws: Annotated[int, says("faces that the prior draws for each voice, to test whether it is calibrated", ge=2)] = (
+        32
+    )
     samples: Annotated[int, says("resamples of the bootstrap", ge=20)] = 1000
     play: Annotated[
         bool, says("put some recordings of real people into report.html; those of simulated people always are")

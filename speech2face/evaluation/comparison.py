@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from speech2face.evaluation import page
-from speech2face.evaluation.descriptions import Description, describe, sorted_by_group
+from speech2face.evaluation.describe import Description, describe, sorted_by_group
 from speech2face.evaluation.paired import SAMPLES, Difference, Rows, difference, holm, read_values
 from speech2face.evaluation.plots import plot_comparison
 from speech2face.evaluation.report import HEADLINES

@@ -1,12 +1,8 @@
-"""What every metric means, in a sentence: the only place where the reports learn it.
+"""What every metric means, in a sentence: the only place where the reports learn it (speech2face.evaluation.describe).
 
 A new metric needs a line in DESCRIPTIONS, and a new group of metrics a line in GROUPS. Without them a report shows the
 names.
 """
-
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass
 
 # The title of each group, the first part of a metric's name, and what is compared in it.
 GROUPS = {
@@ -49,43 +45,6 @@ GROUPS = {
 }
 CONTROLS = ("skin_tone", "hair_colour")  # traits of simulated people that no voice depends on
 UNITS = {"age": "years"}  # of traits
-
-
-@dataclass(frozen=True)
-class Description:
-    """What a metric means.
-
-    label: a few words. sentence: what it is. unit: "%" for shares, which are then shown in percent, "years", "dB",
-    "pixels" or "". better: "up", "down", "control" (it should be at chance), or "" if that is not known.
-    """
-
-    label: str
-    sentence: str
-    unit: str = ""
-    better: str = ""
-
-    @property
-    def scale(self) -> float:
-        """The factor from the metric's value to the value that is shown."""
-        return 100.0 if self.unit == "%" else 1.0
-
-    @property
-    def arrow(self) -> str:
-        """A sign for the better direction."""
-        return {"up": "↑", "down": "↓", "control": "control"}.get(self.better, "")
-
-    def number(self, value: float | None) -> str:
-        """A value as it is shown, without its unit; "undefined" for None."""
-        if value is None:
-            return "undefined"
-        value *= self.scale
-        large = self.unit in ("%", "years", "dB", "pixels") or abs(value) >= 10
-        digits = 0 if abs(value) >= 1000 else 1 if large else 3
-        return f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
-
-    def shown(self, value: float | None) -> str:
-        """A value with its unit."""
-        return self.number(value) + (f" {self.unit}" if self.unit and value is not None else "")
 
 
 SOURCES = {
@@ -166,6 +125,59 @@ DESCRIPTIONS: tuple[tuple[str, str, str, str, str], ...] = (
         "down",
     ),
     (
+        r"calibration/energy",
+        "energy score",
+        "Distance of a voice's samples to the true face, less half of their distance to each other (Gneiting and "
+        "Raftery 2007). Chance: the distance of the single most typical face.",
+        "",
+        "down",
+    ),
+    (
+        r"calibration/energy_ratio",
+        "energy score / single face",
+        "The energy score as a share of the distance of the single most typical face; below 1 the samples say more.",
+        "",
+        "down",
+    ),
+    (
+        r"calibration/(?P<trait>\w+)/coverage_(?P<share>\d+)",
+        "{trait}: coverage of {share} %",
+        "Share of people whose true {trait} lies within the central {share} % interval of the samples; it should be "
+        "{share} %.",
+        "%",
+        "",
+    ),
+    (
+        r"calibration/(?P<trait>\w+)/ranks_p",
+        "{trait}: ranks, p",
+        "p-value of the hypothesis that the true {trait} has each rank among the samples equally often. A small one "
+        "tells against calibration.",
+        "",
+        "",
+    ),
+    (
+        r"calibration/(?P<trait>\w+)/population_p",
+        "{trait}: population, p",
+        "p-value of the hypothesis that samples and true faces have one distribution of {trait}. A small one tells "
+        "against it.",
+        "",
+        "",
+    ),
+    (
+        r"calibration/(?P<trait>\w+)/error",
+        "{trait}: calibration error",
+        "Expected calibration error of the probability of the {trait} (Guo et al. 2017).",
+        "",
+        "down",
+    ),
+    (
+        r"calibration/(?P<measure>sharpness|diversity)_ratio",
+        "{measure}",
+        "The {measure} of the samples as a share of that of the true faces; it should be 1.",
+        "",
+        "",
+    ),
+    (
         r"face_to_face/psnr_db",
         "PSNR",
         "Peak signal-to-noise ratio of the drawn and the true face, over pixels. Chance: against other people's faces.",
@@ -209,37 +221,3 @@ RATIOS = {  # see evaluation/ratios.py
     "nose_area": "area of the nose, in squared distances between the eyes",
 }
 WORDS = {"l1": "L1", "l2": "L2", "all": "all"}
-
-
-def describe(name: str, simulated: bool = False) -> Description:
-    """The description of a metric. simulated: whether people are simulated; their CONTROLS should then be at chance."""
-    for pattern, label, sentence, unit, better in DESCRIPTIONS:
-        if found := re.fullmatch(pattern, name):
-            words = {key: WORDS.get(value, value.replace("_", " ")) for key, value in found.groupdict().items()}
-            trait = found.groupdict().get("trait")
-            words["formula"] = RATIOS.get(found.groupdict().get("ratio") or "", "the ratio")
-            words["unit"] = UNITS.get(trait or "", "")
-            if "source" in words:
-                words["source"], words["place"] = SOURCES[found["source"]], PLACES[found["source"]]
-            control = simulated and trait in CONTROLS and not name.startswith("photo/")
-            note = " A control: no voice of a simulated person depends on it, so it should be at chance."
-            return Description(
-                label.format(**words) + ", control" * control,
-                sentence.format(**words) + note * control,
-                unit.format(**words),
-                "control" if control else better,
-            )
-    return Description(name.partition("/")[2] or name, "")
-
-
-def group_of(name: str) -> tuple[str, str]:
-    """Title and introduction of a metric's group."""
-    first = name.partition("/")[0]
-    return GROUPS.get(first, (first, ""))
-
-
-def sorted_by_group(names: Iterable[str]) -> list[str]:
-    """Names of metrics, each once, in the order of GROUPS; unknown groups come last."""
-    names = list(dict.fromkeys(names))
-    firsts = [*GROUPS, *(name.partition("/")[0] for name in names)]
-    return sorted(names, key=lambda name: firsts.index(name.partition("/")[0]))

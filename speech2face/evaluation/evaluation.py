@@ -6,7 +6,7 @@ parameters of the voice, and "traits", a regression from the traits that voice a
 """
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,32 +16,38 @@ from tqdm import tqdm
 
 from speech2face.data.dataset import Dataset
 from speech2face.evaluation import metrics
+from speech2face.evaluation.estimates import without_people
+from speech2face.evaluation.images import alike
 from speech2face.evaluation.metrics import Estimator, Metric, read_probes
 from speech2face.evaluation.observers import fit_observers
+from speech2face.evaluation.prior import examine
+from speech2face.evaluation.realism import realism
 from speech2face.evaluation.retrieval import ranks
 from speech2face.evaluation.targets import SIZE, framed_alike
 from speech2face.inference.cache import Embeddings, batches
-from speech2face.inference.decoder import Decoder, Faces
+from speech2face.inference.decoder import Decoder, Face, Faces
 from speech2face.inference.encoder import Encoder
 from speech2face.inference.estimates import Estimates
 from speech2face.preprocessing.faces import points_in_crop
 
 log = logging.getLogger(__name__)
 DECODED = 16  # faces per batch of the decoder
-VISIBLE = 0.5  # grey levels
+MOST_TESTED = 1000  # voices that a prior is tested on, one per person
 
 
 class Options(Protocol):
     """Options of `evaluate`.
 
     samples: bootstrap resamples. attributes: columns of people.csv that probes are fitted to. pictures: people whose
-    faces are drawn, at most. gallery_sizes: sizes of random galleries besides the whole one.
+    faces are drawn, at most. gallery_sizes: sizes of random galleries besides the whole one. draws: samples of the
+    prior for each voice.
     """
 
     samples: int
     attributes: list[str]
     pictures: int
     gallery_sizes: list[int]
+    draws: int
 
 
 @dataclass
@@ -140,8 +146,8 @@ def evaluate(
         names = ", ".join(missing)
         notes.append(f"no probes of {names}: people.csv has these traits for too few training people{told}")
     truth = material.traits((*probes, *estimated), list(people[rows]))
-    pictured = np.unique(rows, return_index=True)[1]
-    pictured = np.sort(np.random.default_rng(seed).permutation(pictured)[: options.pictures])
+    first = np.unique(rows, return_index=True)[1]
+    pictured = np.sort(np.random.default_rng(seed).permutation(first)[: options.pictures])
     pictured_truth = {trait: values[pictured] for trait, values in truth.items()}
     of_pictured = estimator.of(pictured)
     from_photos = draw(material.gallery[rows[pictured]], decoder, face, "photos")
@@ -184,6 +190,13 @@ def evaluate(
         own |= metrics.face_to_face(of_pairs, pairs.drawn, pairs.true, pairs.known)
         if pairs.landmarks is not None:
             own |= metrics.landmark_metrics(of_pairs, *pairs.landmarks)
+    if decoder.prior is not None:
+        tested = np.sort(np.random.default_rng(seed).permutation(first)[:MOST_TESTED])
+        of_prior, samples = examine(material, tested, decoder.prior, probes, estimator.of(tested), options.draws)
+        own |= of_prior
+        if len(pairs.rows) > 1:
+            drawn = draw(samples[np.isin(tested, pictured)][pairs.rows], decoder.detailed, face, "samples")
+            own |= realism(of_pictured.of(pairs.rows), drawn.images, pairs.true)
     if "refused" in record:
         notes.append(f"no ideal observer: {record['refused']}")
     for note in notes:
@@ -191,28 +204,9 @@ def evaluate(
     return Evaluation(outcomes, truth, pictured, from_photos, record, notes)
 
 
-def without_people(estimates: Estimates | None, material: Material, probes: Collection[str]) -> dict[str, np.ndarray]:
-    """Sex and age (n,) of the queries by the weights' estimates, if people.csv has them and no probe reads them."""
-    found = {}
-    for name in estimates.numbers.keys() & {"sex", "age"} - set(probes) if estimates else ():
-        truth = material.traits((name,), material.people).get(name)
-        read = np.concatenate([estimates.read(name, np.stack(batch)) for batch in batches(material.embeddings, 1024)])
-        if name == "age" and truth is not None and truth.dtype.kind != "U":
-            found[name] = np.maximum(read, 0)
-        elif name == "sex" and truth is not None and set(truth.tolist()) <= {"female", "male", ""}:
-            found[name] = np.where(read > 0, "female", "male")
-    return dict(sorted(found.items(), reverse=True))
-
-
-def alike(images: np.ndarray) -> bool:
-    """Whether (k, 224, 224, 3) uint8 pictures differ by less than half a grey level, which nobody can see.
-
-    Correlations over such pictures come from rounding.
-    """
-    return float(images.std(axis=0, dtype=np.float32).mean()) < VISIBLE
-
-
-def draw(embeddings: np.ndarray, decoder: Decoder, face: Encoder, name: str) -> Drawn:
+def draw(
+    embeddings: np.ndarray, decoder: Callable[[np.ndarray], Sequence[Faces | Face]], face: Encoder, name: str
+) -> Drawn:
     """Faces that the decoder draws from (k, 4096) embeddings, and their embeddings by the face encoder, not cropped."""
     images, landmarks, encoded = [], [], []
     front_end = face.preprocessing.with_crop("none")
@@ -228,7 +222,7 @@ def draw(embeddings: np.ndarray, decoder: Decoder, face: Encoder, name: str) -> 
     return Drawn(np.stack(images), found, np.concatenate(encoded))
 
 
-def _resized(face: Faces) -> tuple[np.ndarray, np.ndarray | None]:
+def _resized(face: Faces | Face) -> tuple[np.ndarray, np.ndarray | None]:
     """The most typical image, (224, 224, 3) uint8, and its landmarks (72, 2) in pixels of it or None."""
     height, width, _ = face.image.shape
     if (height, width) == (SIZE, SIZE):

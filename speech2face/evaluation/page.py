@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from speech2face.evaluation.descriptions import describe, group_of, sorted_by_group
+from speech2face.evaluation.describe import describe, group_of, sorted_by_group
 from speech2face.evaluation.summary import is_better
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from speech2face.evaluation.descriptions import CONTROLS, describe
+from speech2face.evaluation.describe import describe
+from speech2face.evaluation.descriptions import CONTROLS
 from speech2face.evaluation.evaluation import Evaluation
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from speech2face.evaluation.descriptions import CONTROLS, Description, describe
+from speech2face.evaluation.describe import Description, describe
+from speech2face.evaluation.descriptions import CONTROLS
 
 Row = Mapping[str, float | None]  # of the table of metrics, by column
 FEW = 20  # people
