@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from speech2face.evaluation import page
-from speech2face.evaluation.describe import Description, describe, sorted_by_group
+from speech2face.evaluation.describe import RANK, Description, describe, sorted_by_group
 from speech2face.evaluation.paired import SAMPLES, Difference, Rows, difference, holm, read_values
 from speech2face.evaluation.plots import plot_comparison
 from speech2face.evaluation.report import HEADLINES
@@ -135,7 +135,7 @@ def shown(one: Tested, labels: Sequence[str]) -> dict[str, Any]:
 
 def signed(what: Description, value: float) -> str:
     """A difference with its sign and its unit; of shares in percentage points."""
-    unit = {"%": " points", "": ""}.get(what.unit, f" {what.unit}")
+    unit = {"%": " points", "": "", RANK: ""}.get(what.unit, f" {what.unit}")
     return ("+" if value > 0 else "") + what.number(value) + unit
 
 

@@ -15,13 +15,16 @@ from speech2face.evaluation.descriptions import (
     WORDS,
 )
 
+RANK = "rank"
+
 
 @dataclass(frozen=True)
 class Description:
     """What a metric means.
 
     label: a few words. sentence: what it is. unit: "%" for shares, which are then shown in percent, "years", "dB",
-    "pixels" or "". better: "up", "down", "control" (it should be at chance), or "" if that is not known.
+    "pixels", "rank", which is not shown, or "". better: "up", "down", "control" (it should be at chance), or "" if that
+    is not known.
     """
 
     label: str
@@ -44,13 +47,13 @@ class Description:
         if value is None:
             return "undefined"
         value *= self.scale
-        large = self.unit in ("%", "years", "dB", "pixels") or abs(value) >= 10
+        large = self.unit in ("%", "years", "dB", "pixels", RANK) or abs(value) >= 10
         digits = 0 if abs(value) >= 1000 else 1 if large else 3
         return f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
     def shown(self, value: float | None) -> str:
         """A value with its unit."""
-        return self.number(value) + (f" {self.unit}" if self.unit and value is not None else "")
+        return self.number(value) + (f" {self.unit}" if self.unit not in ("", RANK) and value is not None else "")
 
 
 def describe(name: str, simulated: bool = False) -> Description:

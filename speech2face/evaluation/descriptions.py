@@ -76,7 +76,7 @@ DESCRIPTIONS: tuple[tuple[str, str, str, str, str], ...] = (
         r"retrieval/(?P<distance>\w+)/(?P<size>\w+)/median_rank",
         "median rank among {size} ({distance})",
         "Median place of the right photo among {size} photos ordered by {distance} distance; 1 is the best.",
-        "",
+        "rank",
         "down",
     ),
     (

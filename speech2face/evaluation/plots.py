@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from speech2face.evaluation.describe import describe
+from speech2face.evaluation.describe import RANK, describe
 from speech2face.evaluation.descriptions import CONTROLS
 from speech2face.evaluation.evaluation import Evaluation
 
@@ -186,7 +186,7 @@ def plot_comparison(
                 if row[key] is not None:
                     at = [about.scale * row[key]] * 2
                     axis.plot(at, [i - 0.4, i + 0.4], color=colour, linewidth=3, label=label)
-        unit = f", {about.unit}" if about.unit else ""
+        unit = f", {about.unit}" if about.unit not in ("", RANK) else ""
         arrow = {"up": "higher is better", "down": "lower is better", "control": "control"}.get(about.better, "")
         axis.set_title(f"{about.label}{unit}\n{arrow}", fontsize=9)
         axis.set_yticks(range(len(labels)), labels, parse_math=False, fontsize=9)
