@@ -147,6 +147,9 @@ class Evaluate(Options):
     )
     train_people: Annotated[int, says("most people to fit probes and the ideal observer on", ge=0)] = 2000
     pictures: Annotated[int, says("most people whose decoded faces are compared", ge=1)] = 300
+    judge: Annotated[dict[str, Any], says("judges of the drawn faces by name: class (_target_) and arguments")] = field(
+        default_factory=dict
+    )
     samples: Annotated[int, says("resamples of the bootstrap", ge=20)] = 1000
     cache: Annotated[str, says("directory of cached embeddings", min_length=1)] = "outputs/embeddings"
 

@@ -14,6 +14,7 @@ from speech2face.data.dataset import Dataset, read_dataset
 from speech2face.data.folders import FOLDERS
 from speech2face.data.people import split_name
 from speech2face.errors import UserError
+from speech2face.pipelines.judges import build_judges, log_judges, part_in_training
 from speech2face.pipelines.parts import build_encoder, check_modality, load_parts, locate_parts, settled, untrained
 from speech2face.run.process import quick_imports
 from speech2face.run.record import Run
@@ -56,6 +57,7 @@ def evaluate(options: Evaluate, run: Run) -> int:
         raise UserError("pipeline=evaluate needs data.root= a dataset: <person>/audios, <person>/images, people.csv")
     run.way_on = "the same command, which encodes nothing twice"
     located = locate_parts(options)
+    judges = build_judges(options.judge)
     with run.stage("find"):
         dataset = read_dataset(options.data.root)
     options, chosen = choose(dataset, options)
@@ -71,8 +73,12 @@ def evaluate(options: Evaluate, run: Run) -> int:
         loaded = load_parts(options, located)
         encoder, face = (build_encoder(loaded[slot], options) for slot in ("encoder", "face"))
         decoder = Decoder(loaded["decoder"].network, options.device, options.precision)
+        for judge in judges.values():
+            judge.load()
     if warning := untrained(loaded):
         log.warning(warning)
+    parts_of_judges = {name: part_in_training(judge, loaded) for name, judge in judges.items()}
+    run.record["judges"] = {n: {"sha256": judges[n].digest, "part": part} for n, part in parts_of_judges.items()}
     run.record["weights"] = {slot: one.record() for slot, one in loaded.items()}
     data = dataclasses.replace(options.data, root=str(options.data.path))
     run.save_options(settled(options, loaded, data=data, precision=encoder.precision))
@@ -90,7 +96,8 @@ def evaluate(options: Evaluate, run: Run) -> int:
     about["failed"] = len(errors)
     run.save(counts=about)
     with run.stage("measure"):
-        evaluation = compute_metrics(material, face, decoder, options, options.seed)
+        evaluation = compute_metrics(material, face, decoder, options, options.seed, judges)
+        evaluation.judges = parts_of_judges
     with run.stage("report"):
         metrics = write_report(run.directory, material, evaluation, about, warning)
     run.record["metrics"] = {name: row["value"] for name, row in metrics.items()}
@@ -100,6 +107,7 @@ def evaluate(options: Evaluate, run: Run) -> int:
             ideal = "" if row["ideal"] is None else f"  ideal {row['ideal']:.3f}"
             numbers = ("undefined", "", "") if row["value"] is None else (f"{row[key]:.3f}" for key in INTERVAL)
             log.info("%-36s %9s  [%s, %s]  chance %.3f%s", name, *numbers, row["chance"], ideal)
+    log_judges(evaluation.judges, metrics)
     log.info("%s: %s", ", ".join(f"{count} {what}" for what, count in about.items()), run.directory)
     return int(bool(errors))
 
@@ -127,8 +135,9 @@ def gather(
     gallery = [photos[person][0] for person in people]
     candidates = {}
     for person, photo in zip(people, gallery, strict=True):
-        files = [path for path in dataset.files[modality].get(person, []) if modality != "face" or path != photo]
         asked = chosen.queries.get(person, [])
+        used = photo if modality == "face" and photo not in asked else None
+        files = [path for path in dataset.files[modality].get(person, []) if path != used]
         first = [path for path in asked if path in files]
         candidates[person] = [*first, *(path for path in files if path not in first)], len(asked)
     found, queries = embed_enough(candidates, of_queries)
@@ -198,6 +207,9 @@ def choose(dataset: Dataset, options: Evaluate) -> tuple[Evaluate, Chosen]:
     modality = options.encoder.modality
     first = int(modality == "face")
     files = {person: dataset.files[modality].get(person, [])[first : first + options.clips] for person in people}
+    if modality == "face" and not any(files.values()):
+        log.warning("nobody has a second photo: each is compared with itself; only the drawn faces say something then")
+        files = {person: dataset.files["face"][person][:1] for person in people}
     queries = {path: person for person, paths in files.items() for path in paths}
     if len(queries) > options.queries:
         kept = random.Random(options.seed).sample(sorted(queries), options.queries)
