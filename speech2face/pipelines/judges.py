@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from speech2face.weights.part import Description
 
 log = logging.getLogger(__name__)
-SHOWN = ("similarity/cosine", "retrieval/cosine/100/R@10", "retrieval/cosine/all/R@1", "vggface_score")
-SHOWN += ("sex/accuracy", "age/error", "age/correlation")
+SHOWN = ("similarity/cosine", "retrieval/cosine/100/R@10", "retrieval/cosine/all/R@1")
+SHOWN += ("retrieval/cosine/all/R@10", "vggface_score", "sex/accuracy", "age/error", "age/correlation")
 
 
 def build_judges(descriptions: dict[str, "Description"]) -> dict[str, "Judge"]:
