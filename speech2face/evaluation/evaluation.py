@@ -36,13 +36,15 @@ class Options(Protocol):
     """Options of `evaluate`.
 
     samples: bootstrap resamples. attributes: columns of people.csv that probes are fitted to. pictures: people whose
-    faces are drawn, at most. gallery_sizes: sizes of random galleries besides the whole one.
+    faces are drawn, at most. gallery_sizes: sizes of random galleries besides the whole one. clips: most photographs of
+    a person that judges see.
     """
 
     samples: int
     attributes: list[str]
     pictures: int
     gallery_sizes: list[int]
+    clips: int
 
 
 @dataclass
@@ -167,7 +169,7 @@ def evaluate(
     if len(known) and from_photos.landmarks is not None:
         own |= metrics.landmark_metrics(of_pictured.of(known), from_photos.landmarks[known], landmarks[known])
     if judges:
-        own |= judging.ask(judges, material, decoder, pictured, from_photos.images, of_pictured, options.gallery_sizes)
+        own |= judging.ask(judges, material, decoder, pictured, from_photos.images, of_pictured, options)
     return Evaluation(outcomes, truth, pictured, photos, from_photos)
 
 

@@ -1,11 +1,13 @@
 """What judges say of drawn faces, beside the photographs of the same people.
 
-Four views of a person are looked at: "photograph"; "from_photo", the face drawn from the photograph's embedding;
+Four views of a person are looked at: "photograph"; "from_photo", the face drawn from the first photograph's embedding;
 "clip", the face drawn from one query; and "person", the mean embedding by the judge of the faces drawn from all of the
-person's queries (SF2F: Bai et al., ACM MM 2022, "average_facenet_embedding" in its program).
+person's queries, which is compared with the mean of the photographs (SF2F: Bai et al., ACM MM 2022, whose program calls
+it average_facenet_embedding).
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +16,7 @@ from scipy import stats
 from scipy.special import xlogy
 from tqdm import tqdm
 
+from speech2face.errors import UserError
 from speech2face.evaluation import metrics
 from speech2face.evaluation.metrics import Estimator, Metric
 from speech2face.evaluation.retrieval import ranks
@@ -23,7 +26,7 @@ from speech2face.judges.base import Judge, Portrait, find_face
 from speech2face.preprocessing.photo import open_image
 
 if TYPE_CHECKING:
-    from speech2face.evaluation.evaluation import Material
+    from speech2face.evaluation.evaluation import Material, Options
 
 BATCH = 16  # faces that are drawn together
 PARTS = 5  # of the pictures, for the VGGFace Score
@@ -37,9 +40,9 @@ def ask(
     pictured: np.ndarray,
     from_photos: np.ndarray,
     people: Estimator,
-    gallery_sizes: Sequence[int],
+    options: "Options",
 ) -> dict[str, Metric]:
-    """What judges say of the people whose faces are drawn, of all their queries.
+    """What judges say of the people whose faces are drawn, of all their queries, and of as many photographs.
 
     pictured: (k,) one query of each of these people. from_photos: (k, height, width, 3) uint8, the faces drawn from the
     embeddings of their photos. people: estimator of k rows.
@@ -49,55 +52,82 @@ def ask(
     order = np.argsort(rows)
     clips = order[np.searchsorted(rows[order], material.rows[queries])]
     faces = [face.image for some in batches(material.embeddings[queries], BATCH) for face in decoder(np.stack(some))]
+    photographs = {i: open_photos(material, row, options.clips) for i, row in enumerate(rows)}
     pictures = {
-        "photograph": [open_image(material.dataset.root / material.photos[row]) for row in rows],
+        "photograph": [image for images in photographs.values() for image in images],
         "from_photo": [Image.fromarray(face) for face in from_photos],
         "clip": [Image.fromarray(face) for face in faces],
     }
+    who = {"photograph": np.array([i for i, images in photographs.items() for _ in images])}
+    who |= {"from_photo": np.arange(len(rows)), "clip": clips}
     traits = material.traits(("sex", "age"), [material.people[row] for row in rows])
-    return judge(judges, pictures, clips, people, traits, gallery_sizes)
+    return judge(judges, pictures, who, people, traits, options.gallery_sizes)
+
+
+def open_photos(material: "Material", row: int, most: int) -> list[Image.Image]:
+    """The photo of a gallery row, then further ones of the person that are no queries and can be read."""
+    dataset, first = material.dataset, material.photos[row]
+    used = {first, *(material.queries[i] for i in np.flatnonzero(material.rows == row))}
+    images = [open_image(dataset.root / first)]
+    for path in dataset.files["face"][material.people[row]]:
+        if path not in used and len(images) < most:
+            with suppress(UserError):
+                images.append(open_image(dataset.root / path))
+    return images
 
 
 def judge(
     judges: dict[str, Judge],
     pictures: dict[str, Sequence[Image.Image]],
-    clips: np.ndarray,
+    who: dict[str, np.ndarray],
     people: Estimator,
     traits: dict[str, np.ndarray],
     gallery_sizes: Sequence[int],
 ) -> dict[str, Metric]:
     """Metrics of all judges: judge/NAME/VIEW/..., and judge/detected/VIEW, the share with a detected face.
 
-    pictures: RGB, by view: "photograph" and "from_photo", one for each of k people, and "clip", one for each of n
-    queries. clips: (n,) the person of each query, 0..k - 1. people: estimator of k rows, one per person. traits: (k,)
-    what is known of the people.
+    pictures: RGB, of the views "photograph", "from_photo" and "clip". who: the person of each picture, 0..k - 1.
+    people: estimator of k rows, one per person. traits: (k,) what is known of the people.
     """
     portraits = {view: find_faces(images, view) for view, images in pictures.items()}
-    of = {"photograph": people, "from_photo": people, "person": people, "clip": people.of(clips)}
-    who = {view: np.arange(len(people.people)) if of[view] is people else clips for view in of}
     found = {
-        f"judge/detected/{view}": of[view].share(np.array([one.detected for one in seen], float), np.nan)
+        f"judge/detected/{view}": people.of(who[view]).share(np.array([one.detected for one in seen], float), np.nan)
         for view, seen in portraits.items()
     }
     for name, one in judges.items():
         opinions = {view: one(seen) for view, seen in portraits.items()}
         embeddings = {view: said.embeddings for view, said in opinions.items() if said.embeddings is not None}
-        if embeddings:
-            embeddings["person"] = averaged(embeddings["clip"], clips)
-        for view in of:
+        for view, (drawn, truth, gallery) in compared(embeddings, who).items():
+            metric = likeness(people.of(truth), drawn, gallery, truth, gallery_sizes)
+            found |= {f"judge/{name}/{view}/{key}": value for key, value in metric.items()}
+        for view, said in opinions.items():
             prefix = f"judge/{name}/{view}"
-            if view in embeddings and view != "photograph":
-                found |= _named(
-                    prefix, likeness(of[view], embeddings[view], embeddings["photograph"], who[view], gallery_sizes)
-                )
-            said = opinions.get(view)
-            if said and said.probabilities is not None and len(said.probabilities) >= FEWEST:
+            if said.probabilities is not None and len(said.probabilities) >= FEWEST:
                 found[f"{prefix}/vggface_score"] = vggface_score(said.probabilities, people.seed)
-            if said and said.traits:
-                truth = {trait: values[who[view]] for trait, values in traits.items() if trait in said.traits}
-                read = {trait: said.traits[trait] for trait in truth}
-                found |= metrics.attributes(of[view], prefix, read, truth)
+            truth = {trait: values[who[view]] for trait, values in traits.items() if trait in said.traits}
+            read = {trait: said.traits[trait] for trait in truth}
+            found |= metrics.attributes(people.of(who[view]), prefix, read, truth)
     return found
+
+
+def compared(
+    embeddings: dict[str, np.ndarray], who: dict[str, np.ndarray]
+) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """By view: embeddings (n, d), their people (n,), and the embeddings (k, d) that they are compared with.
+
+    Those are of the first photograph of each person, but for "person" of the mean of all. Photographs are compared with
+    the first one, too, where people have several. embeddings, who: by view, as of `judge`; {} gives {}.
+    """
+    if not embeddings:
+        return {}
+    photographs, owners = embeddings["photograph"], who["photograph"]
+    first = np.unique(owners, return_index=True)[1]
+    everybody, others = np.arange(len(first)), np.setdiff1d(np.arange(len(owners)), first)
+    views = {view: (embeddings[view], who[view], photographs[first]) for view in ("from_photo", "clip")}
+    views["person"] = averaged(embeddings["clip"], who["clip"]), everybody, averaged(photographs, owners)
+    if len(others):
+        views["photograph"] = photographs[others], owners[others], photographs[first]
+    return views
 
 
 def find_faces(images: Sequence[Image.Image], name: str) -> list[Portrait]:
@@ -105,11 +135,11 @@ def find_faces(images: Sequence[Image.Image], name: str) -> list[Portrait]:
     return [find_face(image) for image in tqdm(images, desc=f"judges: {name}", unit="picture", delay=2)]
 
 
-def averaged(embeddings: np.ndarray, clips: np.ndarray) -> np.ndarray:
-    """Mean embedding (k, d) of each person. clips: (n,) the person of each of (n, d) embeddings, 0..k - 1."""
-    sums = np.zeros((clips.max() + 1, embeddings.shape[1]))
-    np.add.at(sums, clips, embeddings)
-    return sums / np.bincount(clips)[:, None]
+def averaged(embeddings: np.ndarray, people: np.ndarray) -> np.ndarray:
+    """Mean embedding (k, d) of each person. people: (n,) the person of each of (n, d) embeddings, 0..k - 1."""
+    sums = np.zeros((people.max() + 1, embeddings.shape[1]))
+    np.add.at(sums, people, embeddings)
+    return sums / np.bincount(people)[:, None]
 
 
 def likeness(
@@ -144,7 +174,3 @@ def vggface_score(probabilities: np.ndarray, seed: int = 0) -> Metric:
     value, error = float(np.mean(scores)), stats.sem(scores)
     margin = float(stats.t.ppf(0.975, PARTS - 1) * error)
     return Metric(value, max(1.0, value - margin), value + margin, 1.0)
-
-
-def _named(prefix: str, found: dict[str, Metric]) -> dict[str, Metric]:
-    return {f"{prefix}/{name}": metric for name, metric in found.items()}

@@ -39,7 +39,8 @@ class ArcFace(Judge):
             raise UserError(f"{option}={weights}: ONNX models need onnxruntime: {extra('judges')}") from None
         self.file = locate_onnx(weights, option)
         self.name, self.mean, self.std = f"{option}={weights}", mean, std
-        self.digest = sha256(self.file)
+        path = Path(weights).expanduser()
+        self.weights, self.digest = str(path.absolute()) if exists(path) else weights, sha256(self.file)
 
     def load(self) -> None:
         """Read the model. Raises UserError if it cannot be read or its input is another."""

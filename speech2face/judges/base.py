@@ -51,10 +51,12 @@ class Opinion:
 class Judge:
     """Base class of judges. Its constructor checks that packages and files are there, and reads no network.
 
+    weights: as the user named them, with a path made absolute; None if the judge has no such argument.
     digest: SHA-256 of the weights. It tells whether the judge took part in training: the cards of weights name the
     weights that they were trained with.
     """
 
+    weights: str | None = None
     digest: str | None = None
 
     def load(self) -> None:

@@ -30,7 +30,7 @@ class Recogniser(Judge):
             weights=weights, model=model, preprocessing=preprocessing, modality="face", slot=slot, option=option
         )
         self.located = locate(self.part)
-        self.digest = self.located.digest
+        self.weights, self.digest = self.located.absolute, self.located.digest
 
     def load(self) -> None:
         """Read the network. Raises UserError if the file is damaged or of another network."""

@@ -14,7 +14,7 @@ from speech2face.data.dataset import Dataset, read_dataset
 from speech2face.data.folders import FOLDERS
 from speech2face.data.people import split_name
 from speech2face.errors import UserError
-from speech2face.pipelines.judges import build_judges, log_judges, part_in_training
+from speech2face.pipelines.judges import build_judges, log_judges, part_in_training, with_paths
 from speech2face.pipelines.parts import build_encoder, check_modality, load_parts, locate_parts, settled, untrained
 from speech2face.run.process import quick_imports
 from speech2face.run.record import Run
@@ -73,15 +73,16 @@ def evaluate(options: Evaluate, run: Run) -> int:
         loaded = load_parts(options, located)
         encoder, face = (build_encoder(loaded[slot], options) for slot in ("encoder", "face"))
         decoder = Decoder(loaded["decoder"].network, options.device, options.precision)
-        for judge in judges.values():
-            judge.load()
+        for one in judges.values():
+            one.load()
     if warning := untrained(loaded):
         log.warning(warning)
-    parts_of_judges = {name: part_in_training(judge, loaded) for name, judge in judges.items()}
+    parts_of_judges = {name: part_in_training(one, loaded) for name, one in judges.items()}
     run.record["judges"] = {n: {"sha256": judges[n].digest, "part": part} for n, part in parts_of_judges.items()}
     run.record["weights"] = {slot: one.record() for slot, one in loaded.items()}
     data = dataclasses.replace(options.data, root=str(options.data.path))
-    run.save_options(settled(options, loaded, data=data, precision=encoder.precision))
+    judge = with_paths(options.judge, judges)
+    run.save_options(settled(options, loaded, data=data, judge=judge, precision=encoder.precision))
     run.save(device=str(encoder.device), precision=encoder.precision, seed=options.seed)
     with run.stage("encode"):
         cache = Path(options.cache).expanduser()

@@ -37,10 +37,18 @@ def build_judges(descriptions: dict[str, "Description"]) -> dict[str, "Judge"]:
     return judges
 
 
+def with_paths(descriptions: dict[str, "Description"], judges: dict[str, "Judge"]) -> dict[str, "Description"]:
+    """The descriptions with the paths of weights made absolute, so that they are valid in any working directory."""
+    return {
+        name: one | ({"weights": judges[name].weights} if judges[name].weights else {})
+        for name, one in descriptions.items()
+    }
+
+
 def part_in_training(judge: "Judge", loaded: dict[str, "Loaded"]) -> str:
     """Whether a judge took part in the training of the weights, as far as their cards tell."""
     if judge.digest is None:
-        return "no weights of one file: whether it took part in training is not recorded"
+        return "is not among what the cards of weights record: whether it took part in training is unknown"
     slots = [
         slot for slot, one in loaded.items() if judge.digest in json.dumps([one.record(), one.space, one.training])
     ]
