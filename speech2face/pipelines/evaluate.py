@@ -35,12 +35,14 @@ class Chosen:
     """Who and what is compared.
 
     people: the gallery, one photo of each. training: people whom probes learn from, none of whom is in the gallery.
-    queries: how many files of each person are compared with the gallery.
+    queries: how many files of each person are compared with the gallery. alone: nobody has a second photo, so that the
+    queries of a face encoder are the photos of the gallery.
     """
 
     people: list[str]
     training: list[str]
     queries: Files
+    alone: bool = False
 
 
 def evaluate(options: Evaluate, run: Run) -> int:
@@ -136,9 +138,9 @@ def gather(
     gallery = [photos[person][0] for person in people]
     candidates = {}
     for person, photo in zip(people, gallery, strict=True):
-        asked = chosen.queries.get(person, [])
-        used = photo if modality == "face" and photo not in asked else None
+        used = photo if modality == "face" and not chosen.alone else None
         files = [path for path in dataset.files[modality].get(person, []) if path != used]
+        asked = chosen.queries.get(person, [])
         first = [path for path in asked if path in files]
         candidates[person] = [*first, *(path for path in files if path not in first)], len(asked)
     found, queries = embed_enough(candidates, of_queries)
@@ -208,7 +210,8 @@ def choose(dataset: Dataset, options: Evaluate) -> tuple[Evaluate, Chosen]:
     modality = options.encoder.modality
     first = int(modality == "face")
     files = {person: dataset.files[modality].get(person, [])[first : first + options.clips] for person in people}
-    if modality == "face" and not any(files.values()):
+    alone = modality == "face" and not any(files.values())
+    if alone:
         log.warning("nobody has a second photo: each is compared with itself; only the drawn faces say something then")
         files = {person: dataset.files["face"][person][:1] for person in people}
     queries = {path: person for person, paths in files.items() for path in paths}
@@ -224,7 +227,7 @@ def choose(dataset: Dataset, options: Evaluate) -> tuple[Evaluate, Chosen]:
     asked: Files = {}
     for path, person in queries.items():
         asked.setdefault(person, []).append(path)
-    return options, Chosen(people, training, asked)
+    return options, Chosen(people, training, asked, alone)
 
 
 def _others(people: Iterable[str], but: Iterable[str]) -> list[str]:
