@@ -15,7 +15,15 @@ from speech2face.data.folders import FOLDERS
 from speech2face.data.people import split_name
 from speech2face.errors import UserError
 from speech2face.pipelines.judges import build_judges, log_judges, part_in_training, with_paths
-from speech2face.pipelines.parts import build_encoder, check_modality, load_parts, locate_parts, settled, untrained
+from speech2face.pipelines.parts import (
+    build_encoder,
+    build_prior,
+    check_modality,
+    load_parts,
+    locate_parts,
+    settled,
+    untrained,
+)
 from speech2face.run.process import quick_imports
 from speech2face.run.record import Run
 from speech2face.run.results import write_failures
@@ -74,7 +82,8 @@ def evaluate(options: Evaluate, run: Run) -> int:
     with run.stage("load"):
         loaded = load_parts(options, located)
         encoder, face = (build_encoder(loaded[slot], options) for slot in ("encoder", "face"))
-        decoder = Decoder(loaded["decoder"].network, options.device, options.precision)
+        prior = build_prior(loaded, options)
+        decoder = Decoder(loaded["decoder"].network, options.device, options.precision, prior=prior)
         for one in judges.values():
             one.load()
     if warning := untrained(loaded):
