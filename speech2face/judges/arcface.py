@@ -1,6 +1,7 @@
 """Recognisers of the ArcFace family as judges: ONNX files whose input is a face aligned by five points."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +34,9 @@ class ArcFace(Judge):
 
     def __init__(self, weights: str | None, mean: float = 127.5, std: float = 127.5, slot: str = "judge") -> None:
         option = f"{slot}.weights"
-        try:
-            import onnxruntime  # noqa: F401
-        except ImportError:
-            raise UserError(f"{option}={weights}: ONNX models need onnxruntime: {extra('judges')}") from None
         self.file = locate_onnx(weights, option)
+        if find_spec("onnxruntime") is None:
+            raise UserError(f"{option}={weights}: ONNX models need onnxruntime: {extra('judges')}")
         self.name, self.mean, self.std = f"{option}={weights}", mean, std
         path = Path(weights).expanduser()
         self.weights, self.digest = str(path.absolute()) if exists(path) else weights, sha256(self.file)
