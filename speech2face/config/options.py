@@ -153,6 +153,9 @@ class Evaluate(Sampling, Options):
     )
     train_people: Annotated[int, says("most people to fit probes and the ideal observer on", ge=0)] = 2000
     pictures: Annotated[int, says("most people whose decoded faces are compared", ge=1)] = 300
+    judge: Annotated[dict[str, Any], says("judges of the drawn faces by name: class (_target_) and arguments")] = field(
+        default_factory=dict
+    )
     draws: Annotated[int, says("faces that the prior draws for each voice, to test whether it is calibrated", ge=2)] = (
         32
     )

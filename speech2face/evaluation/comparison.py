@@ -1,6 +1,7 @@
 """comparison.html and differences.csv of a sweep of evaluations: which job is better, tested on the same people."""
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from speech2face.files import atomic, csv_line
 Row = Mapping[str, float | None]  # of the table of metrics, by column
 ALL_PAIRS = 4  # most jobs of which all pairs are compared; of more, each is compared with the first
 LEVEL = 0.05
+DETAILS = re.compile(  # metrics of judges that would make the comparison long
+    r"judge/(?!\w+/(clip|person)/(similarity/cosine|retrieval/cosine/\w+/R@10|vggface_score|sex/accuracy|age/\w+)$).*"
+)
 KEY = ("R@10", "sex/accuracy", "age/error")  # ends of the names of metrics that sentences are about
 COLUMNS = ("metric", "job", "than", "difference", "low", "high", "p", "p_corrected", "people")
 
@@ -65,7 +69,8 @@ def compare(
     """
     tables = [head.get("metrics", {}) for head in heads]
     simulated = any(head.get("simulated") for head in heads)
-    names = sorted_by_group(name for table in tables for name in table if name.startswith(HEADLINES))
+    names = [name for table in tables for name in table if name.startswith(HEADLINES)]
+    names = sorted_by_group(name for name in names if not DETAILS.fullmatch(name))
     figure = plot_comparison(tables, labels, names, simulated)
     with atomic(directory / "comparison.png") as partial:
         figure.savefig(partial, format="png", dpi=110)

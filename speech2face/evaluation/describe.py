@@ -12,6 +12,7 @@ from speech2face.evaluation.descriptions import (
     RATIOS,
     SOURCES,
     UNITS,
+    VIEWS,
     WORDS,
 )
 
@@ -62,6 +63,7 @@ def describe(name: str, simulated: bool = False) -> Description:
         if found := re.fullmatch(pattern, name):
             words = {key: WORDS.get(value, value.replace("_", " ")) for key, value in found.groupdict().items()}
             trait = found.groupdict().get("trait")
+            words["looked"] = VIEWS.get(found.groupdict().get("view") or "", "the pictures")
             words["formula"] = RATIOS.get(found.groupdict().get("ratio") or "", "the ratio")
             words["unit"] = UNITS.get(trait or "", "")
             if "source" in words:

@@ -55,6 +55,13 @@ SOURCES = {
 }
 PLACES = {"embedding": "embedding", "face": "drawn face", "photo": "photo", "estimate": "weights' estimate"}
 SOURCE = f"(?P<source>{'|'.join(SOURCES)})/(?P<trait>[^/]+)"
+VIEWS = {  # what a judge looks at
+    "clip": "the face drawn from each query",
+    "person": "the mean of the faces drawn from all queries of a person",
+    "from_photo": "the face drawn from a photo",
+    "photograph": "photographs themselves (the ceiling)",
+}
+JUDGE = r"judge/(?P<judge>\w+)/(?P<view>\w+)"
 # (pattern of the name, label, sentence, unit, better); {name} stands for a group of the pattern.
 DESCRIPTIONS: tuple[tuple[str, str, str, str, str], ...] = (
     (
@@ -123,6 +130,69 @@ DESCRIPTIONS: tuple[tuple[str, str, str, str, str], ...] = (
         "refuses as many right pairs as it accepts wrong ones.",
         "%",
         "down",
+    ),
+    (
+        r"judge/detected/(?P<view>\w+)",
+        "a face is detected ({view})",
+        "Share of pictures in which a face is detected, of {looked}.",
+        "%",
+        "up",
+    ),
+    (
+        rf"{JUDGE}/similarity/cosine",
+        "{judge}: cosine ({view})",
+        "Mean cosine similarity, by the judge {judge}, of {looked} to the person's photograph.",
+        "",
+        "up",
+    ),
+    (
+        rf"{JUDGE}/distance/(?P<distance>\w+)",
+        "{judge}: {distance} distance ({view})",
+        "Mean {distance} distance, by the judge {judge}, of {looked} to the person's photograph.",
+        "",
+        "down",
+    ),
+    (
+        rf"{JUDGE}/retrieval/cosine/(?P<size>\w+)/R@(?P<k>\d+)",
+        "{judge}: R@{k} among {size} ({view})",
+        "Share whose photograph is among the {k} nearest of {size}, by the judge {judge}, of {looked}.",
+        "%",
+        "up",
+    ),
+    (
+        rf"{JUDGE}/retrieval/cosine/(?P<size>\w+)/median_rank",
+        "{judge}: median rank among {size} ({view})",
+        "Median place of the person's photograph among {size}, by the judge {judge}, of {looked}.",
+        "rank",
+        "down",
+    ),
+    (
+        rf"{JUDGE}/vggface_score",
+        "{judge}: VGGFace Score ({view})",
+        "Inception score of {looked} by the classifier {judge}, as in SF2F (2022); it grows with the number of pictures.",
+        "",
+        "up",
+    ),
+    (
+        rf"{JUDGE}/(?P<trait>\w+)/accuracy",
+        "{judge}: {trait} right ({view})",
+        "Share whose {trait} is seen right by {judge}, a network trained on people, of {looked}.",
+        "%",
+        "up",
+    ),
+    (
+        rf"{JUDGE}/(?P<trait>\w+)/error",
+        "{judge}: {trait} error ({view})",
+        "Mean absolute error of the {trait} that {judge}, a network trained on people, sees in {looked}.",
+        "{unit}",
+        "down",
+    ),
+    (
+        rf"{JUDGE}/(?P<trait>\w+)/correlation",
+        "{judge}: {trait} correlation ({view})",
+        "Correlation of the true {trait} and the one that {judge}, a network trained on people, sees in {looked}.",
+        "",
+        "up",
     ),
     (
         r"calibration/energy",

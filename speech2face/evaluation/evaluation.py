@@ -15,7 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from speech2face.data.dataset import Dataset
-from speech2face.evaluation import metrics
+from speech2face.evaluation import judging, metrics
 from speech2face.evaluation.estimates import without_people
 from speech2face.evaluation.images import alike
 from speech2face.evaluation.metrics import Estimator, Metric, read_probes
@@ -28,6 +28,7 @@ from speech2face.inference.cache import Embeddings, batches
 from speech2face.inference.decoder import Decoder, Face, Faces
 from speech2face.inference.encoder import Encoder
 from speech2face.inference.estimates import Estimates
+from speech2face.judges.base import Judge
 from speech2face.preprocessing.faces import points_in_crop
 
 log = logging.getLogger(__name__)
@@ -39,14 +40,15 @@ class Options(Protocol):
     """Options of `evaluate`.
 
     samples: bootstrap resamples. attributes: columns of people.csv that probes are fitted to. pictures: people whose
-    faces are drawn, at most. gallery_sizes: sizes of random galleries besides the whole one. draws: samples of the
-    prior for each voice.
+    faces are drawn, at most. gallery_sizes: sizes of random galleries besides the whole one. clips: most photographs of
+    a person that judges see. draws: samples of the prior for each voice.
     """
 
     samples: int
     attributes: list[str]
     pictures: int
     gallery_sizes: list[int]
+    clips: int
     draws: int
 
 
@@ -110,7 +112,7 @@ class Evaluation:
     outcomes: by observer ("encoder", "ideal", "traits"). truth: (n,) true values of the queries' people, by trait.
     pictured: (k,) numbers of the queries whose faces are drawn, one per person. from_photos: faces drawn from the
     embeddings of these people's photos. observer: the record of the ideal observer (observers.fit_observers). notes:
-    sentences on what is left out or to be taken with care.
+    sentences on what is left out or to be taken with care. judges: by name, their part in training.
     """
 
     outcomes: dict[str, Outcome]
@@ -119,6 +121,7 @@ class Evaluation:
     from_photos: Drawn
     observer: dict[str, float | str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    judges: dict[str, str] = field(default_factory=dict)
 
 
 def evaluate(
@@ -128,12 +131,14 @@ def evaluate(
     options: Options,
     seed: int,
     estimates: Estimates | None = None,
+    judges: dict[str, Judge] | None = None,
 ) -> Evaluation:
     """Compute the metrics of every observer.
 
     `material` has the embeddings of the encoder under evaluation. face: encoder of photos and of drawn faces. decoder:
     draws the faces; if it gives no landmarks, what depends on them is left out, with a warning. seed: of everything
-    random. estimates: of sex and age, from the queries' embeddings; they are used for what has no probe.
+    random. estimates: of sex and age, from the queries' embeddings; they are used for what has no probe. judges: look
+    at the drawn faces, by name.
     """
     notes: list[str] = []
     rows, people = material.rows, np.array(material.people)
@@ -190,6 +195,8 @@ def evaluate(
         own |= metrics.face_to_face(of_pairs, pairs.drawn, pairs.true, pairs.known)
         if pairs.landmarks is not None:
             own |= metrics.landmark_metrics(of_pairs, *pairs.landmarks)
+    if judges:
+        own |= judging.ask(judges, material, decoder, pictured, from_photos.images, of_pictured, options)
     if decoder.prior is not None:
         tested = np.sort(np.random.default_rng(seed).permutation(first)[:MOST_TESTED])
         of_prior, samples = examine(material, tested, decoder.prior, probes, estimator.of(tested), options.draws)

@@ -83,7 +83,7 @@ def write_report(
     """
     metrics = table(evaluation, samples)
     head = {**about, "dataset": asked.dataset, "simulated": asked.simulated, "ideal observer": evaluation.observer}
-    head["notes"] = page.warnings_of(asked.warnings, evaluation.notes)
+    head |= {"notes": page.warnings_of(asked.warnings, evaluation.notes), "judges": evaluation.judges}
     with atomic(directory / "metrics.json") as partial:
         partial.write_text(json.dumps(head | {"metrics": metrics}, indent=2) + "\n")
     with atomic(directory / "metrics.csv") as partial, open(partial, "wb") as file:
@@ -110,7 +110,7 @@ def write_report(
         encoder=asked.parts["encoder"]["choice"],
         dataset=asked.dataset,
         warnings=head["notes"],
-        question=summary.question(asked, about),
+        question=summary.question(asked, about) + [f"The judge {n} {part}." for n, part in evaluation.judges.items()],
         answers=summary.answers(asked, about, metrics),
         published=page.published_table(about.get("published"), metrics),
         observer=summary.observer(evaluation.observer),
