@@ -59,7 +59,7 @@ class Description:
 
 def describe(name: str, simulated: bool = False) -> Description:
     """The description of a metric. simulated: whether people are simulated; their CONTROLS should then be at chance."""
-    for pattern, label, sentence, unit, better in DESCRIPTIONS:
+    for pattern, label, unit, better, sentence in DESCRIPTIONS:
         if found := re.fullmatch(pattern, name):
             words = {key: WORDS.get(value, value.replace("_", " ")) for key, value in found.groupdict().items()}
             trait = found.groupdict().get("trait")

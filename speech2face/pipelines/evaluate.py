@@ -114,15 +114,9 @@ def evaluate(options: Evaluate, run: Run) -> int:
         evaluation.judges = parts_of_judges
     simulated = (dataset.root / "talkers.json").exists()
     asked = Asked(
-        parts=run.record["weights"],
-        dataset=dataset.root.name,
-        split=options.split,
-        modality=options.encoder.modality,
-        simulated=simulated,
-        warnings=warnings,
-        play=simulated or options.play,
-        command=" ".join(["python", *run.record["command"]]),
-    )
+        run.record["weights"], dataset.root.name, options.split, options.encoder.modality, simulated, warnings,
+        play=simulated or options.play, command=" ".join(["python", *run.record["command"]]),
+    )  # fmt: skip
     with run.stage("report"):
         metrics = write_report(run.directory, material, evaluation, about, asked, options.samples)
     run.record["metrics"] = {name: row["value"] for name, row in metrics.items()}
