@@ -126,7 +126,7 @@ def observer(record: Mapping[str, float | str]) -> list[str]:
 
 def is_better(what: Description, row: Row) -> bool:
     """Whether the interval of a metric is on the better side of chance; for a control, whether it is above chance."""
-    if row["low"] is None or row["chance"] is None:
+    if row["low"] is None or row["chance"] is None or not what.better:
         return False
     down = what.better == "down" or (what.better == "control" and ": error" in what.label)
     return row["high"] < row["chance"] if down else row["low"] > row["chance"]
