@@ -19,7 +19,7 @@ from speech2face.evaluation import judging, metrics
 from speech2face.evaluation.metrics import Estimator, Metric, read_probes
 from speech2face.evaluation.prior import examine
 from speech2face.evaluation.probes import ideal_observer, predict
-from speech2face.evaluation.realism import realism
+from speech2face.evaluation.realism import as_judged, realism
 from speech2face.evaluation.retrieval import ranks
 from speech2face.evaluation.targets import SIZE, normalized, originals
 from speech2face.inference.cache import Embeddings, batches
@@ -180,7 +180,7 @@ def evaluate(
         of_prior, samples = examine(material, tested, decoder.prior, probes, estimator.of(tested), options.draws)
         own |= of_prior
         drawn = draw(samples[np.isin(tested, pictured)], decoder.detailed, face, "samples")
-        own |= realism(of_pictured, drawn.images, targets)
+        own |= realism(of_pictured, drawn.images, targets) | as_judged(judges or {}, drawn.images, targets)
     return Evaluation(outcomes, truth, pictured, photos, from_photos)
 
 
