@@ -124,6 +124,11 @@ DESCRIPTIONS: tuple[tuple[str, str, str, str, str], ...] = (
      "against it."),
     (r"calibration/(?P<trait>\w+)/error", "{trait}: calibration error", "", "down",
      "Expected calibration error of the probability of the {trait} (Guo et al. 2017)."),
+    (r"calibration/(?P<judge>\w+)/frechet", "{judge}: Fréchet distance", "", "down",
+     "Fréchet distance of the samples' and the true faces' embeddings by {judge} (Heusel et al. 2017); 0 is the best."),
+    (r"calibration/(?P<judge>\w+)/(?P<measure>precision|recall)", "{judge}: {measure}", "%", "up",
+     "Precision: share of samples among the true faces. Recall: share of true faces among the samples, by {judge} "
+     "(Kynkäänniemi et al. 2019)."),
     (r"calibration/(?P<measure>sharpness|diversity)_ratio", "{measure}", "", "",
      "The {measure} of the samples as a share of that of the true faces; it should be 1."),
     (r"face_to_face/psnr_db", "PSNR", "dB", "up",

@@ -21,7 +21,7 @@ from speech2face.evaluation.images import alike
 from speech2face.evaluation.metrics import Estimator, Metric, read_probes
 from speech2face.evaluation.observers import fit_observers
 from speech2face.evaluation.prior import examine
-from speech2face.evaluation.realism import realism
+from speech2face.evaluation.realism import as_judged, realism
 from speech2face.evaluation.retrieval import ranks
 from speech2face.evaluation.targets import SIZE, framed_alike
 from speech2face.inference.cache import Embeddings, batches
@@ -202,8 +202,8 @@ def evaluate(
         of_prior, samples = examine(material, tested, decoder.prior, probes, estimator.of(tested), options.draws)
         own |= of_prior
         if len(pairs.rows) > 1:
-            drawn = draw(samples[np.isin(tested, pictured)][pairs.rows], decoder.detailed, face, "samples")
-            own |= realism(of_pictured.of(pairs.rows), drawn.images, pairs.true)
+            drawn = draw(samples[np.isin(tested, pictured)][pairs.rows], decoder.detailed, face, "samples").images
+            own |= realism(of_pictured.of(pairs.rows), drawn, pairs.true) | as_judged(judges or {}, drawn, pairs.true)
     if "refused" in record:
         notes.append(f"no ideal observer: {record['refused']}")
     for note in notes:
