@@ -21,6 +21,7 @@ class Data:
     names: Annotated[
         str | None, says("table that maps folder names to people and describes them, such as vox1_meta.csv")
     ] = None
+    splits: Annotated[str | None, says("list of the people's splits: split.json of SF2F, or lines NAME SPLIT")] = None
     where: Annotated[
         dict[str, str | int | float] | None,
         says("use only photos of people with these values in people.csv: {colour: 1}"),

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from speech2face.config.data import Data
 from speech2face.config.describe import Natural, says
+from speech2face.config.protocol import Protocol
 from speech2face.config.training import DecoderTraining, FaceTraining, PriorTraining, VoiceTraining
 from speech2face.weights.part import Part
 
@@ -139,6 +140,11 @@ class Evaluate(Options):
     )
     clips: Annotated[int, says("most recordings per person", ge=1)] = 3
     queries: Annotated[int, says("most recordings in all", ge=1)] = 10_000
+    per_person: Annotated[bool, says("compare the means of each person's recordings and photos, as SF2F does")] = False
+    trials: Annotated[
+        str | None, says("list of pairs to verify: LABEL PATH PATH, NAME PATH PATH, or Learnable PINs' table")
+    ] = None
+    protocol: Annotated[Protocol | None, says("a published protocol: protocol=NAME")] = None
     gallery_sizes: Annotated[
         list[Annotated[int, Meta(ge=2)]], says("sizes of random galleries, in addition to the gallery of all people")
     ] = field(default_factory=lambda: [100, 1000, 5000])

@@ -137,7 +137,12 @@ def count(scores: np.ndarray, owner: np.ndarray, codes: np.ndarray, seed: int) -
         size = min(most, len(photos) - 1)
         chosen = order.argpartition(size - 1, axis=1)[:, :size]
         impostors = np.stack([np.repeat(recordings, size), photos[chosen.ravel()]], 1)
-        found = recordings, *map(np.stack, (nearer, tied, negatives, above)), impostors, np.full(len(impostors), 1 / size)
+        found = (
+            recordings,
+            *map(np.stack, (nearer, tied, negatives, above)),
+            impostors,
+            np.full(len(impostors), 1 / size),
+        )
         parts.append(found)
     if not parts:
         return None
@@ -146,9 +151,7 @@ def count(scores: np.ndarray, owner: np.ndarray, codes: np.ndarray, seed: int) -
     return Counts(np.concatenate(numbers), *arrays, np.concatenate(impostors), np.concatenate(share))
 
 
-def verify(
-    estimator: Estimator, scores: np.ndarray, owner: np.ndarray, found: Counts, name: str
-) -> dict[str, Metric]:
+def verify(estimator: Estimator, scores: np.ndarray, owner: np.ndarray, found: Counts, name: str) -> dict[str, Metric]:
     """Equal error rate and area under the curve: one genuine trial per recording, and impostors of equal weight."""
     genuine = np.stack([found.recordings, owner[found.recordings]], 1)
     recordings, photos = np.concatenate([genuine, found.impostors]).T
@@ -172,7 +175,9 @@ def match(estimator: Estimator, owner: np.ndarray, found: Counts, group: str) ->
     for direction, task in enumerate(("voice_to_face", "face_to_voice")):
         mean = _by_person(speaker) if task == "face_to_voice" else lambda values: values
         rows = estimator.of(mean(speaker).astype(int))
-        nearer, tied, negatives, own = (one[direction] for one in (found.nearer, found.tied, found.negatives, found.own))
+        nearer, tied, negatives, own = (
+            one[direction] for one in (found.nearer, found.tied, found.negatives, found.own)
+        )
         for size in CANDIDATES:
             enough = mean(negatives) >= size - 1
             if enough.sum() > 1:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from speech2face.data.dataset import Dataset
 from speech2face.evaluation import metrics
+from speech2face.evaluation.association import GROUPS, associate
 from speech2face.evaluation.metrics import Estimator, Metric, read_probes
 from speech2face.evaluation.probes import ideal_observer, predict
 from speech2face.evaluation.retrieval import ranks
@@ -51,7 +52,7 @@ class Material:
     people: names of the m people of the gallery. photos: (m,) the path of one photo of each. gallery: (m, 4096)
     embeddings of these photos. queries: (n,) paths. embeddings: (n, 4096) of the queries by the encoder. rows: (n,) the
     gallery row of each query's person. train: (t,) the person of each training photo. train_embeddings: (t, 4096) of
-    these photos. Paths are relative to dataset.root.
+    these photos. Paths are relative to dataset.root. modality: of the queries, "speech" or "face".
     """
 
     dataset: Dataset
@@ -63,6 +64,7 @@ class Material:
     rows: np.ndarray
     train: list[str]
     train_embeddings: Embeddings
+    modality: str = "speech"
 
     def traits(self, columns: tuple[str, ...], people: list[str]) -> dict[str, np.ndarray]:
         """Columns of people.csv for some people: see Dataset.columns."""
@@ -125,7 +127,7 @@ def evaluate(material: Material, face: Encoder, decoder: Decoder, options: Optio
     probes = metrics.fit_probes(material.train_embeddings, material.train, traits)
     if missing := [name for name in options.attributes if name not in probes]:
         log.warning("no attributes %s: people.csv has them for too few training people", ", ".join(missing))
-    truth = material.traits(tuple(probes), list(people[rows]))
+    truth, groups = material.traits(tuple(probes), list(people[rows])), material.traits(GROUPS, material.people)
     pictured = np.unique(rows, return_index=True)[1]
     pictured = np.sort(np.random.default_rng(seed).permutation(pictured)[: options.pictures])
     pictured_truth = {trait: values[pictured] for trait, values in truth.items()}
@@ -140,6 +142,8 @@ def evaluate(material: Material, face: Encoder, decoder: Decoder, options: Optio
         read = {"embedding": read_probes(probes, embeddings), "face": read_probes(probes, faces.embeddings)}
         own = metrics.distances(estimator, embeddings, material.gallery, rows)
         own |= metrics.retrieval(estimator, found, len(people), options.gallery_sizes)
+        if material.modality == "speech":
+            own |= associate(embeddings, material.gallery, rows, people, groups, options.samples, seed)
         own |= metrics.attributes(estimator, "embedding", read["embedding"], truth)
         own |= metrics.attributes(of_pictured, "face", read["face"], pictured_truth)
         if faces.landmarks is not None:

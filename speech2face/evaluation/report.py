@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,7 +24,15 @@ RETRIEVED = 5
 INK, OWN, IDEAL, TRAITS, CHANCE = "#1d2733", "#2f6f8f", "#d98324", "#7a9e3a", "#9aa5b1"
 OBSERVERS = {"encoder": (OWN, "encoder"), "ideal": (IDEAL, "ideal observer"), "traits": (TRAITS, "shared traits")}
 # First parts of the names of the metrics that are logged and compared.
-HEADLINES = ("retrieval/cosine/all", "embedding/", "face/", "craniofacial/mean", "consistency", "face_to_face")
+HEADLINES = (
+    "retrieval/cosine/all",
+    "association/verification",
+    "embedding/",
+    "face/",
+    "craniofacial/mean",
+    "consistency",
+    "face_to_face",
+)
 COLUMNS = ("value", "low", "high", "chance", "ideal", "ideal_low", "ideal_high", "of_ideal", "traits")
 
 
@@ -49,13 +57,23 @@ def table(evaluation: Evaluation) -> dict[str, Row]:
 
 
 def write_report(
-    directory: Path, material: Material, evaluation: Evaluation, about: dict[str, int], warning: str | None
+    directory: Path, material: Material, evaluation: Evaluation, about: dict[str, Any], warning: str | None
 ) -> dict[str, Row]:
     """Write all files of an evaluation to `directory`; returns the table of metrics.
 
-    about: counts, which metrics.json lists before the metrics. warning: that weights are random, for the title of the
-    gallery.
+    about: counts and published figures, which metrics.json lists before the metrics. warning: that weights are random,
+    for the title of the gallery.
     """
+    metrics = write_metrics(directory, evaluation, about)
+    write_queries(directory, material, evaluation)
+    with atomic(directory / "plots.png") as partial:
+        plot(evaluation, metrics, len(material.people)).savefig(partial, format="png", dpi=110)
+    write_gallery(directory, material, evaluation, warning)
+    return metrics
+
+
+def write_metrics(directory: Path, evaluation: Evaluation, about: dict[str, Any]) -> dict[str, Row]:
+    """Write metrics.json, with `about` first, and metrics.csv; returns the table of metrics."""
     metrics = table(evaluation)
     with atomic(directory / "metrics.json") as partial:
         partial.write_text(json.dumps(about | {"metrics": metrics}, indent=2) + "\n")
@@ -63,10 +81,6 @@ def write_report(
         file.write(csv_line(["metric", *COLUMNS]))
         for name, row in metrics.items():
             file.write(csv_line([name, *(None if row[c] is None else f"{row[c]:.6g}" for c in COLUMNS)]))
-    write_queries(directory, material, evaluation)
-    with atomic(directory / "plots.png") as partial:
-        plot(evaluation, metrics, len(material.people)).savefig(partial, format="png", dpi=110)
-    write_gallery(directory, material, evaluation, warning)
     return metrics
 
 

@@ -13,18 +13,24 @@ class Trials:
     """Scored trials, each a pair of files of one person (genuine) or of two (impostor).
 
     scores: (p,), higher for files that seem to be of one person. same: (p,) bool, whether a trial is genuine.
-    left, right: (p,) rows of the two people in the weights that `Statistic` takes. share: (p,) weights of the trials.
+    left, right: (p,) rows of the two people in the weights that `Statistic` takes; right None: the trials themselves
+    are resampled, because their people are not known. share: (p,) weights of the trials.
 
     A genuine trial has the weight of its person, an impostor trial the product of its two people's weights. Statistics
     are NaN where either kind of trials has no weight. Trials with equal scores are refused together.
     """
 
     def __init__(
-        self, scores: np.ndarray, same: np.ndarray, left: np.ndarray, right: np.ndarray, share: np.ndarray | float = 1.0
+        self,
+        scores: np.ndarray,
+        same: np.ndarray,
+        left: np.ndarray,
+        right: np.ndarray | None,
+        share: np.ndarray | float = 1.0,
     ) -> None:
         order = np.argsort(scores)
         self.ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-        self.same, self.left, self.right = same[order], left[order], right[order]
+        self.same, self.left, self.right = same[order], left[order], None if right is None else right[order]
         self.share = np.broadcast_to(share, len(scores))[order]
 
     def equal_error_rate(self, weights: np.ndarray) -> np.ndarray:
@@ -44,7 +50,8 @@ class Trials:
         for row in weights:
             left = row[self.left]
             refused = np.cumsum(genuine * left)[self.ends]
-            accepted = np.cumsum(impostors * left * row[self.right])[self.ends]
+            right = 1.0 if self.right is None else row[self.right]
+            accepted = np.cumsum(impostors * left * right)[self.ends]
             if not refused[-1] or not accepted[-1]:
                 yield None
                 continue

@@ -14,7 +14,9 @@ from speech2face.data.dataset import Dataset, read_dataset
 from speech2face.data.folders import FOLDERS
 from speech2face.data.people import split_name
 from speech2face.errors import UserError
+from speech2face.pipelines.conclude import conclude, published
 from speech2face.pipelines.parts import build_encoder, check_modality, load_parts, locate_parts, settled, untrained
+from speech2face.pipelines.trials import evaluate_trials, find_trials, score_trials
 from speech2face.run.process import quick_imports
 from speech2face.run.record import Run
 from speech2face.run.results import write_failures
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
     from speech2face.inference.cache import Embedded
 
 log = logging.getLogger(__name__)
-INTERVAL = ("value", "low", "high")
 TRAIN_PHOTOS = 3  # of each person
+AVERAGED = 20  # most photos of a person that are averaged
 Files = dict[str, list[str]]  # paths by person
 
 
@@ -52,18 +54,20 @@ def evaluate(options: Evaluate, run: Run) -> int:
             "pipeline=evaluate needs no resume: what was encoded is kept, the same command goes on from there"
         )
     check_modality(options.face, "face", "pipeline=evaluate")
+    if options.data.root is None and options.trials:
+        return evaluate_trials(options, run)
     if options.data.root is None:
         raise UserError("pipeline=evaluate needs data.root= a dataset: <person>/audios, <person>/images, people.csv")
     run.way_on = "the same command, which encodes nothing twice"
-    located = locate_parts(options)
+    located, listed = locate_parts(options), find_trials(options) if options.trials else None
     with run.stage("find"):
-        dataset = read_dataset(options.data.root)
+        dataset = read_dataset(options.data.root, options.data.where)
     options, chosen = choose(dataset, options)
     with quick_imports():
         import torch  # noqa: F401
     run.imported()
     from speech2face.evaluation.evaluation import evaluate as compute_metrics
-    from speech2face.evaluation.report import HEADLINES, write_report
+    from speech2face.evaluation.report import write_report
     from speech2face.inference.cache import embed
     from speech2face.inference.decoder import Decoder
 
@@ -82,7 +86,8 @@ def evaluate(options: Evaluate, run: Run) -> int:
         workers = options.workers
         of_photos = partial(embed, dataset.root, encoder=face, directory=cache, workers=workers, name="photos")
         of_queries = partial(embed, dataset.root, encoder=encoder, directory=cache, workers=workers, name="queries")
-        material, errors = gather(dataset, chosen, of_photos, of_queries, options.encoder.modality)
+        material, errors = gather(dataset, chosen, of_photos, of_queries, options.encoder.modality, options.per_person)
+        scored = score_trials(listed, options, encoder, face, run.directory, errors) if listed else {}
     write_failures(run.directory, dataset.root, errors)
     if len(material.people) < 2 or not material.queries:
         raise UserError(f"data.root={dataset.root}: too few files could be read; results.csv has the reasons")
@@ -91,16 +96,10 @@ def evaluate(options: Evaluate, run: Run) -> int:
     run.save(counts=about)
     with run.stage("measure"):
         evaluation = compute_metrics(material, face, decoder, options, options.seed)
+        evaluation.outcomes["encoder"].metrics |= scored
     with run.stage("report"):
-        metrics = write_report(run.directory, material, evaluation, about, warning)
-    run.record["metrics"] = {name: row["value"] for name, row in metrics.items()}
-    run.own_metric = "retrieval/cosine/all/R@1" if "retrieval/cosine/all/R@1" in metrics else None
-    for name, row in metrics.items():
-        if name.startswith(HEADLINES):
-            ideal = "" if row["ideal"] is None else f"  ideal {row['ideal']:.3f}"
-            numbers = ("undefined", "", "") if row["value"] is None else (f"{row[key]:.3f}" for key in INTERVAL)
-            log.info("%-36s %9s  [%s, %s]  chance %.3f%s", name, *numbers, row["chance"], ideal)
-    log.info("%s: %s", ", ".join(f"{count} {what}" for what, count in about.items()), run.directory)
+        metrics = write_report(run.directory, material, evaluation, about | published(options), warning)
+    conclude(run, about, metrics)
     return int(bool(errors))
 
 
@@ -110,18 +109,20 @@ def gather(
     of_photos: "Callable[[list[str]], Embedded]",
     of_queries: "Callable[[list[str]], Embedded]",
     modality: str,
+    per_person: bool = False,
 ) -> "tuple[Material, dict[str, str]]":
     """The material of the evaluation, and the reason by path for files that could not be read.
 
     A file that cannot be read is replaced by the next one of the person. of_photos, of_queries: embed files, given by
-    their paths. modality: of the queries.
+    their paths. modality: of the queries. per_person: compare the means of each person's queries and photos.
     """
     import numpy as np
 
+    from speech2face.evaluation.averaging import averaged
     from speech2face.evaluation.evaluation import Material
 
     faces = dataset.files["face"]
-    wanted = dict.fromkeys(chosen.people, 1) | dict.fromkeys(chosen.training, TRAIN_PHOTOS)
+    wanted = dict.fromkeys(chosen.people, AVERAGED if per_person else 1) | dict.fromkeys(chosen.training, TRAIN_PHOTOS)
     photos, embedded = embed_enough({person: (faces[person], count) for person, count in wanted.items()}, of_photos)
     people = [person for person in chosen.people if photos[person]]
     gallery = [photos[person][0] for person in people]
@@ -144,7 +145,10 @@ def gather(
         rows=np.array(list(paths.values())),
         train=[person for person, _ in train],
         train_embeddings=embedded.of([path for _, path in train]),
+        modality=modality,
     )
+    if per_person:
+        material = averaged(material, [embedded.of(photos[person]) for person in people])
     return material, embedded.errors | queries.errors
 
 
