@@ -30,5 +30,5 @@ def conclude(run: Run, about: dict[str, int], metrics: "dict[str, Row]") -> None
         if name.startswith(HEADLINES):
             ideal = "" if row["ideal"] is None else f"  ideal {row['ideal']:.3f}"
             numbers = ("undefined", "", "") if row["value"] is None else (f"{row[key]:.3f}" for key in INTERVAL)
-            log.info("%-36s %9s  [%s, %s]  chance %.3f%s", name, *numbers, row["chance"], ideal)
+            log.info("%-50s %9s  [%s, %s]  chance %.3f%s", name, *numbers, row["chance"], ideal)
     log.info("%s: %s", ", ".join(f"{count} {what}" for what, count in about.items()), run.directory)
