@@ -10,9 +10,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from speech2face.config.data import Data
+from speech2face.config.data import Data, Protocol
 from speech2face.config.describe import Natural, says
-from speech2face.config.protocol import Protocol
 from speech2face.config.training import DecoderTraining, FaceTraining, PriorTraining, VoiceTraining
 from speech2face.weights.part import Part
 
@@ -60,18 +59,24 @@ class Reconstruct(Options):
 
 
 @dataclass(kw_only=True, frozen=True)
-class Speech(Reconstruct):
+class Sampling:
+    """Options of the prior, which draws faces that a voice may belong to."""
+
+    prior: Annotated[Part | None, says("draws the embeddings of faces that a voice may belong to")] = None
+    guidance: Annotated[
+        float, says("weight of the voice in the prior; 1: as learnt, 0: as if the voice were unknown", ge=0, le=10)
+    ] = 1.0
+    steps: Annotated[int, says("steps in which the prior draws", ge=1, le=1000)] = 8
+    truncation: Annotated[
+        float, says("factor of the prior's noise; less than 1: faces nearer to the typical one", gt=0, le=2)
+    ] = 1.0
+
+
+@dataclass(kw_only=True, frozen=True)
+class Speech(Sampling, Reconstruct):
     """Reconstruct faces from recordings."""
 
     audio: Annotated[str | list[str] | None, says("recordings: a file, a directory, a glob, or a list of these")] = None
-    prior: Annotated[Part | None, says("draws the embeddings of samples=; it is loaded only then")] = None
-    guidance: Annotated[
-        float, says("samples=: weight of the voice; 1: as learnt, 0: as if the voice were unknown", ge=0, le=10)
-    ] = 1.0
-    steps: Annotated[int, says("samples=: steps in which the prior draws", ge=1, le=1000)] = 8
-    truncation: Annotated[
-        float, says("samples=: factor of the prior's noise; less than 1: faces nearer to the typical one", gt=0, le=2)
-    ] = 1.0
 
     @property
     def sources(self) -> tuple[str, str | list[str] | None]:
@@ -128,7 +133,7 @@ class Prepare(Options):
 
 
 @dataclass(kw_only=True, frozen=True)
-class Evaluate(Options):
+class Evaluate(Sampling, Options):
     """Compare an encoder's embeddings with those of the true faces."""
 
     data: Data
@@ -141,9 +146,9 @@ class Evaluate(Options):
     clips: Annotated[int, says("most recordings per person", ge=1)] = 3
     queries: Annotated[int, says("most recordings in all", ge=1)] = 10_000
     per_person: Annotated[bool, says("compare the means of each person's recordings and photos, as SF2F does")] = False
-    trials: Annotated[
-        str | None, says("list of pairs to verify: LABEL PATH PATH, NAME PATH PATH, or Learnable PINs' table")
-    ] = None
+    trials: Annotated[str | None, says("list of pairs to verify; data.audios, data.images: what its paths are in")] = (
+        None
+    )
     protocol: Annotated[Protocol | None, says("a published protocol: protocol=NAME")] = None
     gallery_sizes: Annotated[
         list[Annotated[int, Meta(ge=2)]], says("sizes of random galleries, in addition to the gallery of all people")
@@ -153,6 +158,9 @@ class Evaluate(Options):
     )
     train_people: Annotated[int, says("most people to fit probes and the ideal observer on", ge=0)] = 2000
     pictures: Annotated[int, says("most people whose decoded faces are compared", ge=1)] = 300
+    draws: Annotated[int, says("faces that the prior draws for each voice, to test whether it is calibrated", ge=2)] = (
+        32
+    )
     samples: Annotated[int, says("resamples of the bootstrap", ge=20)] = 1000
     cache: Annotated[str, says("directory of cached embeddings", min_length=1)] = "outputs/embeddings"
 

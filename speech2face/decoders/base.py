@@ -48,7 +48,7 @@ class Examples:
 
     embeddings: (n, 4096), indexed by arrays. which: (n,), the face of each among m faces. pictures: (m, 224, 224, 3)
     uint8. landmarks: (m, 72, 2) float32 as x, y in pixels. masks: (m, 224, 224) uint8: 0 is outside the photo and
-    unknown, 1 background, 2 the person.
+    unknown, 1 background, 2 the person. people: (m,) names of the people.
     """
 
     embeddings: Any
@@ -56,6 +56,7 @@ class Examples:
     pictures: np.ndarray
     landmarks: np.ndarray
     masks: np.ndarray
+    people: Sequence[str] = ()
 
 
 class TrainableDecoder(DecoderNetwork):

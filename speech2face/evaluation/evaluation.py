@@ -6,6 +6,7 @@ parameters of the voice, and "traits", a regression from the traits that voice a
 """
 
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,11 +18,13 @@ from speech2face.data.dataset import Dataset
 from speech2face.evaluation import metrics
 from speech2face.evaluation.association import GROUPS, associate
 from speech2face.evaluation.metrics import Estimator, Metric, read_probes
+from speech2face.evaluation.prior import examine
 from speech2face.evaluation.probes import ideal_observer, predict
+from speech2face.evaluation.realism import realism
 from speech2face.evaluation.retrieval import ranks
 from speech2face.evaluation.targets import SIZE, normalized, originals
 from speech2face.inference.cache import Embeddings, batches
-from speech2face.inference.decoder import Decoder, Faces
+from speech2face.inference.decoder import Decoder, Face, Faces
 from speech2face.inference.encoder import Encoder
 from speech2face.preprocessing.faces import points_in_crop
 from speech2face.talkers.traits import SHARED, VOICE
@@ -30,19 +33,22 @@ log = logging.getLogger(__name__)
 TRUTH = (*SHARED, *VOICE)
 FITTED_PEOPLE = 20  # fewest people that the simulation's observers are fitted on
 DECODED = 16  # faces per batch of the decoder
+MOST_TESTED = 1000  # voices that a prior is tested on, one per person
 
 
 class Options(Protocol):
     """Options of `evaluate`.
 
     samples: bootstrap resamples. attributes: columns of people.csv that probes are fitted to. pictures: people whose
-    faces are drawn, at most. gallery_sizes: sizes of random galleries besides the whole one.
+    faces are drawn, at most. gallery_sizes: sizes of random galleries besides the whole one. draws: samples of the
+    prior for each voice.
     """
 
     samples: int
     attributes: list[str]
     pictures: int
     gallery_sizes: list[int]
+    draws: int
 
 
 @dataclass
@@ -128,8 +134,8 @@ def evaluate(material: Material, face: Encoder, decoder: Decoder, options: Optio
     if missing := [name for name in options.attributes if name not in probes]:
         log.warning("no attributes %s: people.csv has them for too few training people", ", ".join(missing))
     truth, groups = material.traits(tuple(probes), list(people[rows])), material.traits(GROUPS, material.people)
-    pictured = np.unique(rows, return_index=True)[1]
-    pictured = np.sort(np.random.default_rng(seed).permutation(pictured)[: options.pictures])
+    first = np.unique(rows, return_index=True)[1]
+    pictured = np.sort(np.random.default_rng(seed).permutation(first)[: options.pictures])
     pictured_truth = {trait: values[pictured] for trait, values in truth.items()}
     of_pictured = estimator.of(pictured)
     from_photos = draw(material.gallery[rows[pictured]], decoder, face, "photos")
@@ -161,6 +167,12 @@ def evaluate(material: Material, face: Encoder, decoder: Decoder, options: Optio
     known = np.flatnonzero(np.isfinite(landmarks).all((1, 2)))
     if len(known) and from_photos.landmarks is not None:
         own |= metrics.landmark_metrics(of_pictured.of(known), from_photos.landmarks[known], landmarks[known])
+    if decoder.prior is not None:
+        tested = np.sort(np.random.default_rng(seed).permutation(first)[:MOST_TESTED])
+        of_prior, samples = examine(material, tested, decoder.prior, probes, estimator.of(tested), options.draws)
+        own |= of_prior
+        drawn = draw(samples[np.isin(tested, pictured)], decoder.detailed, face, "samples")
+        own |= realism(of_pictured, drawn.images, targets)
     return Evaluation(outcomes, truth, pictured, photos, from_photos)
 
 
@@ -195,7 +207,9 @@ def _matrix(columns: dict[str, np.ndarray]) -> np.ndarray:
     return np.concatenate(parts, axis=1, dtype=np.float64)
 
 
-def draw(embeddings: np.ndarray, decoder: Decoder, face: Encoder, name: str) -> Drawn:
+def draw(
+    embeddings: np.ndarray, decoder: Callable[[np.ndarray], Sequence[Faces | Face]], face: Encoder, name: str
+) -> Drawn:
     """Faces that the decoder draws from (k, 4096) embeddings, and their embeddings by the face encoder, not cropped."""
     images, landmarks, encoded = [], [], []
     front_end = face.preprocessing.with_crop("none")
@@ -211,7 +225,7 @@ def draw(embeddings: np.ndarray, decoder: Decoder, face: Encoder, name: str) -> 
     return Drawn(np.stack(images), found, np.concatenate(encoded))
 
 
-def _resized(face: Faces) -> tuple[np.ndarray, np.ndarray | None]:
+def _resized(face: Faces | Face) -> tuple[np.ndarray, np.ndarray | None]:
     """The most typical image, (224, 224, 3) uint8, and its landmarks (72, 2) in pixels of it or None."""
     height, width, _ = face.image.shape
     if (height, width) == (SIZE, SIZE):

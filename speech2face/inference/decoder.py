@@ -75,9 +75,13 @@ class Prior:
         self, embedding: torch.Tensor, count: int, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Embedding of a voice (4096,) -> embeddings of faces (count, 4096), scores (count,)."""
-        how = {"guidance": self.guidance, "steps": self.steps, "truncation": self.truncation}
-        faces, scores = self.network.sample(embedding[None], count, [generator], **how)
+        faces, scores = self.network.sample(embedding[None], count, [generator], **self.how)
         return faces[0], scores[0]
+
+    @property
+    def how(self) -> dict[str, float]:
+        """Options of the network's `sample`."""
+        return {"guidance": self.guidance, "steps": self.steps, "truncation": self.truncation}
 
     def heard(self, embedding: torch.Tensor, generator: torch.Generator) -> dict[str, float]:
         """By trait, the share of its variance in the population that a voice (4096,) fixes: 1 wholly, 0 not at all."""
@@ -164,11 +168,18 @@ class Decoder(OnDevice):
     def _draw(self, embedding: torch.Tensor, generator: torch.Generator) -> tuple[list[Face], dict[str, float]]:
         """The samples of one embedding (4096,), and what the voice fixes. No other input of the batch matters."""
         embeddings, scores = self.prior(embedding, self.samples, generator)
+        faces = self.detailed(embeddings)
+        for face, score, own in zip(faces, scores.tolist(), embeddings.cpu().numpy(), strict=True):
+            face.score, face.embedding = score, own
+        return faces, self.prior.heard(embedding, generator)
+
+    @torch.inference_mode()
+    def detailed(self, embeddings: torch.Tensor | np.ndarray) -> list[Face]:
+        """Embeddings (batch, 4096), each of one face and not the mean of several -> their faces, with more detail."""
         with self.autocast():
-            landmarks, images = self.network.detailed(embeddings)
+            landmarks, images = self.network.detailed(torch.as_tensor(embeddings).to(self.device))
         points = [None] * len(images) if landmarks is None else landmarks.float().cpu().numpy()
-        drawn = to_pixels(images.float()).cpu().numpy(), points, scores.tolist(), embeddings.cpu().numpy()
-        return [Face(*one) for one in zip(*drawn, strict=True)], self.prior.heard(embedding, generator)
+        return [Face(*one) for one in zip(to_pixels(images.float()).cpu().numpy(), points, strict=True)]
 
     def _seed(self, key: bytes) -> int:
         digest = hashlib.sha256(str(self.seed).encode() + b" " + key).digest()

@@ -15,7 +15,15 @@ from speech2face.data.folders import FOLDERS
 from speech2face.data.people import split_name
 from speech2face.errors import UserError
 from speech2face.pipelines.conclude import conclude, published
-from speech2face.pipelines.parts import build_encoder, check_modality, load_parts, locate_parts, settled, untrained
+from speech2face.pipelines.parts import (
+    build_encoder,
+    build_prior,
+    check_modality,
+    load_parts,
+    locate_parts,
+    settled,
+    untrained,
+)
 from speech2face.pipelines.trials import evaluate_trials, find_trials, score_trials
 from speech2face.run.process import quick_imports
 from speech2face.run.record import Run
@@ -74,7 +82,8 @@ def evaluate(options: Evaluate, run: Run) -> int:
     with run.stage("load"):
         loaded = load_parts(options, located)
         encoder, face = (build_encoder(loaded[slot], options) for slot in ("encoder", "face"))
-        decoder = Decoder(loaded["decoder"].network, options.device, options.precision)
+        prior = build_prior(loaded, options)
+        decoder = Decoder(loaded["decoder"].network, options.device, options.precision, prior=prior)
     if warning := untrained(loaded):
         log.warning(warning)
     run.record["weights"] = {slot: one.record() for slot, one in loaded.items()}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from speech2face.config.compose import CONF
-from speech2face.config.options import Options, Reconstruct
+from speech2face.config.options import Options, Reconstruct, Sampling
 from speech2face.config.read import parts, with_parts
 from speech2face.errors import UserError
 from speech2face.weights.front_end import TAKES
@@ -109,8 +109,8 @@ def without_unused(options: Reconstruct) -> Reconstruct:
     )
 
 
-def build_prior(loaded: dict[str, "Loaded"], options: Reconstruct) -> "Prior | None":
-    """The prior with the options of its samples, or None without one.
+def build_prior(loaded: dict[str, "Loaded"], options: Sampling) -> "Prior | None":
+    """The prior with its options, or None without one.
 
     Raises UserError if it was trained with other embeddings than encoder and decoder.
     """
@@ -119,7 +119,7 @@ def build_prior(loaded: dict[str, "Loaded"], options: Reconstruct) -> "Prior | N
     if "prior" not in loaded:
         return None
     if wrong := apart(loaded["prior"], loaded["decoder"]) or apart(loaded["encoder"], loaded["prior"]):
-        raise UserError(f"samples={options.samples}: {wrong}")
+        raise UserError(wrong)
     return Prior(loaded["prior"].network, options.guidance, options.steps, options.truncation)
 
 

@@ -48,22 +48,23 @@ def train_decoder(options: TrainDecoder, run: Run) -> int:
     cache, crops = (Path(one).expanduser() for one in (training.cache, training.crops))
     workers = max(options.workers, 1)
     sets: dict[str, Portraits] = {}
+    owners: dict[str, list[str]] = {}
     errors: dict[str, str] = {}
     check_resumed(options, run, loaded, dataset, people)
     with run.stage("read"):
         for split in people:
-            owners = [person for person in people[split] if person in dataset.normalized]
-            if not owners:
+            owners[split] = [person for person in people[split] if person in dataset.normalized]
+            if not owners[split]:
                 raise UserError(
                     f"data.root={dataset.root}: no normalized face of split {split} (prepared/normalized.parquet)"
                 )
-            photos = embed_photos(dataset, owners, encoder, cache, workers, f"{split} photos")
+            photos = embed_photos(dataset, owners[split], encoder, cache, workers, f"{split} photos")
             errors |= photos.errors
-            pictures, landmarks, masks = normalized_faces(dataset, owners, crops, workers, split)
-            embeddings, which = [photos.embeddings], [np.repeat(np.arange(len(owners)), np.diff(photos.starts))]
+            pictures, landmarks, masks = normalized_faces(dataset, owners[split], crops, workers, split)
+            embeddings, which = [photos.embeddings], [np.repeat(np.arange(len(owners[split])), np.diff(photos.starts))]
             for slot, voice in loaded.items() if split == "train" else ():
                 if slot.startswith("voices."):
-                    of_voices, speakers, failed = embed_voices(options, dataset, owners, voice)
+                    of_voices, speakers, failed = embed_voices(options, dataset, owners[split], voice)
                     errors |= failed
                     embeddings.append(of_voices)
                     which.append(speakers)
@@ -71,10 +72,9 @@ def train_decoder(options: TrainDecoder, run: Run) -> int:
     front_end = encoder.preprocessing
     if decoder.untrained:
         train = sets["train"]
+        pictures = train.pictures, train.landmarks, train.masks
         with run.stage("fit"):
-            decoder.network.fit(
-                Examples(train.embeddings[0], train.which[0], train.pictures, train.landmarks, train.masks)
-            )
+            decoder.network.fit(Examples(train.embeddings[0], train.which[0], *pictures, owners["train"]))
 
     def normalize(pictures: torch.Tensor) -> torch.Tensor:
         return front_end.normalize(F.interpolate(pictures, (front_end.size,) * 2, mode="bilinear", antialias=True))

@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from speech2face.encoders.base import EncoderNetwork
+from speech2face.priors.scores import energy_score
 from speech2face.training.mixture import Shuffled
 from speech2face.training.modules import Batch, Terms, Training
 
@@ -50,16 +51,6 @@ class PriorTraining(Training):
     def metrics(self, outputs: dict[str, np.ndarray]) -> dict[str, float]:
         energy, single = float(outputs["energy"].mean()), float(outputs["single"].mean())
         return {"energy": energy, "energy_ratio": energy / max(single, 1e-9)}
-
-
-def energy_score(drawn: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
-    """The energy score of samples (batch, n, width) against the truth (batch, width), without bias: (batch,).
-
-    The mean distance to the truth minus half the mean distance of two samples (Gneiting and Raftery 2007).
-    """
-    count = drawn.shape[1]
-    apart = torch.cdist(drawn, drawn).sum((1, 2)) / (count * (count - 1))
-    return (drawn - true[:, None]).norm(dim=2).mean(1) - apart / 2
 
 
 def hear(encoder: torch.nn.Module, batch: Batch) -> torch.Tensor:
