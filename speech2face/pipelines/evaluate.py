@@ -131,7 +131,8 @@ def gather(
     from speech2face.evaluation.evaluation import Material
 
     faces = dataset.files["face"]
-    wanted = dict.fromkeys(chosen.people, AVERAGED if per_person else 1) | dict.fromkeys(chosen.training, TRAIN_PHOTOS)
+    shown = AVERAGED if per_person and modality == "speech" else 1  # a photo that is a query is not in the gallery
+    wanted = dict.fromkeys(chosen.people, shown) | dict.fromkeys(chosen.training, TRAIN_PHOTOS)
     photos, embedded = embed_enough({person: (faces[person], count) for person, count in wanted.items()}, of_photos)
     people = [person for person in chosen.people if photos[person]]
     gallery = [photos[person][0] for person in people]

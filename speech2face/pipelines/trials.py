@@ -1,5 +1,6 @@
 """`trials=LIST`: verification of the pairs of files in a list, and the scores of each."""
 
+import itertools
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,19 +96,20 @@ def score_trials(
     from speech2face.evaluation.verification import cosines
     from speech2face.inference.cache import embed
 
-    numbers: dict[str, int] = {}
-    parts = []
+    embedded = {}
     for modality, base in listed.bases.items():
         paths = [path for one in listed.trials for path in (one.left, one.right) if _modality(path) == modality]
         network, name = (encoder, "recordings") if modality == "speech" else (face, "photos")
         found = embed(base, paths, network, Path(options.cache).expanduser(), options.workers, f"{name} of trials")
         errors |= {str(base / path): error for path, error in found.errors.items()}
-        numbers |= {path: len(numbers) + i for i, path in enumerate(found.digests)}
-        parts.append(np.asarray(found.of(list(found.digests))))
-    embeddings = np.concatenate(parts)
-    good = [one for one in listed.trials if one.left in numbers and one.right in numbers]
-    pairs = np.array([[numbers[one.left], numbers[one.right]] for one in good], int).reshape(-1, 2)
-    scores = cosines(embeddings, embeddings, *pairs.T)
+        embedded[modality] = found.of(list(found.digests)), {path: row for row, path in enumerate(found.digests)}
+    rows = {path: row for _, own in embedded.values() for path, row in own.items()}
+    good = [one for one in listed.trials if one.left in rows and one.right in rows]
+    scores = np.empty(len(good), np.float32)
+    for left, right in itertools.product(embedded, embedded):
+        pairs = [i for i, one in enumerate(good) if (_modality(one.left), _modality(one.right)) == (left, right)]
+        numbers = ([rows[good[i].left] for i in pairs], [rows[good[i].right] for i in pairs])
+        scores[pairs] = cosines(embedded[left][0], embedded[right][0], *numbers)
     _write(directory, good, scores)
     return _metrics(good, scores, options)
 
