@@ -13,7 +13,7 @@ FLOORS = (
     {"errors", "files"},
     {"preprocessing"},
     {"encoders", "decoders", "priors", "weights"},
-    {"inference"},
+    {"inference", "judges"},
     {"data"},
     {"training", "evaluation", "preparation", "talkers"},
     {"config"},

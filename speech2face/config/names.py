@@ -15,7 +15,7 @@ NUMBER = re.compile(r"[-+]?([\d._]+(e[-+]?\d+)?|inf|nan)|true|false", re.IGNOREC
 UNQUOTED = re.compile(r"[^\x00-\x7f]|[&#;!~^=]")  # no value has such a character outside of quotes
 ITEM = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^'",\[\]]+|.""", re.DOTALL)  # of a list, or of a sweep
 GROUP = re.compile(
-    r"pipeline|encoder|face\.encoder|decoder|prior|preprocessing|data|trainer|logger|protocol|experiment|.*[/@].*"
+    r"pipeline|encoder|face\.encoder|decoder|prior|preprocessing|data|trainer|logger|judge|protocol|experiment|.*[/@].*"
 )
 GONE = {
     "face.overrides": "the slot `face` takes options itself, as in face.preprocessing.crop=none",
@@ -37,7 +37,7 @@ def canonical(argument: str) -> str:
     if key == "prior" and value == "null":
         return "~prior"  # of the groups, only this one can be left out
     if value == "null" and GROUP.fullmatch(key):
-        way_out = "logger=[] switches them off" if key == "logger" else "python run.py --help lists them"
+        way_out = f"{key}=[] switches them off" if key in ("logger", "judge") else "python run.py --help lists them"
         raise UserError(f"{key}=null: one of the group must be chosen; {way_out}")
     if not key:
         raise UserError(f"{argument}: an option is name=value")

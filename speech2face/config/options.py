@@ -140,9 +140,7 @@ class Evaluate(Sampling, Options):
     encoder: Part
     face: Part
     decoder: Part
-    split: Annotated[str, says("split of people.csv to evaluate; all: all people, without probes", min_length=1)] = (
-        "test"
-    )
+    split: Annotated[str, says("split of people.csv; all: all people, without probes", min_length=1)] = "test"
     clips: Annotated[int, says("most recordings per person", ge=1)] = 3
     queries: Annotated[int, says("most recordings in all", ge=1)] = 10_000
     per_person: Annotated[bool, says("compare the means of each person's recordings and photos, as SF2F does")] = False
@@ -158,6 +156,9 @@ class Evaluate(Sampling, Options):
     )
     train_people: Annotated[int, says("most people to fit probes and the ideal observer on", ge=0)] = 2000
     pictures: Annotated[int, says("most people whose decoded faces are compared", ge=1)] = 300
+    judge: Annotated[dict[str, Any], says("judges of the drawn faces by name: class (_target_) and arguments")] = field(
+        default_factory=dict
+    )
     draws: Annotated[int, says("faces that the prior draws for each voice, to test whether it is calibrated", ge=2)] = (
         32
     )

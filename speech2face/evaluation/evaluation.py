@@ -7,7 +7,7 @@ parameters of the voice, and "traits", a regression from the traits that voice a
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -15,17 +15,18 @@ from PIL import Image
 from tqdm import tqdm
 
 from speech2face.data.dataset import Dataset
-from speech2face.evaluation import metrics
+from speech2face.evaluation import judging, metrics
 from speech2face.evaluation.association import GROUPS, associate
 from speech2face.evaluation.metrics import Estimator, Metric, read_probes
 from speech2face.evaluation.prior import examine
 from speech2face.evaluation.probes import ideal_observer, predict
-from speech2face.evaluation.realism import realism
+from speech2face.evaluation.realism import as_judged, realism
 from speech2face.evaluation.retrieval import ranks
 from speech2face.evaluation.targets import SIZE, normalized, originals
 from speech2face.inference.cache import Embeddings, batches
 from speech2face.inference.decoder import Decoder, Face, Faces
 from speech2face.inference.encoder import Encoder
+from speech2face.judges.base import Judge
 from speech2face.preprocessing.faces import points_in_crop
 from speech2face.talkers.traits import SHARED, VOICE
 
@@ -40,14 +41,15 @@ class Options(Protocol):
     """Options of `evaluate`.
 
     samples: bootstrap resamples. attributes: columns of people.csv that probes are fitted to. pictures: people whose
-    faces are drawn, at most. gallery_sizes: sizes of random galleries besides the whole one. draws: samples of the
-    prior for each voice.
+    faces are drawn, at most. gallery_sizes: sizes of random galleries besides the whole one. clips: most photographs of
+    a person that judges see. draws: samples of the prior for each voice.
     """
 
     samples: int
     attributes: list[str]
     pictures: int
     gallery_sizes: list[int]
+    clips: int
     draws: int
 
 
@@ -110,7 +112,7 @@ class Evaluation:
 
     outcomes: by observer ("encoder", "ideal", "traits"). truth: (n,) true values of the queries' people, by trait.
     pictured: (k,) numbers of the queries whose faces are drawn, one per person. photos: (k, 224, 224, 3) uint8 of these
-    people. from_photos: faces drawn from the embeddings of these photos.
+    people. from_photos: faces drawn from the embeddings of these photos. judges: by name, their part in training.
     """
 
     outcomes: dict[str, Outcome]
@@ -118,14 +120,22 @@ class Evaluation:
     pictured: np.ndarray
     photos: np.ndarray
     from_photos: Drawn
+    judges: dict[str, str] = field(default_factory=dict)
 
 
-def evaluate(material: Material, face: Encoder, decoder: Decoder, options: Options, seed: int) -> Evaluation:
+def evaluate(
+    material: Material,
+    face: Encoder,
+    decoder: Decoder,
+    options: Options,
+    seed: int,
+    judges: dict[str, Judge] | None = None,
+) -> Evaluation:
     """Compute the metrics of every observer.
 
     `material` has the embeddings of the encoder under evaluation. face: encoder of photos and of drawn faces. decoder:
     draws the faces; if it gives no landmarks, craniofacial ratios and landmark error are left out, with a warning.
-    seed: of everything random.
+    seed: of everything random. judges: look at the drawn faces, by name.
     """
     rows, people = material.rows, np.array(material.people)
     estimator = Estimator(people[rows], options.samples, seed)
@@ -167,12 +177,14 @@ def evaluate(material: Material, face: Encoder, decoder: Decoder, options: Optio
     known = np.flatnonzero(np.isfinite(landmarks).all((1, 2)))
     if len(known) and from_photos.landmarks is not None:
         own |= metrics.landmark_metrics(of_pictured.of(known), from_photos.landmarks[known], landmarks[known])
+    if judges:
+        own |= judging.ask(judges, material, decoder, pictured, from_photos.images, of_pictured, options)
     if decoder.prior is not None:
         tested = np.sort(np.random.default_rng(seed).permutation(first)[:MOST_TESTED])
         of_prior, samples = examine(material, tested, decoder.prior, probes, estimator.of(tested), options.draws)
         own |= of_prior
         drawn = draw(samples[np.isin(tested, pictured)], decoder.detailed, face, "samples")
-        own |= realism(of_pictured, drawn.images, targets)
+        own |= realism(of_pictured, drawn.images, targets) | as_judged(judges or {}, drawn.images, targets)
     return Evaluation(outcomes, truth, pictured, photos, from_photos)
 
 

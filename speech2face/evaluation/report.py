@@ -76,7 +76,7 @@ def write_metrics(directory: Path, evaluation: Evaluation, about: dict[str, Any]
     """Write metrics.json, with `about` first, and metrics.csv; returns the table of metrics."""
     metrics = table(evaluation)
     with atomic(directory / "metrics.json") as partial:
-        partial.write_text(json.dumps(about | {"metrics": metrics}, indent=2) + "\n")
+        partial.write_text(json.dumps(about | {"judges": evaluation.judges, "metrics": metrics}, indent=2) + "\n")
     with atomic(directory / "metrics.csv") as partial, open(partial, "wb") as file:
         file.write(csv_line(["metric", *COLUMNS]))
         for name, row in metrics.items():

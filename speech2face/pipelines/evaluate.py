@@ -15,6 +15,7 @@ from speech2face.data.folders import FOLDERS
 from speech2face.data.people import split_name
 from speech2face.errors import UserError
 from speech2face.pipelines.conclude import conclude, published
+from speech2face.pipelines.judges import build_judges, log_judges, part_in_training, with_paths
 from speech2face.pipelines.parts import (
     build_encoder,
     build_prior,
@@ -44,12 +45,14 @@ class Chosen:
     """Who and what is compared.
 
     people: the gallery, one photo of each. training: people whom probes learn from, none of whom is in the gallery.
-    queries: how many files of each person are compared with the gallery.
+    queries: how many files of each person are compared with the gallery. alone: nobody has a second photo, so that the
+    queries of a face encoder are the photos of the gallery.
     """
 
     people: list[str]
     training: list[str]
     queries: Files
+    alone: bool = False
 
 
 def evaluate(options: Evaluate, run: Run) -> int:
@@ -68,6 +71,7 @@ def evaluate(options: Evaluate, run: Run) -> int:
         raise UserError("pipeline=evaluate needs data.root= a dataset: <person>/audios, <person>/images, people.csv")
     run.way_on = "the same command, which encodes nothing twice"
     located, listed = locate_parts(options), find_trials(options) if options.trials else None
+    judges = build_judges(options.judge)
     with run.stage("find"):
         dataset = read_dataset(options.data.root, options.data.where)
     options, chosen = choose(dataset, options)
@@ -84,11 +88,16 @@ def evaluate(options: Evaluate, run: Run) -> int:
         encoder, face = (build_encoder(loaded[slot], options) for slot in ("encoder", "face"))
         prior = build_prior(loaded, options)
         decoder = Decoder(loaded["decoder"].network, options.device, options.precision, prior=prior)
+        for one in judges.values():
+            one.load()
     if warning := untrained(loaded):
         log.warning(warning)
+    parts_of_judges = {name: part_in_training(one, loaded) for name, one in judges.items()}
+    run.record["judges"] = {n: {"sha256": judges[n].digest, "part": part} for n, part in parts_of_judges.items()}
     run.record["weights"] = {slot: one.record() for slot, one in loaded.items()}
     data = dataclasses.replace(options.data, root=str(options.data.path))
-    run.save_options(settled(options, loaded, data=data, precision=encoder.precision))
+    judge = with_paths(options.judge, judges)
+    run.save_options(settled(options, loaded, data=data, judge=judge, precision=encoder.precision))
     run.save(device=str(encoder.device), precision=encoder.precision, seed=options.seed)
     with run.stage("encode"):
         cache = Path(options.cache).expanduser()
@@ -104,10 +113,12 @@ def evaluate(options: Evaluate, run: Run) -> int:
     about["failed"] = len(errors)
     run.save(counts=about)
     with run.stage("measure"):
-        evaluation = compute_metrics(material, face, decoder, options, options.seed)
+        evaluation = compute_metrics(material, face, decoder, options, options.seed, judges)
+        evaluation.judges = parts_of_judges
         evaluation.outcomes["encoder"].metrics |= scored
     with run.stage("report"):
         metrics = write_report(run.directory, material, evaluation, about | published(options), warning)
+    log_judges(evaluation.judges, metrics)
     conclude(run, about, metrics)
     return int(bool(errors))
 
@@ -138,7 +149,8 @@ def gather(
     gallery = [photos[person][0] for person in people]
     candidates = {}
     for person, photo in zip(people, gallery, strict=True):
-        files = [path for path in dataset.files[modality].get(person, []) if modality != "face" or path != photo]
+        used = photo if modality == "face" and not chosen.alone else None
+        files = [path for path in dataset.files[modality].get(person, []) if path != used]
         asked = chosen.queries.get(person, [])
         first = [path for path in asked if path in files]
         candidates[person] = [*first, *(path for path in files if path not in first)], len(asked)
@@ -212,6 +224,10 @@ def choose(dataset: Dataset, options: Evaluate) -> tuple[Evaluate, Chosen]:
     modality = options.encoder.modality
     first = int(modality == "face")
     files = {person: dataset.files[modality].get(person, [])[first : first + options.clips] for person in people}
+    alone = modality == "face" and not any(files.values())
+    if alone:
+        log.warning("nobody has a second photo: each is compared with itself; only the drawn faces say something then")
+        files = {person: dataset.files["face"][person][:1] for person in people}
     queries = {path: person for person, paths in files.items() for path in paths}
     if len(queries) > options.queries:
         kept = random.Random(options.seed).sample(sorted(queries), options.queries)
@@ -225,7 +241,7 @@ def choose(dataset: Dataset, options: Evaluate) -> tuple[Evaluate, Chosen]:
     asked: Files = {}
     for path, person in queries.items():
         asked.setdefault(person, []).append(path)
-    return options, Chosen(people, training, asked)
+    return options, Chosen(people, training, asked, alone)
 
 
 def _others(people: Iterable[str], but: Iterable[str]) -> list[str]:

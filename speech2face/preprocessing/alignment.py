@@ -14,11 +14,18 @@ GAP = 3.0  # Pillow averages blocks of pixels first if a photo is reduced by mor
 def alignment(landmarks: np.ndarray, size: int = SIDE) -> np.ndarray:
     """The matrix (2, 3) that takes x, y, 1 in pixels of a photo to pixels of its aligned crop of size x size.
 
-    It is the similarity that brings the centres of eyes and mouth to PLACES with the least squared error (Umeyama,
-    IEEE PAMI 13(4), 1991, for two dimensions and without reflection). landmarks: (72, 2) in pixels of the photo.
+    It is the similarity that brings the centres of eyes and mouth to PLACES. landmarks: (72, 2) in pixels of the photo.
     """
-    points = np.array([landmarks[part].mean(0) for part in PARTS], np.float64) @ (1, 1j)
-    places = ((PLACES + 0.5) * (size / SIDE) - 0.5) @ (1, 1j)
+    points = np.array([landmarks[part].mean(0) for part in PARTS], np.float64)
+    return similarity(points, (PLACES + 0.5) * (size / SIDE) - 0.5)
+
+
+def similarity(points: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The matrix (2, 3) of the similarity that brings points to places, (n, 2) each, with the least squared error.
+
+    Umeyama, IEEE PAMI 13(4), 1991, for two dimensions and without reflection.
+    """
+    points, places = points @ (1, 1j), places @ (1, 1j)
     away = points - points.mean()
     factor = (away.conj() @ (places - places.mean())) / max((away.conj() @ away).real, 1e-6)
     shift = places.mean() - factor * points.mean()
@@ -50,12 +57,16 @@ def corners(matrix: np.ndarray, size: int) -> np.ndarray:
 
 
 def align(image: PillowImage.Image, landmarks: np.ndarray, size: int = SIDE) -> tuple[PillowImage.Image, np.ndarray]:
-    """The aligned crop of a photo, and which of its pixels (size, size) bool are inside the photo.
+    """The aligned crop of a photo: see `warp`. landmarks: (72, 2) in pixels of the photo."""
+    return warp(image, alignment(landmarks, size), size)
 
-    image: RGB. landmarks: (72, 2) in pixels of it. A pixel outside the photo is unknown; it has the mean colour of the
+
+def warp(image: PillowImage.Image, matrix: np.ndarray, size: int) -> tuple[PillowImage.Image, np.ndarray]:
+    """A photo as a matrix (2, 3) of a similarity takes it to size x size pixels, and which of these are inside it.
+
+    image: RGB. The second is (size, size) bool. A pixel outside the photo is unknown; it has the mean colour of the
     photo's border. A photo that is reduced is low-pass filtered, so that nothing aliases.
     """
-    matrix = alignment(landmarks, size)
     back = inverse(matrix)
     x, y = np.moveaxis(transform(np.stack(np.meshgrid(np.arange(size), np.arange(size)), -1), back), -1, 0)
     inside = (x >= -0.5) & (x < image.width - 0.5) & (y >= -0.5) & (y < image.height - 0.5)

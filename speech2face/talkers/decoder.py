@@ -41,8 +41,6 @@ class TalkerDecoder(TrainableDecoder):
         super().__init__()
         self.ridge = ridge
         self.regression = nn.Linear(embedding, WIDTH)
-        noise = torch.rand((1, *NOISE), generator=torch.Generator().manual_seed(0))
-        self.register_buffer("noise", noise, persistent=False)  # strands of hair, pores: the same for everybody
 
     @property
     def first_layer(self) -> nn.Module:
@@ -52,7 +50,8 @@ class TalkerDecoder(TrainableDecoder):
     def forward(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(batch, 4096) -> landmarks (batch, 72, 2) as x, y in pixels, images (batch, 3, 224, 224), RGB in [0, 1]."""
         face = self.parameters_of(embeddings)
-        face["noise"] = self.noise.expand(len(embeddings), *NOISE)
+        noise = torch.rand((1, *NOISE), generator=torch.Generator().manual_seed(0))
+        face["noise"] = noise.to(embeddings.device).expand(len(embeddings), *NOISE)  # hair and pores of everybody
         scene = {name: torch.full((len(embeddings),), float(value)) for name, value in NEUTRAL_SCENE.items()}
         images, landmarks = portrait.render(face, scene)
         return landmarks, images

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
@@ -22,6 +23,8 @@ JSON_FILES = {"card": OUR_CARD, "config": "config.json", "feature_extractor": "p
 # What a directory of weights is known by, in this order. An index lists the files of a sharded checkpoint.
 TENSORS = (OUR_TENSORS, f"{OUR_TENSORS}.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 TENSORS += ("embedding_model.ckpt",)  # SpeechBrain's
+FETCHED = (OUR_TENSORS, "model-*-of-*.safetensors", "pytorch_model.bin", "pytorch_model-*-of-*.bin", "*.json")
+FETCHED += ("embedding_model.ckpt",)
 KEY = "::"  # between a file and the key of a state dict in it
 PACKAGE = "package:"  # before the name of an installed package and a file in it: package:NAME/FILE
 
@@ -167,14 +170,12 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def fetch(repository: str, revision: str | None, option: str) -> Path:
-    """Download the weights of a hub repository and their JSON files into the local cache, unless they are there."""
+def fetch(repository: str, revision: str | None, option: str, patterns: Sequence[str] = FETCHED) -> Path:
+    """Download the files of a hub repository that match `patterns` into the local cache, unless they are there."""
     from huggingface_hub import snapshot_download
 
-    patterns = [OUR_TENSORS, "model-*-of-*.safetensors", "pytorch_model.bin", "pytorch_model-*-of-*.bin", "*.json"]
-    patterns.append("embedding_model.ckpt")
     try:
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(patterns)))
     except Exception as error:  # huggingface_hub raises its own exceptions, those of requests, and OSError
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         name = f"{repository}@{revision}" if revision else repository

@@ -64,6 +64,7 @@ class Unfilled(TorchFunctionMode):
     @classmethod
     def build(cls, architecture: Description) -> nn.Module:
         """Instantiate a network without values."""
+        get_class(architecture["_target_"])  # its module is imported here, so that tensors of the module have values
         with torch.device("meta"), cls():
             return instantiate(architecture)
 
