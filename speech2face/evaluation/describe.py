@@ -13,6 +13,7 @@ from speech2face.evaluation.descriptions import (
     SOURCES,
     UNITS,
     VIEWS,
+    WHO,
     WORDS,
 )
 
@@ -65,10 +66,11 @@ def describe(name: str, simulated: bool = False) -> Description:
             trait = found.groupdict().get("trait")
             words["looked"] = VIEWS.get(found.groupdict().get("view") or "", "the pictures")
             words["formula"] = RATIOS.get(found.groupdict().get("ratio") or "", "the ratio")
+            words["who"] = WHO.get(words.get("group", "").replace(" ", "_"), "one group")
             words["unit"] = UNITS.get(trait or "", "")
             if "source" in words:
                 words["source"], words["place"] = SOURCES[found["source"]], PLACES[found["source"]]
-            control = simulated and trait in CONTROLS and not name.startswith("photo/")
+            control = simulated and trait in CONTROLS and not name.startswith(("photo/", "calibration/"))
             note = " A control: no voice of a simulated person depends on it, so it should be at chance."
             return Description(
                 label.format(**words) + ", control" * control,

@@ -131,6 +131,16 @@ DESCRIPTIONS: tuple[tuple[str, str, str, str, str], ...] = (
      "(Kynkäänniemi et al. 2019)."),
     (r"calibration/(?P<measure>sharpness|diversity)_ratio", "{measure}", "", "",
      "The {measure} of the samples as a share of that of the true faces; it should be 1."),
+    (r"association/verification/(?P<group>\w+)/equal_error_rate", "equal error rate ({group})", "%", "down",
+     "Is the voice that of the face? Share of wrong decisions at the threshold that refuses as many right pairs as it "
+     "accepts wrong ones; pairs of {who}."),
+    (r"association/verification/(?P<group>\w+)/auc", "area under the curve ({group})", "%", "up",
+     "Share of right pairs of a voice and a face whose cosine is above that of a wrong pair; pairs of {who}."),
+    (r"association/(?P<task>voice_to_face|face_to_voice)/(?P<group>\w+)/1:(?P<n>\d+)",
+     "{task}: 1 of {n} ({group})", "%", "up",
+     "Share of right choices among {n}, of {who}, one of them right; {task}."),
+    (r"association/(?P<task>voice_to_face|face_to_voice)/(?P<group>\w+)/mAP", "{task}: mAP ({group})", "%", "up",
+     "Mean average precision among all files of {who}; {task}. Chance: a random order."),
     (r"face_to_face/psnr_db", "PSNR", "dB", "up",
      "Peak signal-to-noise ratio of the drawn and the true face, over pixels. Chance: against other people's "
      "faces."),
@@ -155,5 +165,13 @@ RATIOS = {  # see evaluation/ratios.py
     "vermilion_height_index": "height of the upper lip, in heights of the lower lip",
     "mouth_face_width_index": "width of the mouth, in widths of the face",
     "nose_area": "area of the nose, in squared distances between the eyes",
+}
+WHO = {  # groups of association
+    "all": "everybody",
+    "listed": "the list",
+    "same_sex": "people of one sex",
+    "same_age": "people of one age group",
+    "same_language": "people of one language",
+    "same_nationality": "people of one nationality",
 }
 WORDS = {"l1": "L1", "l2": "L2", "all": "all"}

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from speech2face.data.dataset import Dataset
 from speech2face.evaluation import judging, metrics
+from speech2face.evaluation.association import GROUPS, associate
 from speech2face.evaluation.estimates import without_people
 from speech2face.evaluation.images import alike
 from speech2face.evaluation.metrics import Estimator, Metric, read_probes
@@ -59,7 +60,8 @@ class Material:
     people: names of the m people of the gallery. photos: (m,) the path of one photo of each. gallery: (m, 4096)
     embeddings of these photos. queries: (n,) paths. embeddings: (n, 4096) of the queries by the encoder. rows: (n,) the
     gallery row of each query's person. train: (t,) the person of each training photo. train_embeddings: (t, 4096) of
-    these photos. digests: SHA-256 by path. Paths are relative to dataset.root.
+    these photos. digests: SHA-256 by path. Paths are relative to dataset.root. modality: of the queries, "speech" or
+    "face".
     """
 
     dataset: Dataset
@@ -72,6 +74,7 @@ class Material:
     train: list[str]
     train_embeddings: Embeddings
     digests: dict[str, str] = field(default_factory=dict)
+    modality: str = "speech"
 
     def traits(self, columns: tuple[str, ...], people: list[str]) -> dict[str, np.ndarray]:
         """Columns of people.csv for some people: see Dataset.columns."""
@@ -151,6 +154,7 @@ def evaluate(
         names = ", ".join(missing)
         notes.append(f"no probes of {names}: people.csv has these traits for too few training people{told}")
     truth = material.traits((*probes, *estimated), list(people[rows]))
+    groups = material.traits(GROUPS, material.people)
     first = np.unique(rows, return_index=True)[1]
     pictured = np.sort(np.random.default_rng(seed).permutation(first)[: options.pictures])
     pictured_truth = {trait: values[pictured] for trait, values in truth.items()}
@@ -168,6 +172,8 @@ def evaluate(
         read = {"embedding": read_probes(probes, embeddings), "face": read_probes(probes, faces.embeddings)}
         own = metrics.distances(estimator, embeddings, material.gallery, rows)
         own |= metrics.retrieval(estimator, found, len(people), options.gallery_sizes)
+        if material.modality == "speech":
+            own |= associate(embeddings, material.gallery, rows, people, groups, options.samples, seed)
         own |= metrics.attributes(estimator, "embedding", read["embedding"], truth)
         of_faces = metrics.attributes(of_pictured, "face", read["face"], pictured_truth)
         if faces.landmarks is not None:

@@ -81,17 +81,10 @@ def write_report(
     about: counts, and what else metrics.json lists before the metrics; its "published" is shown in report.html.
     samples: of the bootstrap.
     """
-    metrics = table(evaluation, samples)
     head = {**about, "dataset": asked.dataset, "simulated": asked.simulated, "ideal observer": evaluation.observer}
     head |= {"notes": page.warnings_of(asked.warnings, evaluation.notes), "judges": evaluation.judges}
-    with atomic(directory / "metrics.json") as partial:
-        partial.write_text(json.dumps(head | {"metrics": metrics}, indent=2) + "\n")
-    with atomic(directory / "metrics.csv") as partial, open(partial, "wb") as file:
-        file.write(csv_line(["metric", *COLUMNS]))
-        for name, row in metrics.items():
-            file.write(csv_line([name, *(None if row[c] is None else f"{row[c]:.6g}" for c in COLUMNS)]))
+    metrics = write_metrics(directory, evaluation, head, samples)
     write_queries(directory, material, evaluation)
-    write_values(directory, evaluation.outcomes["encoder"].metrics)
     if len(material.queries) + len(material.photos) <= TABLED:
         write_embeddings(directory / "embeddings.parquet", embedding_batches(material))
     lines = gallery.lines(material, evaluation, asked.modality, asked.play)
@@ -128,6 +121,19 @@ def write_report(
     )
     with atomic(directory / "report.html") as partial:
         partial.write_text(text, encoding="utf-8", errors="replace")
+    return metrics
+
+
+def write_metrics(directory: Path, evaluation: Evaluation, head: Mapping[str, Any], samples: int) -> dict[str, Row]:
+    """Write metrics.json, with `head` first, metrics.csv and values.parquet; returns the table of metrics."""
+    metrics = table(evaluation, samples)
+    with atomic(directory / "metrics.json") as partial:
+        partial.write_text(json.dumps(head | {"metrics": metrics}, indent=2) + "\n")
+    with atomic(directory / "metrics.csv") as partial, open(partial, "wb") as file:
+        file.write(csv_line(["metric", *COLUMNS]))
+        for name, row in metrics.items():
+            file.write(csv_line([name, *(None if row[c] is None else f"{row[c]:.6g}" for c in COLUMNS)]))
+    write_values(directory, evaluation.outcomes["encoder"].metrics)
     return metrics
 
 

@@ -132,6 +132,11 @@ def is_better(what: Description, row: Row) -> bool:
     return row["high"] < row["chance"] if down else row["low"] > row["chance"]
 
 
+def sentence(name: str, row: Row) -> str:
+    """A metric by its label, beside chance."""
+    return f"{describe(name).label}: {_with_interval(describe(name), row)}{_beside(describe(name), row)}"
+
+
 def _with_interval(what: Description, row: Row) -> str:
     if row["low"] is None:
         return what.shown(row["value"])

@@ -33,6 +33,8 @@ class Comparison(Callback):
             labels = job_labels([record["overrides"] for record in records])
             if any((job / "metrics.json").exists() for job in jobs):
                 compare_metrics(directory, jobs, labels, records)
+            elif any(record.get("metrics") for record in records):
+                compare_trainings(directory, labels, records)
             else:
                 compare(directory, jobs, labels, records)
             log.info("%d jobs, %d with failures: %s", len(jobs), failed, directory)
@@ -135,6 +137,16 @@ def compare_metrics(directory: Path, jobs: list[Path], labels: list[str], record
         if not head
     ]
     compare(directory, jobs, labels, heads, failed)
+
+
+def compare_trainings(directory: Path, labels: list[str], records: list[dict[str, Any]]) -> None:
+    """Write comparison.csv of trainings: their metrics, as run.json has them, down, and jobs across."""
+    tables = [record.get("metrics", {}) for record in records]
+    with atomic(directory / "comparison.csv") as partial, open(partial, "wb") as file:
+        file.write(csv_line(["metric", *labels]))
+        for name in dict.fromkeys(name for table in tables for name in table):
+            values = (table.get(name) for table in tables)
+            file.write(csv_line([name, *(None if value is None else f"{value:.6g}" for value in values)]))
 
 
 def _cell(row: dict[str, str] | None, record: dict[str, Any]) -> str:
