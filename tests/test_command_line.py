@@ -158,6 +158,28 @@ def test_a_failing_job_leaves_the_others_and_is_marked(run, tmp_path: Path) -> N
     assert "done" in comparison and "job failed: encoder=vgg_face takes a photo" in comparison
 
 
+def test_what_a_run_prints(run, tmp_path: Path) -> None:
+    """What runs, what it found, and last the path of the picture to look at."""
+    (tmp_path / "examples").symlink_to(EXAMPLES)
+    lines = run(f"audio={SPEECH}", "hydra.run.dir=one").stderr.splitlines()
+    assert lines[0] == "encoder ge2e: bundled; decoder appearance: bundled"
+    assert lines[1].startswith(f"{SPEECH}: male (")
+    assert lines[2:] == [f"1 done: {tmp_path}/one/librivox_male/panel.png"]
+    assert "DEBUG front end: {" in (tmp_path / "one" / "run.log").read_text()
+    lines = run("audio=examples", "hydra.run.dir=two").stderr.splitlines()
+    assert "found 2 inputs and 2 other files" in lines
+    assert lines[-1] == f"2 done, 2 passed over: {tmp_path}/two/contact_sheet.png"
+    again = run("audio=examples", "resume=two").stderr.splitlines()[-1]
+    assert again == f"2 done (2 of them before), 2 passed over: {tmp_path}/two/contact_sheet.png"
+
+
+def test_lines_of_a_sweep_begin_with_the_number_of_their_job(run, tmp_path: Path) -> None:
+    """And flags may stand behind options."""
+    result = run(f"audio={SPEECH}", "encoder=ge2e,ast", "-m", "hydra.sweep.dir=sweep")
+    assert [line[:4] for line in result.stderr.splitlines()] == ["[0] "] * 3 + ["[1] "] * 3
+    assert result.stdout.splitlines()[-1] == f"2 jobs: {tmp_path}/sweep/comparison.png"
+
+
 MISTAKES = [
     ([], "pipeline=speech needs audio="),
     (["audio=nowhere.wav"], "audio=nowhere.wav: no such file"),
@@ -194,6 +216,10 @@ MISTAKES = [
     (["audio=" + "x" * 300], "no such file"),
     ([f"audio={SPEECH}", "hydra.run.dir=/dev/null/x"], "/dev/null/x"),
     (["-m", f"audio={SPEECH}", *TINY_AST, "resume=x"], "not with a sweep"),
+    (["--encoder", "ast"], "--encoder: an option is name=value, as in encoder=ast"),
+    (["audio", "examples"], "audio: an option is name=value, as in audio=examples"),
+    (["-m", f"audio={SPEECH}", "hydra/launcher=ray"], "hydra/launcher=ray needs its package: pip install -e"),
+    ([f"audio={SPEECH}", f"image={PHOTO}"], "image: pipeline=speech has no such option; pipeline=face has it"),
 ]
 
 

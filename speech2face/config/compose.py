@@ -19,7 +19,7 @@ from speech2face.config.options import SCHEMAS, Options
 from speech2face.config.read import read
 from speech2face.config.recipes import set_by_recipe
 from speech2face.data.media import kind_of
-from speech2face.errors import UserError
+from speech2face.errors import UserError, extra
 from speech2face.weights.front_end import leaves
 
 PACKAGE = Path(__file__).parents[1]
@@ -101,6 +101,8 @@ def explain(error: Exception, overrides: list[str]) -> str:
             f"{option}{message.splitlines()[0]}; ${{...}} stands for the value of an option, "
             "and a name with these characters is written with \\${ in quotes"
         )
+    elif launcher := re.search(r"Could not find 'hydra/launcher/(ray|submitit|joblib)", message):
+        message = f"hydra/launcher={launcher[1]} needs its package: {extra('cluster')}"
     elif message.startswith("Could not override"):
         name = re.findall(r"'(.*?)'", message)[0]
         message = f"{short(name)}: {_no_such_option(name, overrides)}"

@@ -23,7 +23,8 @@ class Job:
     """An input and its results so far.
 
     digest: SHA-256 of the file. prepared: its features. result: its faces, until they are written. told: the columns
-    of results.csv that come from the embedding. error: why it has no faces. seconds: processing time.
+    of results.csv that come from the embedding. estimate: sex and age in words. error: why it has no
+    faces. seconds: processing time.
     """
 
     input: Input
@@ -31,6 +32,7 @@ class Job:
     prepared: "Prepared | None" = None
     result: "Reconstruction | None" = None
     told: dict[str, object] = field(default_factory=dict)
+    estimate: str = ""
     error: str | None = None
     seconds: float = 0.0
 
@@ -88,7 +90,7 @@ def reconstruct_batch(reconstructor: "Reconstructor", jobs: list[Job]) -> list[J
             for job, result in zip(good, reconstructor.reconstruct([job.prepared for job in good]), strict=True):
                 job.result = result
                 heard = {f"heard_{name}": round(share, 3) for name, share in result.faces.heard.items()}
-                job.told = result.estimate.row() | heard
+                job.told, job.estimate = result.estimate.row() | heard, str(result.estimate)
         except Exception as error:  # networks raise anything, and one input must not stop the others
             if len(good) == 1:
                 good[0].error = f"{good[0].input.path}: {defect(error)}"

@@ -5,7 +5,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -27,10 +27,11 @@ from speech2face.pipelines.parts import (
     without_unused,
 )
 from speech2face.pipelines.resume import rows_to_keep
+from speech2face.run.console import counted
 from speech2face.run.inputs import Input, find_inputs
 from speech2face.run.process import quick_imports, raise_lost_interrupt
 from speech2face.run.record import Run
-from speech2face.run.results import EMBEDDINGS, Results, write_contact_sheet, write_embedding_table
+from speech2face.run.results import EMBEDDINGS, Results, read_results, write_contact_sheet, write_embedding_table
 
 if TYPE_CHECKING:
     from speech2face.inference.reconstructor import Reconstructor
@@ -71,9 +72,12 @@ def reconstruct(options: Reconstruct, run: Run) -> int:
             run.begin()
             run.save_options(effective)
             run.save(device=str(reconstructor.encoder.device), precision=precision, seed=options.seed)
-            for slot, one in weights.items():
-                log.info("%s %s: %s (%s)", slot, one["choice"], one["weights"], one["layout"])
-            log.info("front end: %s", effective.encoder.preprocessing)
+            log.info("%s", "; ".join(f"{slot} {_named(one)}" for slot, one in weights.items()))
+            log.debug("front end: %s", effective.encoder.preprocessing)
+            if len(inputs) > 1:
+                others = sum(one.skipped is not None for one in inputs)
+                beside = f" and {counted(others, 'other file')}" if others else ""
+                log.info("found %s%s", counted(len(inputs) - others, "input"), beside)
             return process(run, inputs, kept, reconstructor, executor, options.workers)
         except BaseException:
             executor.shutdown(wait=False, cancel_futures=True)
@@ -126,6 +130,8 @@ def process(
             raise_lost_interrupt()
             status = "passed_over" if job.input.skipped else "failed" if job.error else "done"
             counts[status] += 1
+            if len(inputs) == 1 and (told := job.estimate):
+                log.info("%s: %s", job.input.path, told)
             results.add(row_of(job, status))
             if status == "failed":
                 log.error("failed: %s", job.error)
@@ -137,6 +143,26 @@ def process(
         write_embedding_table(run.directory)
         if len(inputs) > 1 or len(kept) > 1:
             write_contact_sheet(run.directory, counts["done"])
-    shown = [f"{count} {status.replace('_', ' ')}" for status, count in counts.items() if count or status == "done"]
-    log.info("%s: %s", ", ".join(shown), run.directory)
+    log.info("%s: %s", _counted(counts), _picture(run.directory, counts["done"]))
     return int(counts["failed"] > 0 or counts["done"] == 0)
+
+
+def _named(weights: dict[str, Any]) -> str:
+    """The part and its weights in a few words, from the record of the weights."""
+    source, layout = weights["weights"], weights["layout"]
+    source = source.rpartition("/")[2] if source.startswith("package:") else source
+    return f"{weights['choice']}: {source}" + ("" if layout == "ours" else f" ({layout})")
+
+
+def _counted(counts: dict[str, int]) -> str:
+    """Such as "3 done (2 of them before), 1 failed"."""
+    before = f" ({counts['kept']} of them before)" if counts["kept"] else ""
+    others = [f", {counts[name]} {name.replace('_', ' ')}" for name in ("failed", "passed_over") if counts[name]]
+    return f"{counts['done']} done{before}{''.join(others)}"
+
+
+def _picture(directory: Path, done: int) -> Path:
+    """The picture to look at first: the only panel, or the contact sheet; the directory if there is none."""
+    sheet = directory / "contact_sheet.png"
+    panels = [directory / row["output"] / "panel.png" for row in read_results(directory) if row["status"] == "done"]
+    return sheet if sheet.exists() else panels[0] if done == 1 and panels else directory

@@ -101,7 +101,8 @@ def decode(
     waveform, unfit = silence_unfit(waveform, name)
     waveform = resample(waveform, reading.rate, sample_rate)
     if len(waveform) <= round(before * sample_rate):
-        start = f" after {offset:g} s" if offset else ""
+        length = f", its length is {reading.seconds:.1f} s" if reading.seconds else ""
+        start = f" after {offset:g} s{length}" if offset else ""
         raise UserError(f"{name}: no audio could be decoded{start}" + ": damaged or cut short" * reading.broken)
     return Decoded(waveform, reading.warnings + [BROKEN] * reading.broken + unfit, mix.apart)
 
@@ -124,8 +125,8 @@ def silence_unfit(waveform: np.ndarray, name: str) -> tuple[np.ndarray, list[str
 class Reading:
     """Iterates over the decoded blocks (samples,) of a part of a recording, at the recording's own rate.
 
-    The arguments are those of `decode`. rate: in Hz; 0 before the first block. broken: whether the file is damaged or
-    ends before the part does.
+    The arguments are those of `decode`. rate: in Hz; 0 before the first block. seconds: length of a recording that
+    ends before the part does. broken: whether the file is damaged or ends before the part does.
     """
 
     path: Path
@@ -134,6 +135,7 @@ class Reading:
     track: int | None
     mix: Mix
     rate: int = 0
+    seconds: float = 0.0
     broken: bool = False
     warnings: list[str] = field(default_factory=list)
 
@@ -197,8 +199,10 @@ class Reading:
                     missing -= len(block)
                     if len(block):
                         yield self.mix(block)
-        if missing > 0 and self.rate:
+        if missing > 0:
             stored = stored_seconds(container, stream, self.path)
+            self.seconds = max(end, stored)
+        if missing > 0 and self.rate:
             self.broken |= end < 0.98 * stored - 0.1 or ends_early(self.path) or is_cut(bytes(last))
 
 

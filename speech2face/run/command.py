@@ -47,17 +47,19 @@ def main() -> None:
     process.interrupt_on_termination()
     store_defaults()
     with one_line_errors():
-        refuse_flags(arguments)
-        sys.argv[1:] = [one if one.startswith("-") else canonical(one) for one in arguments]
+        sys.argv[1:] = [one if one.startswith("-") else canonical(one) for one in flags_first(arguments)]
         execute()
 
 
-def refuse_flags(arguments: list[str]) -> None:
-    """Raise UserError for an argument that begins with a dash and is none of Hydra's, such as --audio clip.wav."""
+def flags_first(arguments: list[str]) -> list[str]:
+    """Put Hydra's flags, such as -m, before the options, because Hydra takes no options on both sides of a flag.
+
+    Raises UserError for an argument that begins with a dash and is none of Hydra's, such as --audio clip.wav.
+    """
     parser = get_args_parser()
     parser.exit_on_error = False
     try:
-        unknown = parser.parse_known_args(arguments)[1]
+        known, unknown = parser.parse_known_intermixed_args(arguments)
     except argparse.ArgumentError as error:
         raise UserError(f"{error}; python run.py --help") from None
     if unknown:
@@ -65,6 +67,9 @@ def refuse_flags(arguments: list[str]) -> None:
         following = arguments[arguments.index(unknown[0]) + 1 :]
         value = value if equals else next(iter(following), "VALUE")
         raise UserError(f"{unknown[0]}: an option is name=value, as in {name}={value}")
+    options = list(known.overrides)
+    flags = [one for one in arguments if one not in options]
+    return flags + options
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from speech2face.config.names import short
 from speech2face.files import atomic, csv_line
 from speech2face.inference import pictures
+from speech2face.run.console import counted
 from speech2face.run.results import SHEET_FACES, read_results
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,9 @@ class Comparison(Callback):
                 compare_trainings(directory, labels, records)
             else:
                 compare(directory, jobs, labels, records)
-            log.info("%d jobs, %d with failures: %s", len(jobs), failed, directory)
+            found = counted(len(jobs), "job") + (f", {failed} failed" if failed else "")
+            results = [directory / f"comparison.{kind}" for kind in ("png", "html", "csv")]
+            log.info("%s: %s", found, next(filter(Path.exists, results), directory).absolute())
         except Exception:  # Hydra would warn of it and exit with status 0
             log.exception("defect: no comparison")
             failed += 1
@@ -110,7 +113,8 @@ def compare(directory: Path, jobs: list[Path], labels: list[str], records: list[
         )
         for name in shown[:SHEET_FACES]
     ]
-    title = f"{len(jobs)} jobs, {len(shown)} inputs" + (f", the first {SHEET_FACES} shown" * (len(shown) > SHEET_FACES))
+    title = f"{counted(len(jobs), 'job')}, {counted(len(shown), 'input')}"
+    title += f", the first {SHEET_FACES} shown" * (len(shown) > SHEET_FACES)
     if table:
         with atomic(directory / "comparison.png") as partial:
             pictures.sheet(table, labels, title).save(partial, "PNG")

@@ -48,7 +48,7 @@ def settle_front_end(part: Part, brought: Description | None) -> Description | N
     before = leaves(configured)
     for key, value in leaves(settled).items():
         if before.get(key, value) != value:
-            log.info("the weights bring %s.%s=%s", where, key, value)
+            log.debug("the weights bring %s.%s=%s", where, key, value)
     return settled
 
 

@@ -1,0 +1,31 @@
+"""The lines that a run prints."""
+
+import logging
+import os
+import sys
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+
+COLOURS = {logging.WARNING: "33", logging.ERROR: "31"}  # yellow, red
+
+
+class ConsoleFormatter(logging.Formatter):
+    """Formats a line: the number of its job before it in a sweep, and warnings and errors in colour on a terminal.
+
+    The environment variable NO_COLOR switches colours off.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+            line = f"[{HydraConfig.get().job.num}] {line}"
+        colour = COLOURS.get(record.levelno)
+        if colour and sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+            line = f"\x1b[{colour}m{line}\x1b[0m"
+        return line
+
+
+def counted(number: int, noun: str) -> str:
+    """Such as "1 job" or "2 jobs"."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
