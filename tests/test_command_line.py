@@ -448,15 +448,15 @@ def test_help_of_a_pipeline_lists_what_each_slot_takes_once(run) -> None:
     assert "resume=" in found["speech"] and "resume=" not in run("pipeline=convert", "--help").stdout
 
 
-def readme_block(section: str, language: str, number: int = 0) -> str:
-    """A block of code of a section of the README."""
-    text = (ROOT / "README.md").read_text().split(f"## {section}\n")[1].split("\n## ")[0]
-    return text.split(f"```{language}\n")[1 + number].split("```")[0]
+def block(page: str, section: str, language: str) -> str:
+    """The first block of code of a section of a page."""
+    text = (ROOT / page).read_text().split(f"## {section}\n")[1].split("\n## ")[0]
+    return text.split(f"```{language}\n")[1].split("```")[0]
 
 
 def test_an_encoder_is_added_by_one_module_and_one_yaml(run, tmp_path: Path) -> None:
     """The lines of the README, in a directory of the user's own."""
-    module, settings = readme_block("Add an encoder", "python"), readme_block("Add an encoder", "yaml")
+    module, settings = (block("README.md", "Add an encoder", language) for language in ("python", "yaml"))
     assert len(module.splitlines()) + len(settings.splitlines()) <= 20
     (tmp_path / "mean_voice.py").write_text(module)
     (tmp_path / "conf" / "encoder").mkdir(parents=True)
@@ -467,13 +467,13 @@ def test_an_encoder_is_added_by_one_module_and_one_yaml(run, tmp_path: Path) -> 
 
 
 def test_an_encoder_from_outside_brings_the_layout_of_its_weights_and_is_trained(run, tmp_path: Path) -> None:
-    """The README's second encoder: published names, a state dict of its own, training, and a logger in one YAML."""
-    (tmp_path / "mean_voice.py").write_text(readme_block("Add an encoder", "python", 1))
-    settings = yaml.safe_load(readme_block("Add an encoder", "yaml"))
+    """The encoder of docs/extending.md: published names, a state dict of its own, training, a logger in one YAML."""
+    (tmp_path / "mean_voice.py").write_text(block("docs/extending.md", "An encoder", "python"))
+    settings = yaml.safe_load(block("README.md", "Add an encoder", "yaml"))
     settings["model"] = {"_target_": "mean_voice.MeanVoice"}
     for group, name, text in (
         ("encoder", "mean_voice", yaml.safe_dump(settings)),
-        ("logger", "second", readme_block("Add an encoder", "yaml", 1)),
+        ("logger", "second", block("docs/extending.md", "A logger", "yaml")),
     ):
         (tmp_path / "conf" / group).mkdir(parents=True)
         (tmp_path / "conf" / group / f"{name}.yaml").write_text(text)

@@ -197,7 +197,7 @@ def test_what_is_not_sound_is_refused_by_name(tmp_path: Path, kind: str) -> None
 
 
 def test_an_offset_after_the_end_is_refused() -> None:
-    with pytest.raises(UserError, match="after 100 s, its length is 7.1 s"):
+    with pytest.raises(UserError, match=r"after 100 s, its length is 7\.1 s"):
         decode(EXAMPLES / "librivox_male.wav", offset=100)
 
 

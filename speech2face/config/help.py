@@ -34,9 +34,9 @@ GROUPS = {
     "experiment": "recipes: all options of a run under one name",
 }
 TAIL = """Weights (encoder.weights=, decoder.weights=, face.weights=)
-  bundled, bundled/talkers (trained on simulated people), a file in our or in any published layout (README.md), a
-  directory of ours or of Hugging Face's, a hub id (owner/name or owner/name@revision), or random: untrained, to try
-  things out
+  bundled, bundled/talkers (trained on simulated people), a file in our or in any published layout
+  (docs/published_weights.md), a directory of ours or of Hugging Face's, a hub id (owner/name or owner/name@revision),
+  or random: untrained, to try things out
   FILE::KEY takes one of several state dicts in a file, such as model.pt::ema
   encoder.init=WEIGHTS starts a training from these weights in all layers except the head; package:NAME/FILE is a file
   in an installed package
@@ -48,7 +48,7 @@ Runs
   hydra.run.dir=DIR              where the results go (default outputs/<pipeline>/<date>/<time>)
   resume=DIR                     go on with the run in that directory: the same command, and this
   -cd DIR/.hydra -cn effective   repeat the run in DIR; no other options are needed
-  --cfg job                      show the whole configuration
+  --cfg job                      show the configuration, without what the weights bring
   HYDRA_FULL_ERROR=1             show tracebacks"""
 
 
