@@ -167,10 +167,10 @@ def test_what_a_run_prints(run, tmp_path: Path) -> None:
     assert lines[2:] == [f"1 done: {tmp_path}/one/librivox_male/panel.png"]
     assert "DEBUG front end: {" in (tmp_path / "one" / "run.log").read_text()
     lines = run("audio=examples", "hydra.run.dir=two").stderr.splitlines()
-    assert "found 2 inputs and 2 other files" in lines
-    assert lines[-1] == f"2 done, 2 passed over: {tmp_path}/two/contact_sheet.png"
+    assert "found 2 inputs and 3 other files" in lines
+    assert lines[-1] == f"2 done, 3 passed over: {tmp_path}/two/contact_sheet.png"
     again = run("audio=examples", "resume=two").stderr.splitlines()[-1]
-    assert again == f"2 done (2 of them before), 2 passed over: {tmp_path}/two/contact_sheet.png"
+    assert again == f"2 done (2 of them before), 3 passed over: {tmp_path}/two/contact_sheet.png"
 
 
 def test_lines_of_a_sweep_begin_with_the_number_of_their_job(run, tmp_path: Path) -> None:

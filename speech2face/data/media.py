@@ -10,7 +10,7 @@ BESIDE = {
     **dict.fromkeys((".txt", ".lab", ".trn", ".trs", ".stm", ".ctm", ".rttm", ".log", ".md", ".rst"), "text/plain"),
     **dict.fromkeys((".textgrid", ".eaf", ".srt", ".vtt", ".lrc", ".ass", ".cue", ".m3u", ".m3u8"), "text/plain"),
     **dict.fromkeys((".csv", ".tsv"), "text/csv"),
-    **dict.fromkeys((".json", ".jsonl", ".ndjson"), "application/json"),
+    **dict.fromkeys((".json", ".jsonl", ".ndjson", ".ipynb"), "application/json"),
     **dict.fromkeys((".xml", ".yaml", ".yml", ".toml", ".ini", ".cfg"), "text/plain"),
     **dict.fromkeys((".doc", ".docx", ".odt", ".rtf", ".xls", ".xlsx", ".ods"), "text/document"),
     **dict.fromkeys((".npy", ".npz", ".pkl", ".pt", ".parquet", ".arrow", ".md5", ".sha256"), "text/data"),
