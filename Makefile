@@ -7,7 +7,6 @@ RUN := .venv/bin/python
 demo: .venv/installed
 	@echo "== speech to face: examples/librivox_male.wav"
 	$(RUN) run.py pipeline=speech audio=examples/librivox_male.wav
-	@echo "== look at panel.png in that directory"
 
 test: lint
 	@echo "== tests"

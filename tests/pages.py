@@ -9,7 +9,13 @@ from keras_files import keras_layers, write_keras
 from torchvision.models import resnet18
 
 README = "README.md"
-PAGES = [README, "examples/README.md", *sorted(str(page.relative_to(ROOT)) for page in ROOT.glob("docs/*.md"))]
+PAGES = [
+    README,
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "examples/README.md",
+    *sorted(str(page.relative_to(ROOT)) for page in ROOT.glob("docs/*.md")),
+]
 
 
 def commands(page: str) -> list[str]:

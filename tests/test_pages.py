@@ -42,6 +42,18 @@ def test_links_lead_somewhere(page: str) -> None:
             assert anchor in anchors(file.read_text()), target
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/")])
+def test_a_page_begins_with_the_list_of_its_sections(page: str) -> None:
+    text = (ROOT / page).read_text()
+    sections = re.findall(r"^## .+$", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+    head = text[: text.index(sections[0])]
+    assert [f"](#{anchor})" in head for section in sections for anchor in anchors(section)] == [True] * len(sections)
+
+
+def test_the_readme_can_be_skimmed() -> None:
+    assert (ROOT / README).stat().st_size <= 9000
+
+
 def anchors(text: str) -> set[str]:
     """The anchors of the headings of a page, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)

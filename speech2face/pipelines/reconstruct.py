@@ -27,7 +27,7 @@ from speech2face.pipelines.parts import (
     without_unused,
 )
 from speech2face.pipelines.resume import rows_to_keep
-from speech2face.run.console import counted
+from speech2face.run.console import counted, job_label
 from speech2face.run.inputs import Input, find_inputs
 from speech2face.run.process import quick_imports, raise_lost_interrupt
 from speech2face.run.record import Run
@@ -119,7 +119,13 @@ def process(
     todo = [one for one in inputs if one.name not in names]
     prepared = ahead(executor, lambda one: prepare(one, reconstructor, run, executor), todo, workers + 1)
     written = ahead(executor, lambda job: write_outputs(run, job), reconstructed(prepared, reconstructor), workers)
-    bar = tqdm(total=len(todo) + len(kept), initial=len(kept), desc="faces", unit="input", disable=len(inputs) < 2)
+    bar = tqdm(
+        total=len(todo) + len(kept),
+        initial=len(kept),
+        desc=f"{job_label()}faces",
+        unit="input",
+        disable=len(inputs) < 2,
+    )
     measurements = (*reconstructor.encoder.preprocessing.measurements, *(one.name for one in fields(Estimate)))
     prior = reconstructor.decoder.prior
     heard = [f"heard_{name}" for name, _ in prior.spread] if prior and reconstructor.decoder.samples else []

@@ -17,13 +17,17 @@ class ConsoleFormatter(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        line = super().format(record)
-        if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-            line = f"[{HydraConfig.get().job.num}] {line}"
+        line = job_label() + super().format(record)
         colour = COLOURS.get(record.levelno)
         if colour and sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
             line = f"\x1b[{colour}m{line}\x1b[0m"
         return line
+
+
+def job_label() -> str:
+    """The number of the job in a sweep, such as "[0] "; "" outside of sweeps."""
+    sweeping = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    return f"[{HydraConfig.get().job.num}] " if sweeping else ""
 
 
 def counted(number: int, noun: str) -> str:
