@@ -18,10 +18,9 @@ from speech2face.pipelines import reconstruct
 from speech2face.pipelines.parts import check_modality, load_parts, locate_parts, without_unused
 from speech2face.run.record import Run
 from speech2face.web.answers import Answers, Ready
-from speech2face.web.page import STYLE, build_page, import_gradio
+from speech2face.web.page import STYLE, build_page, import_gradio, theme
 
 if TYPE_CHECKING:
-
     from speech2face.weights.load import Loaded
     from speech2face.weights.locate import Located
 
@@ -81,14 +80,17 @@ def load(options: Serve, located: "dict[str, Located]", slot: str) -> Ready:
 
 
 def show(answers: Answers, options: Serve, name: str) -> None:
-    """Serve the page at an address of this computer until an interrupt. Uploads are in a directory that ends with it."""
-    gradio = import_gradio()
+    """Serve the page until an interrupt. Uploads are in a directory that is then removed.
+
+    name: the address of this computer at which it listens.
+    """
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks its own page whether it is there
     kinds = {one: kind_of(one.name).partition("/")[0] for one in sorted(EXAMPLES.glob("*"))}
     examples = [(one, takes) for takes, own in MEDIA.items() for one, kind in kinds.items() if kind in own]
     seconds = answers.ready["speech"].reconstructor.encoder.preprocessing.max_seconds
-    with tempfile.TemporaryDirectory(prefix="speech2face-") as uploads:
+    with tempfile.TemporaryDirectory(prefix="speech2face-page-") as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads
-        page: gradio.Blocks = build_page(answers, seconds, examples, options.workers)
+        page = build_page(answers, seconds, examples, options.workers)
         page.queue(max_size=options.waiting, api_open=False)
         try:
             _, local, public = page.launch(
@@ -96,6 +98,7 @@ def show(answers: Answers, options: Serve, name: str) -> None:
                 server_port=options.port,
                 share=options.share,
                 max_file_size=f"{options.max_megabytes}mb",
+                theme=theme(),
                 css_paths=STYLE,
                 footer_links=[],
                 prevent_thread_lock=True,

@@ -17,7 +17,9 @@ CLEANED = (600, 3600)  # s between searches for forgotten uploads; age in s at w
 HEAD = """# Speech2Face
 Speak for a few seconds, or give a recording, and see an average face that fits the voice. A photo gives a face, too.
 """
-EMPTY = '<div class="s2f"><p>The face appears here.</p></div>'
+EMPTY = (
+    '<div class="s2f"><p class="s2f-empty">The face appears here. Speak, give a file, or click an example.</p></div>'
+)
 RESPONSIBLE = """**Responsible use.** Do not use this page to identify, profile or surveil people, and do not suggest
 that a face is a speaker's. Voices and faces are personal data: have the consent of their owners. Keep the mark that
 calls a picture synthetic. Skin tone, hair and apparent origin come from the training data, and not from the voice.
@@ -35,6 +37,14 @@ def import_gradio() -> Any:
     return gradio
 
 
+def theme() -> Any:
+    """Gradio's theme in a font that it brings along whole, so that nothing is fetched from elsewhere."""
+    themes = import_gradio().themes
+    return themes.Default(
+        primary_hue="blue", font=(themes.LocalFont("Source Sans Pro", weights=(400, 700)), "sans-serif")
+    )
+
+
 def build_page(
     answers: Answers, seconds: float | None, examples: Sequence[tuple[Path, str]] = (), at_once: int = 1
 ) -> "gradio.Blocks":
@@ -47,15 +57,14 @@ def build_page(
     limit = {"concurrency_limit": at_once, "concurrency_id": "networks", "api_visibility": "private"}
 
     def show(modality: str, path: str | None, visit: str | None) -> list[Any]:
-        hidden = gr.update(visible=False)
-        if path is None:
-            return [EMPTY, "", None, hidden]
+        if path is None:  # the visitor has cleared the input; the last answer stays
+            return [gr.skip()] * 4
         if visit:
             answers.remember(visit, Path(path))
         try:
             html = answer_html(answers.answer(Path(path), modality))
         except UserError as error:
-            return [error_html(str(error)), "", None, hidden]
+            return [error_html(str(error)), "", None, gr.update(visible=False)]
         comparable = modality == "speech" and bool(answers.others)
         return [html, "", path, gr.update(visible=comparable)]
 
@@ -83,12 +92,14 @@ def build_page(
         with gr.Row():
             with gr.Column(scale=1, min_width=320):
                 with gr.Tab("A voice"):
-                    microphone = gr.Audio(sources=["microphone"], type="filepath", label="Speak", editable=False)
-                    recording = gr.File(label="Or give a recording or a video", height=130)
+                    microphone = gr.Audio(
+                        sources=["microphone"], type="filepath", label="Speak", editable=False, elem_id="microphone"
+                    )
+                    recording = gr.File(label="Or give a recording or a video", elem_id="recording", height=150)
                     gr.Markdown(used)
                     voices = _buttons(gr, examples, "speech")
                 with gr.Tab("A photo"):
-                    photo = gr.File(label="Give a photo of one face", height=130)
+                    photo = gr.File(label="Give a photo of one face", elem_id="photo", height=150)
                     camera = gr.Image(
                         sources=["webcam"],
                         type="filepath",
@@ -120,4 +131,5 @@ def build_page(
 
 def _buttons(gr: Any, examples: Sequence[tuple[Path, str]], modality: str) -> list[tuple[Any, Path]]:
     fit = [path for path, takes in examples if takes == modality]
-    return [(gr.Button(f"Example: {path.stem.replace('_', ' ')}", size="sm"), path) for path in fit]
+    with gr.Row():
+        return [(gr.Button(f"Example: {path.stem.replace('_', ' ')}", size="sm", min_width=140), path) for path in fit]

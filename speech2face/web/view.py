@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from speech2face.inference.decoder import Face
     from speech2face.inference.estimates import Estimate
 
-RECORDING = (512, 320)  # pixels of the picture of a recording
+RECORDING = (440, 300)  # pixels of the picture of a recording
 AGES = 100  # years on the scale of ages
 UNTRAINED = "UNTRAINED: the weights are random, and the faces mean nothing."
 NOT_A_LIKENESS = {
@@ -41,7 +41,8 @@ def error_html(message: str) -> str:
 def answer_html(answer: Answer) -> str:
     """Everything about an upload: the face, sex and age, samples, what was heard or seen, and downloads."""
     result, text = answer.result, marks(answer.digest, answer.weights)
-    speech = "waveform" in result.prepared.preview
+    preview, samples = result.prepared.preview, result.faces.samples
+    speech = "waveform" in preview
     face = _data(_marked(answer, result.faces.typical), text)
     parts = [
         f'<p class="s2f-note">{NOT_A_LIKENESS["speech" if speech else "face"]}</p>',
@@ -49,19 +50,18 @@ def answer_html(answer: Answer) -> str:
         '<div class="s2f-top">',
         _face(answer, face, text),
         '<div class="s2f-facts">',
-        _estimate(result.estimate, "sounds" if speech else "looks"),
+        _estimate(result.estimate, "Sounds" if speech else "Looks"),
+        _heard(result.faces.heard) if result.faces.heard else "",
+        "" if speech else _photo(preview),
         _warnings(result.prepared.warnings),
         _downloads(answer, face),
         "</div></div>",
     ]
-    if result.faces.samples:
-        shown = (_data(_marked(answer, one), text) for one in result.faces.samples)
-        strip = "".join(_figure(one, "an imagined face", "synthetic") for one in shown)
-        heading = "Other faces that the voice may belong to" if speech else "Other faces"
-        parts.append(f'<h3>{heading}</h3><div class="s2f-strip">{strip}</div>')
-    if result.faces.heard:
-        parts.append(_heard(result.faces.heard))
-    parts.append(_recording(result.prepared.preview) if speech else _photo(result.prepared.preview))
+    if samples:
+        strip = (_figure(_data(_marked(answer, one), text), "an imagined face", "synthetic") for one in samples)
+        heading = "Other faces that may go with this voice" if speech else "Other faces"
+        parts.append(f'<h3>{heading}</h3><div class="s2f-strip">{"".join(strip)}</div>')
+    parts.append(_recording(preview) if speech else "")
     return f'<div class="s2f">{"".join(parts)}</div>'
 
 
@@ -135,11 +135,15 @@ def _estimate(told: "Estimate", verb: str) -> str:
     lines = []
     if told.sex:
         share = 100 * (told.sex_probability or 0)
-        lines += [f"<p>{verb} <b>{told.sex}</b> ({share:.0f} %)</p>", _bar(0, share)]
+        sure = f"{share:.0f}" if share < 99 else "over 99"
+        lines += [f"<p>{verb} <b>{told.sex}</b>, with a probability of {sure} %</p>", _bar(0, share)]
     if told.age is not None:
         low, high = told.age_low or 0.0, told.age_high or 0.0
-        lines.append(f"<p>{verb} <b>{told.age:.0f} years</b> old: {low:.0f} to {high:.0f} for nine in ten people</p>")
+        lines.append(
+            f"<p>{verb} <b>{told.age:.0f} years</b> old; nine in ten such people are {low:.0f} to {high:.0f}</p>"
+        )
         lines.append(_bar(100 * low / AGES, 100 * high / AGES, 100 * told.age / AGES))
+        lines.append(f'<p class="s2f-scale"><span>0</span><span>{AGES} years</span></p>')
     return "".join(lines)
 
 
@@ -168,8 +172,10 @@ def _heard(shares: Mapping[str, float]) -> str:
         f"<div><p>{LABELS.get(name, escape(name))}: {share:.0%} heard</p>{_bar(0, 100 * share)}</div>"
         for name, share in shares.items()
     )
-    explained = "<p>The dark part of a bar is what the voice tells of a trait. The rest is imagined.</p>"
-    return f'<h3>Heard and imagined</h3>{explained}<div class="s2f-shares">{rows}</div>'
+    return (
+        "<h3>Heard and imagined</h3><p>The dark part of a bar is what the voice tells about a face. "
+        f'The rest is imagined.</p><div class="s2f-shares">{rows}</div>'
+    )
 
 
 def _recording(preview: Mapping[str, Any]) -> str:
@@ -183,4 +189,5 @@ def _photo(preview: Mapping[str, Any]) -> str:
     corners = [tuple(corner) for corner in preview["outline"].tolist()]
     ImageDraw.Draw(photo).polygon(corners, outline="#ffd166", width=max(2, photo.width // 120))
     seen = _figure(_data(photo), "the photo") + _figure(_data(preview["crop"]), "what the encoder sees")
-    return f'<h3>What was seen</h3><p>The photo, and the part that the encoder sees.</p><div class="s2f-photo">{seen}</div>'
+    told = "The photo, and the part of it that the encoder sees"
+    return f'<h3>What was seen</h3><p>{told}</p><div class="s2f-photo">{seen}</div>'
