@@ -145,6 +145,7 @@ def test_photos_given_taken_and_clicked(visit: "Callable[..., Page]") -> None:
     assert page.get_by_alt_text("what the encoder sees").is_visible()
     assert not page.get_by_role("button", name="Compare encoders").is_visible()
     page.get_by_text("Click to Access Webcam").click()
+    page.wait_for_function("[...document.querySelectorAll('video')].some(one => one.readyState > 2)")
     page.get_by_label("capture photo").click()
     page.get_by_text("no face found: took the whole photo").wait_for()
     page.get_by_role("button", name="Example: astronaut").click()
