@@ -31,6 +31,7 @@ LONGEST = [
     "test_training",
     "test_pages",
     "test_evaluate",
+    "test_protocols",
     "test_command_line",
     "test_prepare",
     "test_goldens",

@@ -81,7 +81,7 @@ def test_the_calibration_error_is_that_of_the_estimates() -> None:
 
 
 def test_frechet_distance_of_normal_distributions() -> None:
-    """Between N(m, a^2) and N(0, b^2), independent in each direction, it is m^2 + (a - b)^2 (Dowson and Landau 1982)."""
+    """Of N(m, a^2) and N(0, b^2), independent directions, it is m^2 + (a - b)^2 (Dowson and Landau 1982)."""
     random = np.random.default_rng(0)
     a, b = random.normal(size=(20_000, 3)) * (1, 2, 3) + (1, 0, 0), random.normal(size=(20_000, 3))
     assert frechet(a, b) == pytest.approx(1 + 0 + 1 + 4, rel=0.03)
@@ -128,5 +128,5 @@ def test_the_decoder_of_talkers_draws_the_people_that_it_has_learnt() -> None:
     assert (apart < 0.4 * others).all()
     _, wild = decoder(torch.randn(2, embeddings.shape[1], generator=torch.Generator().manual_seed(0)) * 100)
     assert wild.isfinite().all() and len(NUMBERS) < embeddings.shape[1]
-    with pytest.raises(UserError, match="learns from simulated people only .* and not from anna"):
+    with pytest.raises(UserError, match=r"learns from simulated people only .* and not from anna"):
         named("anna")

@@ -78,6 +78,7 @@ def test_one_clip(run, tmp_path: Path) -> None:
         "run.log",
         "run.json",
         "results.csv",
+        "embeddings.parquet",
         "librivox_male/face.png",
         "librivox_male/embedding.npy",
         "librivox_male/landmarks.csv",

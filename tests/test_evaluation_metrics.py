@@ -10,7 +10,7 @@ from sklearn.metrics import r2_score, roc_curve, top_k_accuracy_score
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 from torchmetrics.functional.retrieval import retrieval_hit_rate
 
-from speech2face.evaluation import images, probes, retrieval, statistics, verification
+from speech2face.evaluation import images, observers, probes, retrieval, statistics, verification
 from speech2face.evaluation.ratios import ratios
 
 DISTANCES = ("cosine", "l1", "l2")
@@ -392,7 +392,7 @@ def test_probes_refuse_what_they_cannot_learn(people):
     with pytest.raises(ValueError, match="as many"):
         probes.fit_regressor(embeddings[:50], age)
     with pytest.raises(ValueError, match="ten people"):
-        probes.ideal_observer(embeddings[:5], embeddings[:5])
+        observers.ideal_observer(embeddings[:5], embeddings[:5])
 
 
 def hidden_sex(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -417,9 +417,9 @@ def hidden_sex(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_ideal_observer_is_near_the_conditional_mean(n, share):
     parameters, embeddings, _ = hidden_sex(n, 0)
     unseen, truth, mean = hidden_sex(1000, 1)
-    observer = probes.ideal_observer(parameters, embeddings)
-    reached = r2_score(truth, probes.predict(observer, unseen), multioutput="variance_weighted")
+    observer = observers.ideal_observer(parameters, embeddings)
+    reached = r2_score(truth, observer.predict(unseen), multioutput="variance_weighted")
     best = r2_score(truth, mean, multioutput="variance_weighted")
     assert share * best < reached < 1.01 * best
-    shuffled = probes.ideal_observer(parameters, embeddings[::-1])
-    assert r2_score(truth, probes.predict(shuffled, unseen), multioutput="variance_weighted") < 0.05 * best
+    shuffled = observers.ideal_observer(parameters, embeddings[::-1])
+    assert r2_score(truth, shuffled.predict(unseen), multioutput="variance_weighted") < 0.05 * best

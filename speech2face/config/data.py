@@ -1,4 +1,4 @@
-"""The options of the group data: a dataset, from conf/data."""
+"""The options of the groups data and protocol: a dataset, and a published protocol of evaluation."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ class Data:
     names: Annotated[
         str | None, says("table that maps folder names to people and describes them, such as vox1_meta.csv")
     ] = None
+    splits: Annotated[str | None, says("list of the people's splits: split.json of SF2F, or lines NAME SPLIT")] = None
     where: Annotated[
         dict[str, str | int | float] | None,
         says("use only photos of people with these values in people.csv: {colour: 1}"),
@@ -46,3 +47,17 @@ class Data:
     def path(self) -> Path:
         """The root as an absolute path."""
         return Path(self.root).expanduser().absolute()
+
+
+@dataclass(kw_only=True, frozen=True)
+class Protocol:
+    """A published protocol, from conf/protocol: its source, the data that it needs, and the figures of others.
+
+    published: one row per system and paper: `system`, `source`, and values by the names of this project's metrics, in
+    their units. Figures without such a metric have names of their own.
+    """
+
+    name: str
+    source: str
+    needs: str
+    published: list[dict[str, str | float]]

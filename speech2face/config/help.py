@@ -30,6 +30,7 @@ GROUPS = {
     "trainer": "the devices of a training",
     "logger": "loggers of a training's metrics; several: logger=[csv,tensorboard]",
     "judge": "networks that look at drawn faces in pipeline=evaluate; several: judge=[dlib,age_gender]",
+    "protocol": "published protocols of evaluation, with the figures that were published",
     "experiment": "recipes: all options of a run under one name",
 }
 TAIL = """Weights (encoder.weights=, decoder.weights=, face.weights=)

@@ -8,14 +8,14 @@ from speech2face.errors import UserError
 FRONT_END = "preprocessing@encoder.preprocessing"  # `preprocessing` is short for it
 # Options whose value is text even if it looks like a number, such as the folder 2024_05_01.
 TEXT = re.compile(
-    r"audio|image|resume|average|keep|hydra\.(run\.dir|sweep\.(sub)?dir)|data\.(root|audios|images|names)"
+    r"audio|image|resume|average|keep|hydra\.(run\.dir|sweep\.(sub)?dir)|data\.(root|audios|images|names|splits)|trials"
     r"|(training\.)?(cache|crops)|.*\.(weights|init)"
 )
 NUMBER = re.compile(r"[-+]?([\d._]+(e[-+]?\d+)?|inf|nan)|true|false", re.IGNORECASE)
 UNQUOTED = re.compile(r"[^\x00-\x7f]|[&#;!~^=]")  # no value has such a character outside of quotes
 ITEM = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^'",\[\]]+|.""", re.DOTALL)  # of a list, or of a sweep
 GROUP = re.compile(
-    r"pipeline|encoder|face\.encoder|decoder|prior|preprocessing|data|trainer|logger|judge|experiment|.*[/@].*"
+    r"pipeline|encoder|face\.encoder|decoder|prior|preprocessing|data|trainer|logger|judge|protocol|experiment|.*[/@].*"
 )
 GONE = {
     "face.overrides": "the slot `face` takes options itself, as in face.preprocessing.crop=none",

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from speech2face.config.base import Options, Sampling
-from speech2face.config.data import Data
+from speech2face.config.data import Data, Protocol
 from speech2face.config.describe import Natural, says
 from speech2face.config.serving import Serve
 from speech2face.config.training import DecoderTraining, FaceTraining, PriorTraining, VoiceTraining
@@ -96,11 +96,12 @@ class Evaluate(Sampling, Options):
     encoder: Part
     face: Part
     decoder: Part
-    split: Annotated[str, says("split of people.csv to evaluate; all: all people, without probes", min_length=1)] = (
-        "test"
-    )
+    split: Annotated[str, says("split of people.csv; all: all people, without probes", min_length=1)] = "test"
     clips: Annotated[int, says("most recordings per person", ge=1)] = 3
     queries: Annotated[int, says("most recordings in all", ge=1)] = 10_000
+    per_person: Annotated[bool, says("compare the means of each person's recordings and photos, as SF2F does")] = False
+    trials: Annotated[str | None, says("list of pairs to verify, below data.audios and data.images")] = None
+    protocol: Annotated[Protocol | None, says("a published protocol: protocol=NAME")] = None
     gallery_sizes: Annotated[
         list[Annotated[int, Meta(ge=2)]], says("sizes of random galleries, in addition to the gallery of all people")
     ] = field(default_factory=lambda: [100, 1000, 5000])
@@ -112,10 +113,11 @@ class Evaluate(Sampling, Options):
     judge: Annotated[dict[str, Any], says("judges of the drawn faces by name: class (_target_) and arguments")] = field(
         default_factory=dict
     )
-    draws: Annotated[int, says("faces that the prior draws for each voice, to test whether it is calibrated", ge=2)] = (
-        32
-    )
+    draws: Annotated[int, says("faces that the prior draws for each voice, to test its calibration", ge=2)] = 32
     samples: Annotated[int, says("resamples of the bootstrap", ge=20)] = 1000
+    play: Annotated[
+        bool, says("put some recordings of real people into report.html; those of simulated people always are")
+    ] = False
     cache: Annotated[str, says("directory of cached embeddings", min_length=1)] = "outputs/embeddings"
 
 

@@ -1,5 +1,6 @@
-"""Parquet tables of a dataset: manifests, and tables of pictures with landmarks."""
+"""Parquet tables: manifests of a dataset, its pictures with landmarks, and embeddings of a run."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,3 +71,25 @@ def read_landmarks(file: Path) -> tuple[dict[str, str], dict[str, np.ndarray], d
     masks = table["mask"].to_pylist() if "mask" in table.column_names else []
     landmarks = dict(zip(paths, values, strict=True))
     return dict(zip(people, paths, strict=True)), landmarks, dict(zip(paths, masks, strict=bool(masks)))
+
+
+def write_embeddings(file: Path, batches: Iterable[tuple[Mapping[str, Sequence[str | None]], np.ndarray]]) -> None:
+    """Write a table of embeddings in one piece: columns of text, and `embedding`, a list of fixed size of float32.
+
+    batches: the columns (n,) by name, and the embeddings (n, d). Every batch becomes a row group.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    writer = None
+    with atomic(file) as partial:
+        for columns, embeddings in batches:
+            flat = pa.array(np.ascontiguousarray(embeddings, np.float32).ravel())
+            texts = {name: pa.array(values, pa.string()) for name, values in columns.items()}
+            table = pa.table(texts | {"embedding": pa.FixedSizeListArray.from_arrays(flat, embeddings.shape[1])})
+            writer = writer or pq.ParquetWriter(
+                str(partial), table.schema, compression="zstd", use_dictionary=list(columns)
+            )
+            writer.write_table(table)
+        if writer:
+            writer.close()

@@ -43,6 +43,7 @@ class Samples:
     rank: np.ndarray
     read: dict[str, np.ndarray]
     first: np.ndarray
+    count: int
 
 
 def draw_samples(
@@ -71,7 +72,7 @@ def draw_samples(
             values = expect(probe, flat)
             read[name].append(values.reshape(len(voice), count, *values.shape[1:]))
     energy, single, rank, first = (np.concatenate(one) for one in zip(*found, strict=True))
-    return Samples(energy, single, rank, {name: np.concatenate(one) for name, one in read.items()}, first)
+    return Samples(energy, single, rank, {name: np.concatenate(one) for name, one in read.items()}, first, count)
 
 
 def expect(probe: Pipeline, embeddings: np.ndarray) -> np.ndarray:
@@ -85,7 +86,10 @@ def probe_errors(probe: Pipeline, embeddings: np.ndarray, values: np.ndarray, pe
     embeddings: (n, 4096). values: (n,) finite. people: (n,) the person of each row.
     """
     fresh = make_pipeline(*(clone(part) for part in (probe[0], probe[1], probe[2].best_estimator_)))
-    return values - cross_val_predict(fresh, embeddings, values, groups=people, cv=GroupKFold(3))
+    folds = list(GroupKFold(3).split(embeddings, values, people))
+    fewest = min(len(learnt) for learnt, _ in folds)
+    fresh[1].set_params(n_components=min(probe[1].n_components_, fewest))
+    return values - cross_val_predict(fresh, embeddings, values, cv=folds)
 
 
 def calibration(
@@ -104,7 +108,7 @@ def calibration(
     found = {
         "calibration/energy": estimator(statistics.mean(samples.energy), float(samples.single.mean())),
         "calibration/energy_ratio": estimator(ratio(samples.energy, samples.single), 1.0),
-        "calibration/face/ranks_p": p_value(even(samples.rank, samples.read[next(iter(probes))].shape[1] + 1)),
+        "calibration/face/ranks_p": p_value(even(samples.rank, samples.count + 1)),
     }
     for name, probe in probes.items():
         read, known = samples.read[name], np.flatnonzero(known_rows(truth[name]))

@@ -1,6 +1,8 @@
 """Fit and test estimates of sex and age from embeddings (speech2face.inference.estimates)."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import pearsonr
@@ -8,7 +10,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
 from speech2face.evaluation.probes import fit_classifier, fit_regressor
+from speech2face.inference.cache import batches
 from speech2face.inference.estimates import Estimates
+
+if TYPE_CHECKING:
+    from speech2face.evaluation.evaluation import Material
 
 BINS = 10  # of the expected calibration error
 LEAST = 10  # people of each sex, or of known age, to fit on; half of them to calibrate on
@@ -118,3 +124,16 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
     """Expected calibration error: the mean distance of confidence (n,) and share that is right, in ten equal bins."""
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
     return float(sum(abs((confidence - right)[bins == one].sum()) for one in range(BINS)) / len(right))
+
+
+def without_people(estimates: Estimates | None, material: "Material", probes: Collection[str]) -> dict[str, np.ndarray]:
+    """Sex and age (n,) of the queries by the weights' estimates, if people.csv has them and no probe reads them."""
+    found = {}
+    for name in estimates.numbers.keys() & {"sex", "age"} - set(probes) if estimates else ():
+        truth = material.traits((name,), material.people).get(name)
+        read = np.concatenate([estimates.read(name, np.stack(batch)) for batch in batches(material.embeddings, 1024)])
+        if name == "age" and truth is not None and truth.dtype.kind != "U":
+            found[name] = np.maximum(read, 0)
+        elif name == "sex" and truth is not None and set(truth.tolist()) <= {"female", "male", ""}:
+            found[name] = np.where(read > 0, "female", "male")
+    return dict(sorted(found.items(), reverse=True))

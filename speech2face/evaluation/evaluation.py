@@ -16,22 +16,23 @@ from tqdm import tqdm
 
 from speech2face.data.dataset import Dataset
 from speech2face.evaluation import judging, metrics
+from speech2face.evaluation.association import GROUPS, associate
+from speech2face.evaluation.estimates import without_people
+from speech2face.evaluation.images import alike
 from speech2face.evaluation.metrics import Estimator, Metric, read_probes
+from speech2face.evaluation.observers import fit_observers
 from speech2face.evaluation.prior import examine
-from speech2face.evaluation.probes import ideal_observer, predict
-from speech2face.evaluation.realism import realism
+from speech2face.evaluation.realism import as_judged, realism
 from speech2face.evaluation.retrieval import ranks
-from speech2face.evaluation.targets import SIZE, normalized, originals
+from speech2face.evaluation.targets import SIZE, framed_alike
 from speech2face.inference.cache import Embeddings, batches
 from speech2face.inference.decoder import Decoder, Face, Faces
 from speech2face.inference.encoder import Encoder
+from speech2face.inference.estimates import Estimates
 from speech2face.judges.base import Judge
 from speech2face.preprocessing.faces import points_in_crop
-from speech2face.talkers.traits import SHARED, VOICE
 
 log = logging.getLogger(__name__)
-TRUTH = (*SHARED, *VOICE)
-FITTED_PEOPLE = 20  # fewest people that the simulation's observers are fitted on
 DECODED = 16  # faces per batch of the decoder
 MOST_TESTED = 1000  # voices that a prior is tested on, one per person
 
@@ -59,7 +60,8 @@ class Material:
     people: names of the m people of the gallery. photos: (m,) the path of one photo of each. gallery: (m, 4096)
     embeddings of these photos. queries: (n,) paths. embeddings: (n, 4096) of the queries by the encoder. rows: (n,) the
     gallery row of each query's person. train: (t,) the person of each training photo. train_embeddings: (t, 4096) of
-    these photos. Paths are relative to dataset.root.
+    these photos. digests: SHA-256 by path. Paths are relative to dataset.root. modality: of the queries, "speech" or
+    "face".
     """
 
     dataset: Dataset
@@ -71,6 +73,8 @@ class Material:
     rows: np.ndarray
     train: list[str]
     train_embeddings: Embeddings
+    digests: dict[str, str] = field(default_factory=dict)
+    modality: str = "speech"
 
     def traits(self, columns: tuple[str, ...], people: list[str]) -> dict[str, np.ndarray]:
         """Columns of people.csv for some people: see Dataset.columns."""
@@ -109,15 +113,17 @@ class Evaluation:
     """Results of all observers.
 
     outcomes: by observer ("encoder", "ideal", "traits"). truth: (n,) true values of the queries' people, by trait.
-    pictured: (k,) numbers of the queries whose faces are drawn, one per person. photos: (k, 224, 224, 3) uint8 of these
-    people. from_photos: faces drawn from the embeddings of these photos. judges: by name, their part in training.
+    pictured: (k,) numbers of the queries whose faces are drawn, one per person. from_photos: faces drawn from the
+    embeddings of these people's photos. observer: the record of the ideal observer (observers.fit_observers). notes:
+    sentences on what is left out or to be taken with care. judges: by name, their part in training.
     """
 
     outcomes: dict[str, Outcome]
     truth: dict[str, np.ndarray]
     pictured: np.ndarray
-    photos: np.ndarray
     from_photos: Drawn
+    observer: dict[str, float | str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     judges: dict[str, str] = field(default_factory=dict)
 
 
@@ -127,92 +133,88 @@ def evaluate(
     decoder: Decoder,
     options: Options,
     seed: int,
+    estimates: Estimates | None = None,
     judges: dict[str, Judge] | None = None,
 ) -> Evaluation:
     """Compute the metrics of every observer.
 
     `material` has the embeddings of the encoder under evaluation. face: encoder of photos and of drawn faces. decoder:
-    draws the faces; if it gives no landmarks, craniofacial ratios and landmark error are left out, with a warning.
-    seed: of everything random. judges: look at the drawn faces, by name.
+    draws the faces; if it gives no landmarks, what depends on them is left out, with a warning. seed: of everything
+    random. estimates: of sex and age, from the queries' embeddings; they are used for what has no probe. judges: look
+    at the drawn faces, by name.
     """
+    notes: list[str] = []
     rows, people = material.rows, np.array(material.people)
     estimator = Estimator(people[rows], options.samples, seed)
     traits = material.traits(tuple(options.attributes), material.train)
     probes = metrics.fit_probes(material.train_embeddings, material.train, traits)
+    estimated = without_people(estimates, material, probes)
     if missing := [name for name in options.attributes if name not in probes]:
-        log.warning("no attributes %s: people.csv has them for too few training people", ", ".join(missing))
-    truth = material.traits(tuple(probes), list(people[rows]))
+        told = f"; the weights' own estimates tell {' and '.join(estimated)}" if estimated else ""
+        names = ", ".join(missing)
+        notes.append(f"no probes of {names}: people.csv has these traits for too few training people{told}")
+    truth = material.traits((*probes, *estimated), list(people[rows]))
+    groups = material.traits(GROUPS, material.people)
     first = np.unique(rows, return_index=True)[1]
     pictured = np.sort(np.random.default_rng(seed).permutation(first)[: options.pictures])
     pictured_truth = {trait: values[pictured] for trait, values in truth.items()}
     of_pictured = estimator.of(pictured)
     from_photos = draw(material.gallery[rows[pictured]], decoder, face, "photos")
     if from_photos.landmarks is None:
-        log.warning("no craniofacial ratios and no landmark error: the decoder gives no landmarks")
+        notes.append("no craniofacial ratios and no landmark error: the decoder gives no landmarks")
     outcomes = {}
-    for name, embeddings in ({"encoder": material.embeddings} | fit_observers(material, seed)).items():
+    observers, record = fit_observers(
+        material.traits, material.train, material.train_embeddings, people[rows].tolist(), seed
+    )
+    for name, embeddings in ({"encoder": material.embeddings} | observers).items():
         faces = draw(embeddings[pictured], decoder, face, name)
         found = metrics.find_ranks(embeddings, material.gallery, rows, seed)
         read = {"embedding": read_probes(probes, embeddings), "face": read_probes(probes, faces.embeddings)}
         own = metrics.distances(estimator, embeddings, material.gallery, rows)
         own |= metrics.retrieval(estimator, found, len(people), options.gallery_sizes)
+        if material.modality == "speech":
+            own |= associate(embeddings, material.gallery, rows, people, groups, options.samples, seed)
         own |= metrics.attributes(estimator, "embedding", read["embedding"], truth)
-        own |= metrics.attributes(of_pictured, "face", read["face"], pictured_truth)
+        of_faces = metrics.attributes(of_pictured, "face", read["face"], pictured_truth)
         if faces.landmarks is not None:
-            own |= metrics.craniofacial(of_pictured, faces.landmarks, from_photos.landmarks)
+            of_faces |= metrics.craniofacial(of_pictured, faces.landmarks, from_photos.landmarks)
+        if alike(faces.images):
+            of_faces = {name: one for name, one in of_faces.items() if name.endswith(("/accuracy", "/error"))}
+            if name == "encoder":
+                notes.append("all drawn faces look alike, so that no correlation of them is given")
+        own |= of_faces
         outcomes[name] = Outcome(own, found, read, faces)
     own = outcomes["encoder"].metrics
     own |= metrics.consistency(estimator, material.embeddings)
     of_photos, photo_truth = Estimator(people, options.samples, seed), material.traits(tuple(probes), material.people)
     own |= metrics.attributes(of_photos, "photo", read_probes(probes, material.gallery), photo_truth)
+    own |= metrics.attributes(estimator, "estimate", estimated, truth)
+    outcomes["encoder"].read["estimate"] = estimated
     shown = rows[pictured]
-    photos, landmarks = originals(material.dataset, [material.photos[row] for row in shown], face)
     found = ranks(from_photos.embeddings, material.gallery, rows[pictured], seed=seed)
-    targets, landmarks, seen = normalized(material.dataset, people[shown]) or (photos, landmarks, None)
-    own |= metrics.face_to_face(of_pictured, from_photos.images, targets, found, len(people), seen)
-    known = np.flatnonzero(np.isfinite(landmarks).all((1, 2)))
-    if len(known) and from_photos.landmarks is not None:
-        own |= metrics.landmark_metrics(of_pictured.of(known), from_photos.landmarks[known], landmarks[known])
+    own |= metrics.identity(of_pictured, found, len(people))
+    pairs = framed_alike(material.dataset, people[shown], [material.photos[row] for row in shown], from_photos)
+    if len(pairs.rows) < 2:
+        notes.append("drawn and true faces are not compared: too few landmarks are known that would frame them alike")
+    else:
+        of_pairs = of_pictured.of(pairs.rows)
+        own |= metrics.face_to_face(of_pairs, pairs.drawn, pairs.true, pairs.known)
+        if pairs.landmarks is not None:
+            own |= metrics.landmark_metrics(of_pairs, *pairs.landmarks)
     if judges:
         own |= judging.ask(judges, material, decoder, pictured, from_photos.images, of_pictured, options)
     if decoder.prior is not None:
         tested = np.sort(np.random.default_rng(seed).permutation(first)[:MOST_TESTED])
         of_prior, samples = examine(material, tested, decoder.prior, probes, estimator.of(tested), options.draws)
         own |= of_prior
-        drawn = draw(samples[np.isin(tested, pictured)], decoder.detailed, face, "samples")
-        own |= realism(of_pictured, drawn.images, targets)
-    return Evaluation(outcomes, truth, pictured, photos, from_photos)
-
-
-def fit_observers(material: Material, seed: int) -> dict[str, Embeddings]:
-    """Embeddings (n, 4096) of the queries by the observers "ideal" and "traits"; {} if people are not simulated.
-
-    Both are regressions that are fitted on the training people: see `probes.ideal_observer`.
-    """
-    known = [person for person in material.train if all(material.dataset.traits[person].get(one) for one in TRUTH)]
-    if len(set(known)) < FITTED_PEOPLE:
-        return {}
-    people, person = np.unique(material.train, return_inverse=True)
-    embeddings = np.zeros((len(people), material.train_embeddings.shape[1]), np.float32)
-    np.add.at(embeddings, person, np.asarray(material.train_embeddings))
-    embeddings /= np.bincount(person)[:, None]
-    observers = {}
-    rows, query = np.unique(material.rows, return_inverse=True)
-    for name, columns in (("ideal", VOICE), ("traits", SHARED)):
-        causes = _matrix(material.traits(columns, [*people, *(material.people[row] for row in rows)]))
-        fit = np.flatnonzero(np.isfinite(causes[: len(people)]).all(1))
-        model = ideal_observer(causes[fit], embeddings[fit], seed)
-        causes = np.where(np.isfinite(causes), causes, np.nanmean(causes, axis=0))  # the mean where unknown
-        observers[name] = Embeddings(predict(model, causes[len(people) :]).astype(np.float32), query)
-    return observers
-
-
-def _matrix(columns: dict[str, np.ndarray]) -> np.ndarray:
-    """Columns of n values -> (n, p) float64: numbers as they are, text one-hot."""
-    parts = []
-    for values in columns.values():
-        parts.append(values[:, None] == np.unique(values) if values.dtype.kind == "U" else values[:, None])
-    return np.concatenate(parts, axis=1, dtype=np.float64)
+        if len(pairs.rows) > 1:
+            drawn = draw(samples[np.isin(tested, pictured)][pairs.rows], decoder.detailed, face, "samples").images
+            own |= realism(of_pictured.of(pairs.rows), drawn, pairs.true) | as_judged(judges or {}, drawn, pairs.true)
+    if "refused" in record:
+        notes.append(f"no ideal observer: {record['refused']}")
+    for note in notes:
+        log.warning(note)
+    return Evaluation(outcomes, truth, pictured, from_photos, record, notes)
 
 
 def draw(

@@ -7,6 +7,7 @@ from scipy.ndimage import binary_erosion
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 WINDOW = 11  # pixels of a side of SSIM's window
+VISIBLE = 0.5  # grey levels
 
 
 def psnr(a: np.ndarray, b: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
@@ -48,6 +49,14 @@ def landmark_error(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if a.shape != b.shape or a.ndim != 3 or a.shape[2] != 2:
         raise ValueError(f"landmarks must be (n, points, 2) and of one shape, not {a.shape} and {b.shape}")
     return np.linalg.norm(np.asarray(a, np.float64) - b, axis=2).mean(1)
+
+
+def alike(images: np.ndarray) -> bool:
+    """Whether (k, 224, 224, 3) uint8 pictures differ by less than half a grey level, which nobody can see.
+
+    Correlations over such pictures come from rounding.
+    """
+    return float(images.std(axis=0, dtype=np.float32).mean()) < VISIBLE
 
 
 def _per_pair(similarity: Callable[..., float], a: np.ndarray, b: np.ndarray, known: np.ndarray | None) -> np.ndarray:

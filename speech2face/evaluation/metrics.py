@@ -4,76 +4,22 @@ An observer predicts the embedding of a face from a query. The encoder under eva
 have the same metrics.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from sklearn.pipeline import Pipeline
 
 from speech2face.evaluation import statistics
+from speech2face.evaluation.estimator import Estimator, Metric
 from speech2face.evaluation.images import landmark_error, psnr, ssim
 from speech2face.evaluation.probes import fit_classifier, fit_regressor, predict
 from speech2face.evaluation.ratios import ratios
 from speech2face.evaluation.retrieval import DISTANCES, ranks, recall
-from speech2face.evaluation.statistics import Statistic, bootstrap, permutations, wilson
 from speech2face.evaluation.verification import error_rate
 from speech2face.inference.cache import Embeddings
 
 RECALLS = (1, 2, 5, 10)
-FEW = 10  # hits or misses
 CHUNK = 2048  # embeddings in memory at once
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A measured quantity, the bounds of its 95 % interval, and its level of chance; NaN where undefined."""
-
-    value: float
-    low: float
-    high: float
-    chance: float
-
-
-@dataclass
-class Estimator:
-    """Estimates metrics of n rows.
-
-    people: (n,) the person of each row. samples: number of bootstrap resamples. seed: of resamples and permutations.
-    """
-
-    people: np.ndarray
-    samples: int = 1000
-    seed: int = 0
-
-    def __call__(self, statistic: Statistic, chance: float | Callable[[np.ndarray], float]) -> Metric:
-        """Metric of a statistic of the rows, as `statistics.bootstrap` takes it.
-
-        chance: the level of chance; or a function that maps row numbers (n,) to the value of the predictions against
-        the truth of these rows, whose mean over 100 permutations of people is the level of chance.
-        """
-        estimate = bootstrap(statistic, self.people, self.samples, self.seed)
-        level = float(np.mean([chance(rows) for rows in self.pairings(100)])) if callable(chance) else chance
-        return Metric(estimate.value, estimate.low, estimate.high, level)
-
-    def share(self, hits: np.ndarray, chance: float | Callable[[np.ndarray], float]) -> Metric:
-        """Metric of a share: the mean of (n,) values in 0..1.
-
-        With fewer than ten hits or misses the interval contains at least Wilson's, because the bootstrap interval is
-        too narrow then, and of length zero without any.
-        """
-        metric = self(statistics.mean(hits), chance)
-        if min(hits.sum(), len(hits) - hits.sum()) >= FEW:
-            return metric
-        low, high = wilson(metric.value, len(np.unique(self.people)))
-        return Metric(metric.value, min(low, metric.low), max(high, metric.high), metric.chance)
-
-    def pairings(self, count: int) -> Iterator[np.ndarray]:
-        """Row numbers (n,) of other people for every row, `count` times: see `statistics.permutations`."""
-        return permutations(self.people, count, self.seed)
-
-    def of(self, rows: np.ndarray) -> "Estimator":
-        """The same estimator for some of the rows."""
-        return Estimator(self.people[rows], self.samples, self.seed)
 
 
 def distances(estimator: Estimator, queries: Embeddings, gallery: Embeddings, truth: np.ndarray) -> dict[str, Metric]:
@@ -198,11 +144,11 @@ def craniofacial(estimator: Estimator, landmarks: np.ndarray, photo_landmarks: n
     parts = []
     for name in here:
         if np.isfinite(here[name]).all() and np.isfinite(there[name]).all():
-            parts.append((name, statistics.correlation(here[name], there[name])))
-    metrics = {f"craniofacial/{name}": estimator(statistic, 0.0) for name, statistic in parts}
-    if parts:
-        metrics["craniofacial/mean"] = estimator(lambda w: np.mean([one(w) for _, one in parts], axis=0), 0.0)
-    return {name: metric for name, metric in metrics.items() if np.isfinite(metric.value)}
+            pair = statistics.correlation(here[name], there[name])
+            parts += [(name, pair)] if np.isfinite(pair(np.ones((1, len(landmarks))))).all() else []
+    columns = [column for _, pair in parts for column in pair.columns]
+    metrics = {"craniofacial/mean": estimator(statistics.mean_correlation(*columns), 0.0)} if parts else {}
+    return metrics | {f"craniofacial/{name}": estimator(pair, 0.0) for name, pair in parts}
 
 
 def consistency(estimator: Estimator, embeddings: Embeddings) -> dict[str, Metric]:
@@ -215,18 +161,12 @@ def consistency(estimator: Estimator, embeddings: Embeddings) -> dict[str, Metri
 
 
 def face_to_face(
-    estimator: Estimator,
-    faces: np.ndarray,
-    photos: np.ndarray,
-    ranks: np.ndarray,
-    gallery_size: int,
-    known: np.ndarray | None = None,
+    estimator: Estimator, faces: np.ndarray, photos: np.ndarray, known: np.ndarray | None = None
 ) -> dict[str, Metric]:
-    """PSNR in dB and SSIM of faces drawn from photos, and recall at 1 of the photo's embedding by the drawn face's.
+    """PSNR in dB and SSIM of faces drawn from photos.
 
-    faces, photos: (n, 224, 224, 3) uint8. ranks: (n,) of the true photo in the gallery, 1 the nearest. known: (n, 224,
-    224) bool, the pixels of the photos that are compared; all by default. The level of chance of PSNR and SSIM is that
-    against the photos of other people, in two permutations.
+    faces, photos: (n, 224, 224, 3) uint8. known: (n, 224, 224) bool, the pixels of the photos that are compared; all by
+    default. The level of chance is that against the photos of other people, in two permutations.
     """
     metrics = {}
     known = np.broadcast_to(True, photos.shape[:3]) if known is None else known
@@ -234,8 +174,12 @@ def face_to_face(
         others = [function(faces, photos[rows], known[rows]).mean() for rows in estimator.pairings(2)]
         own = statistics.mean(function(faces, photos, known))
         metrics[f"face_to_face/{name}"] = estimator(own, float(np.mean(others)))
-    metrics["face_to_face/identity_R@1"] = estimator.share(ranks == 1, 1 / gallery_size)
     return metrics
+
+
+def identity(estimator: Estimator, ranks: np.ndarray, gallery_size: int) -> dict[str, Metric]:
+    """Recall at 1 of a photo's embedding by that of the face drawn from it. ranks: (n,) of the true photo, from 1."""
+    return {"face_to_face/identity_R@1": estimator.share(ranks == 1, 1 / gallery_size)}
 
 
 def landmark_metrics(estimator: Estimator, landmarks: np.ndarray, truth: np.ndarray) -> dict[str, Metric]:

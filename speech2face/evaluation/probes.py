@@ -1,11 +1,9 @@
-"""Linear probes of traits in embeddings, and the ideal observer of voice parameters."""
+"""Linear probes of traits in embeddings."""
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.compose import TransformedTargetRegressor
 from sklearn.decomposition import PCA
-from sklearn.kernel_approximation import Nystroem
-from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, GroupKFold, StratifiedGroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -25,7 +23,7 @@ def fit_classifier(
     Returns the fitted scikit-learn pipeline, for `predict`. Raises ValueError if there is only one class, for fewer
     than three people, and for embeddings that are not finite.
     """
-    embeddings, labels = _checked(embeddings, labels)
+    embeddings, labels = as_rows(embeddings, labels)
     if len(np.unique(labels)) < 2:
         raise ValueError("a classifier needs two classes")
     model = LogisticRegression(max_iter=1000)
@@ -40,42 +38,13 @@ def fit_regressor(
     embeddings: (n, d). values: (n,) numbers. people, penalty and result: as for `fit_classifier`. Raises ValueError
     for fewer than three people, and for embeddings or values that are not finite.
     """
-    embeddings, values = _checked(embeddings, np.asarray(values, np.float64))
+    embeddings, values = as_rows(embeddings, np.asarray(values, np.float64))
     grid = {"alpha": np.logspace(-1, 7, 17)}
     return _fit(Ridge(solver="svd"), grid, "neg_mean_squared_error", embeddings, values, people, seed)
 
 
-def ideal_observer(parameters: np.ndarray, embeddings: np.ndarray, seed: int = 0) -> TransformedTargetRegressor:
-    """Regression from the true parameters of a voice to embeddings: the best prediction that a voice allows, estimated.
-
-    parameters: (n, p) finite numbers and one-hot categories, one row per person. embeddings: (n, d).
-
-    The regression estimates the conditional mean of the embeddings by kernel ridge regression on 1000 landmarks
-    (Williams and Seeger, "Using the Nystrom method to speed up kernel machines", NIPS 2000). It predicts the 64 leading
-    principal components of the embeddings, each with its own penalty, because most of them do not depend on the
-    parameters. Penalties and kernel width are chosen by leave-one-out cross-validation over people.
-
-    Returns the fitted scikit-learn model, for `predict`. Raises ValueError for fewer than ten rows, and for values that
-    are not finite.
-    """
-    parameters, embeddings = _checked(parameters, np.asarray(embeddings, np.float32))
-    if len(embeddings) < 10 or not np.isfinite(embeddings).all():
-        raise ValueError("an ideal observer needs ten people, and finite embeddings")
-    observers = []
-    for gamma in (0.003, 0.01, 0.03, 0.1):
-        model = make_pipeline(
-            StandardScaler(),
-            Nystroem(gamma=gamma, n_components=min(1000, len(parameters)), random_state=seed),
-            RidgeCV(alphas=np.logspace(-3, 3, 13), alpha_per_target=True),
-        )
-        components = PCA(min(64, *embeddings.shape), svd_solver="randomized", random_state=seed)
-        observer = TransformedTargetRegressor(model, transformer=components, check_inverse=False)
-        observers.append(observer.fit(parameters, embeddings))
-    return max(observers, key=lambda observer: np.sum(observer.regressor_[-1].best_score_))
-
-
 def predict(model: BaseEstimator, rows: np.ndarray, chunk: int = CHUNK) -> np.ndarray:
-    """Predictions, (n,) or (n, k), of a fitted probe or observer for (n, d) rows, which may be memory-mapped.
+    """Predictions, (n,) or (n, k), of a fitted probe for (n, d) rows, which may be memory-mapped.
 
     `chunk` rows are read at a time.
     """
@@ -101,7 +70,7 @@ def _fit(
     return make_pipeline(StandardScaler(), components, search).fit(embeddings, truth, gridsearchcv__groups=people)
 
 
-def _checked(rows: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def as_rows(rows: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Finite float32 rows (n, d) and truth (n, ...) as arrays; raises ValueError for anything else."""
     rows, truth = np.asarray(rows, np.float32), np.asarray(truth)
     if rows.ndim != 2 or len(rows) != len(truth):

@@ -1,12 +1,15 @@
 """How much drawn faces look like the population: sharpness, diversity, distance of distributions."""
 
 import numpy as np
+from PIL import Image
 from scipy import ndimage
 from scipy.linalg import sqrtm
 from scipy.spatial.distance import cdist
 
 from speech2face.evaluation import statistics
+from speech2face.evaluation.judging import find_faces
 from speech2face.evaluation.metrics import Estimator, Metric
+from speech2face.judges.base import Judge
 
 GREY = (0.299, 0.587, 0.114)
 NEIGHBOURS = 3  # Kynkäänniemi et al. 2019, section 3
@@ -24,6 +27,22 @@ def realism(estimator: Estimator, drawn: np.ndarray, originals: np.ndarray) -> d
         "calibration/sharpness_ratio": estimator(lambda weights: sharp[0](weights) / sharp[1](weights), 1.0),
         "calibration/diversity_ratio": estimator(lambda weights: spread[0](weights) / spread[1](weights), 1.0),
     }
+
+
+def as_judged(judges: dict[str, Judge], drawn: np.ndarray, originals: np.ndarray) -> dict[str, Metric]:
+    """Fréchet distance, precision and recall of drawn faces, on the embeddings of judges that have some.
+
+    drawn, originals: (n, 224, 224, 3) uint8. They have no intervals.
+    """
+    pictures = {"samples": drawn, "originals": originals}
+    portraits = {name: find_faces([Image.fromarray(one) for one in some], name) for name, some in pictures.items()}
+    found = {}
+    for name, judge in judges.items():
+        said, real = (judge(some).embeddings for some in portraits.values())
+        if said is not None and len(said) > NEIGHBOURS:
+            found[f"calibration/{name}/frechet"] = frechet(said, real)
+            found[f"calibration/{name}/precision"], found[f"calibration/{name}/recall"] = precision_recall(said, real)
+    return {name: Metric(value, np.nan, np.nan, np.nan) for name, value in found.items()}
 
 
 def sharpness(images: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ Clips of one person are not independent. The bootstrap therefore resamples peopl
 Davison and Hinkley, "Bootstrap Methods and their Application" (1997), section 3.8, with percentile intervals.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,22 @@ import numpy as np
 Statistic = Callable[[np.ndarray], np.ndarray]
 ROUNDING = 1e-6
 BLOCK = 2**22  # weights in memory at once
+
+
+@dataclass(frozen=True, eq=False)
+class OfRows:
+    """A statistic of values that belong to the rows, which can be stored with them: see `of_kind`.
+
+    kind: the name of the function that makes it: mean, median, correlation or mean_correlation. columns: (n,) each, the
+    function's arguments.
+    """
+
+    kind: str
+    columns: tuple[np.ndarray, ...]
+    compute: Statistic
+
+    def __call__(self, weights: np.ndarray) -> np.ndarray:
+        return self.compute(weights)
 
 
 @dataclass(frozen=True)
@@ -32,6 +48,14 @@ def bootstrap(statistic: Statistic, people: np.ndarray, samples: int = 1000, see
 
     Resamples in which the statistic is undefined (NaN) are left out. Raises ValueError if there are no rows.
     """
+    value, values = resampled(statistic, people, samples, seed)
+    if np.isnan(value) or not len(values):
+        return Estimate(value, np.nan, np.nan)
+    return Estimate(value, *(float(bound) for bound in np.percentile(values, (2.5, 97.5))))
+
+
+def resampled(statistic: Statistic, people: np.ndarray, samples: int = 1000, seed: int = 0) -> tuple[float, np.ndarray]:
+    """Value of a statistic, and its values (at most `samples`,) in resamples of people; see `bootstrap`."""
     names, person = np.unique(people, return_inverse=True)
     if not len(names):
         raise ValueError("no rows to bootstrap")
@@ -45,10 +69,7 @@ def bootstrap(statistic: Statistic, people: np.ndarray, samples: int = 1000, see
         counts = np.bincount(draws.ravel(), minlength=size * len(names)).reshape(size, len(names))
         parts.append(statistic(counts[:, person].astype(np.float64)))
     values = np.concatenate(parts)
-    values = values[~np.isnan(values)]
-    if np.isnan(value) or not len(values):
-        return Estimate(value, np.nan, np.nan)
-    return Estimate(value, *(float(bound) for bound in np.percentile(values, (2.5, 97.5))))
+    return value, values[~np.isnan(values)]
 
 
 def permutations(people: np.ndarray, count: int = 100, seed: int = 0) -> Iterator[np.ndarray]:
@@ -69,13 +90,13 @@ def permutations(people: np.ndarray, count: int = 100, seed: int = 0) -> Iterato
         yield order[first[other] + turn % counts[other]]
 
 
-def mean(values: np.ndarray) -> Statistic:
+def mean(values: np.ndarray) -> OfRows:
     """Mean of (n,) values. Recall, accuracy and mean absolute error are means of one value per row."""
     values = np.asarray(values, np.float64)
-    return lambda weights: weights @ values / weights.sum(1)
+    return OfRows("mean", (values,), lambda weights: weights @ values / weights.sum(1))
 
 
-def median(values: np.ndarray) -> Statistic:
+def median(values: np.ndarray) -> OfRows:
     """Median of (n,) values; the mean of the middle two if their number is even."""
     order = np.argsort(values)
     ordered = np.asarray(values, np.float64)[order]
@@ -85,12 +106,13 @@ def median(values: np.ndarray) -> Statistic:
         half = reached[:, -1:] / 2
         return (ordered[(reached >= half).argmax(1)] + ordered[(reached > half).argmax(1)]) / 2
 
-    return statistic
+    return OfRows("median", (values,), statistic)
 
 
-def correlation(x: np.ndarray, y: np.ndarray) -> Statistic:
+def correlation(x: np.ndarray, y: np.ndarray) -> OfRows:
     """Pearson's correlation of two (n,) arrays, in -1..1; NaN if one of them is constant within float32 rounding."""
     constant = any(np.ptp(one) <= ROUNDING * np.abs(one).max() for one in (x, y))
+    columns = (np.asarray(x), np.asarray(y))
     x, y = _shifted(x), _shifted(y)
 
     def statistic(weights: np.ndarray) -> np.ndarray:
@@ -101,7 +123,19 @@ def correlation(x: np.ndarray, y: np.ndarray) -> Statistic:
         with np.errstate(invalid="ignore", divide="ignore"):
             return (xy - mx * my) / np.sqrt(_variance(xx, mx) * _variance(yy, my))
 
-    return statistic
+    return OfRows("correlation", columns, statistic)
+
+
+def mean_correlation(*columns: np.ndarray) -> OfRows:
+    """Mean of the correlations of pairs of (n,) arrays: of the first with the second, the third with the fourth, ..."""
+    parts = [correlation(x, y) for x, y in zip(columns[::2], columns[1::2], strict=True)]
+    return OfRows("mean_correlation", columns, lambda weights: np.mean([one(weights) for one in parts], axis=0))
+
+
+def of_kind(kind: str, columns: Sequence[np.ndarray]) -> OfRows:
+    """The statistic of a kind (OfRows.kind) of columns (n,)."""
+    functions = {one.__name__: one for one in (mean, median, correlation, mean_correlation)}
+    return functions[kind](*columns)
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:

@@ -2,18 +2,16 @@
 
 import dataclasses
 import logging
-import random
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speech2face.config.options import Evaluate
 from speech2face.data.dataset import Dataset, read_dataset
-from speech2face.data.folders import FOLDERS
-from speech2face.data.people import split_name
 from speech2face.errors import UserError
+from speech2face.pipelines.choice import Chosen, Files, choose
+from speech2face.pipelines.conclude import conclude, published
 from speech2face.pipelines.judges import build_judges, log_judges, part_in_training, with_paths
 from speech2face.pipelines.parts import (
     build_encoder,
@@ -24,6 +22,8 @@ from speech2face.pipelines.parts import (
     settled,
     untrained,
 )
+from speech2face.pipelines.seen import warning as seen
+from speech2face.pipelines.trials import evaluate_trials, find_trials, score_trials
 from speech2face.run.process import quick_imports
 from speech2face.run.record import Run
 from speech2face.run.results import write_failures
@@ -33,24 +33,8 @@ if TYPE_CHECKING:
     from speech2face.inference.cache import Embedded
 
 log = logging.getLogger(__name__)
-INTERVAL = ("value", "low", "high")
 TRAIN_PHOTOS = 3  # of each person
-Files = dict[str, list[str]]  # paths by person
-
-
-@dataclass
-class Chosen:
-    """Who and what is compared.
-
-    people: the gallery, one photo of each. training: people whom probes learn from, none of whom is in the gallery.
-    queries: how many files of each person are compared with the gallery. alone: nobody has a second photo, so that the
-    queries of a face encoder are the photos of the gallery.
-    """
-
-    people: list[str]
-    training: list[str]
-    queries: Files
-    alone: bool = False
+AVERAGED = 20  # most photos of a person that are averaged
 
 
 def evaluate(options: Evaluate, run: Run) -> int:
@@ -63,19 +47,22 @@ def evaluate(options: Evaluate, run: Run) -> int:
             "pipeline=evaluate needs no resume: what was encoded is kept, the same command goes on from there"
         )
     check_modality(options.face, "face", "pipeline=evaluate")
+    if options.data.root is None and options.trials:
+        return evaluate_trials(options, run)
     if options.data.root is None:
         raise UserError("pipeline=evaluate needs data.root= a dataset: <person>/audios, <person>/images, people.csv")
     run.way_on = "the same command, which encodes nothing twice"
-    located = locate_parts(options)
+    located, listed = locate_parts(options), find_trials(options) if options.trials else None
     judges = build_judges(options.judge)
     with run.stage("find"):
-        dataset = read_dataset(options.data.root)
+        dataset = read_dataset(options.data.root, options.data.where)
     options, chosen = choose(dataset, options)
     with quick_imports():
         import torch  # noqa: F401
     run.imported()
     from speech2face.evaluation.evaluation import evaluate as compute_metrics
-    from speech2face.evaluation.report import HEADLINES, write_report
+    from speech2face.evaluation.report import write_report
+    from speech2face.evaluation.summary import Asked, answers
     from speech2face.inference.cache import embed
     from speech2face.inference.decoder import Decoder
 
@@ -86,7 +73,8 @@ def evaluate(options: Evaluate, run: Run) -> int:
         decoder = Decoder(loaded["decoder"].network, options.device, options.precision, prior=prior)
         for one in judges.values():
             one.load()
-    if warning := untrained(loaded):
+    warnings = [one for one in (untrained(loaded), seen(dataset.root, chosen.people, loaded)) if one]
+    for warning in warnings:
         log.warning(warning)
     parts_of_judges = {name: part_in_training(one, loaded) for name, one in judges.items()}
     run.record["judges"] = {n: {"sha256": judges[n].digest, "part": part} for n, part in parts_of_judges.items()}
@@ -100,7 +88,8 @@ def evaluate(options: Evaluate, run: Run) -> int:
         workers = options.workers
         of_photos = partial(embed, dataset.root, encoder=face, directory=cache, workers=workers, name="photos")
         of_queries = partial(embed, dataset.root, encoder=encoder, directory=cache, workers=workers, name="queries")
-        material, errors = gather(dataset, chosen, of_photos, of_queries, options.encoder.modality)
+        material, errors = gather(dataset, chosen, of_photos, of_queries, options.encoder.modality, options.per_person)
+        scored = score_trials(listed, options, encoder, face, run.directory, errors) if listed else {}
     write_failures(run.directory, dataset.root, errors)
     if len(material.people) < 2 or not material.queries:
         raise UserError(f"data.root={dataset.root}: too few files could be read; results.csv has the reasons")
@@ -108,19 +97,18 @@ def evaluate(options: Evaluate, run: Run) -> int:
     about["failed"] = len(errors)
     run.save(counts=about)
     with run.stage("measure"):
-        evaluation = compute_metrics(material, face, decoder, options, options.seed, judges)
+        evaluation = compute_metrics(material, face, decoder, options, options.seed, encoder.estimates, judges)
         evaluation.judges = parts_of_judges
+        evaluation.outcomes["encoder"].metrics |= scored
+    simulated = (dataset.root / "talkers.json").exists()
+    asked = Asked(
+        run.record["weights"], dataset.root.name, options.split, options.encoder.modality, simulated, warnings,
+        play=simulated or options.play, command=" ".join(["python", *run.record["command"]]),
+    )  # fmt: skip
     with run.stage("report"):
-        metrics = write_report(run.directory, material, evaluation, about, warning)
-    run.record["metrics"] = {name: row["value"] for name, row in metrics.items()}
-    run.own_metric = "retrieval/cosine/all/R@1" if "retrieval/cosine/all/R@1" in metrics else None
-    for name, row in metrics.items():
-        if name.startswith(HEADLINES):
-            ideal = "" if row["ideal"] is None else f"  ideal {row['ideal']:.3f}"
-            numbers = ("undefined", "", "") if row["value"] is None else (f"{row[key]:.3f}" for key in INTERVAL)
-            log.info("%-36s %9s  [%s, %s]  chance %.3f%s", name, *numbers, row["chance"], ideal)
+        metrics = write_report(run.directory, material, evaluation, about | published(options), asked, options.samples)
     log_judges(evaluation.judges, metrics)
-    log.info("%s: %s", ", ".join(f"{count} {what}" for what, count in about.items()), run.directory)
+    conclude(run, about, metrics, [*answers(asked, about, metrics), f"the report: {run.directory / 'report.html'}"])
     return int(bool(errors))
 
 
@@ -130,18 +118,21 @@ def gather(
     of_photos: "Callable[[list[str]], Embedded]",
     of_queries: "Callable[[list[str]], Embedded]",
     modality: str,
+    per_person: bool = False,
 ) -> "tuple[Material, dict[str, str]]":
     """The material of the evaluation, and the reason by path for files that could not be read.
 
     A file that cannot be read is replaced by the next one of the person. of_photos, of_queries: embed files, given by
-    their paths. modality: of the queries.
+    their paths. modality: of the queries. per_person: compare the means of each person's queries and photos.
     """
     import numpy as np
 
+    from speech2face.evaluation.averaging import averaged
     from speech2face.evaluation.evaluation import Material
 
     faces = dataset.files["face"]
-    wanted = dict.fromkeys(chosen.people, 1) | dict.fromkeys(chosen.training, TRAIN_PHOTOS)
+    shown = AVERAGED if per_person and modality == "speech" else 1  # a photo that is a query is not in the gallery
+    wanted = dict.fromkeys(chosen.people, shown) | dict.fromkeys(chosen.training, TRAIN_PHOTOS)
     photos, embedded = embed_enough({person: (faces[person], count) for person, count in wanted.items()}, of_photos)
     people = [person for person in chosen.people if photos[person]]
     gallery = [photos[person][0] for person in people]
@@ -165,7 +156,11 @@ def gather(
         rows=np.array(list(paths.values())),
         train=[person for person, _ in train],
         train_embeddings=embedded.of([path for _, path in train]),
+        digests=embedded.digests | queries.digests,
+        modality=modality,
     )
+    if per_person:
+        material = averaged(material, [embedded.of(photos[person]) for person in people])
     return material, embedded.errors | queries.errors
 
 
@@ -195,50 +190,3 @@ def embed_enough(
         }
         tried |= {person: 2 * tried[person] for person in todo}
     return {person: paths[: wanted[person][1]] for person, paths in found.items()}, embedded
-
-
-def choose(dataset: Dataset, options: Evaluate) -> tuple[Evaluate, Chosen]:
-    """Choose the people and the queries. Returns the options, too: all people if split test has fewer than two.
-
-    queries: the first recordings of each person, or for a face encoder the photos after the first, at most
-    options.queries in all. Raises UserError if there are too few files.
-    """
-    options = dataclasses.replace(options, split=split_name(options.split))
-    people, everybody = dataset.split(options.split), dataset.split("all")
-    if options.split == "test" and len(people) < 2 <= len(everybody):
-        log.warning(
-            "split test has %d people with a photo, too few for an evaluation: all %d people are evaluated, as by "
-            "split=all; those of split train are among them",
-            len(people),
-            len(everybody),
-        )
-        options, people = dataclasses.replace(options, split="all"), everybody
-    training = _others(dataset.training_people(), people)[: options.train_people]
-    if not training:
-        log.warning("no training people (split train of people.csv) besides those evaluated: no attributes")
-    modality = options.encoder.modality
-    first = int(modality == "face")
-    files = {person: dataset.files[modality].get(person, [])[first : first + options.clips] for person in people}
-    alone = modality == "face" and not any(files.values())
-    if alone:
-        log.warning("nobody has a second photo: each is compared with itself; only the drawn faces say something then")
-        files = {person: dataset.files["face"][person][:1] for person in people}
-    queries = {path: person for person, paths in files.items() for path in paths}
-    if len(queries) > options.queries:
-        kept = random.Random(options.seed).sample(sorted(queries), options.queries)
-        queries = {path: queries[path] for path in sorted(kept)}
-    if len(people) < 2 or not queries:
-        way_out = "" if options.split == "all" else "; split=all evaluates everybody"
-        raise UserError(
-            f"data.root={dataset.root}: {len(people)} people of split {options.split} with a photo, and {len(queries)} "
-            f"files to compare in their {FOLDERS[modality]}; an evaluation needs two people, and one file{way_out}"
-        )
-    asked: Files = {}
-    for path, person in queries.items():
-        asked.setdefault(person, []).append(path)
-    return options, Chosen(people, training, asked, alone)
-
-
-def _others(people: Iterable[str], but: Iterable[str]) -> list[str]:
-    but = set(but)
-    return [person for person in people if person not in but]

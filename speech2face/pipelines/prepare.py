@@ -17,16 +17,15 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from speech2face.config.data import Data
 from speech2face.config.options import Prepare
 from speech2face.data.dataset import TABLES
-from speech2face.data.folders import FOLDERS, directory, folders
+from speech2face.data.folders import FOLDERS, directory
 from speech2face.data.parquet import is_manifest
-from speech2face.data.people import find_people, read_people
 from speech2face.errors import UserError
 from speech2face.files import lock
 from speech2face.pipelines.parts import build_encoder, check_modality, load_parts, locate_parts, settled
-from speech2face.preparation.sources import File, find, read_names, shard_of
+from speech2face.pipelines.sources import sources
+from speech2face.preparation.sources import File, find, shard_of
 from speech2face.run.process import quick_imports, raise_lost_interrupt, single_thread
 from speech2face.run.record import Run
 
@@ -115,36 +114,6 @@ def prepare(options: Prepare, run: Run) -> int:
         with run.stage("write"), on_processes(workers) as each:
             finish(root, files, traits, notes, options.seed, each)
     return 0
-
-
-def sources(data: Data) -> tuple[Path, dict[str, Path | None], dict[str, dict[str, str]], dict[str, dict]]:
-    """The places that the options name: root, bases, joined and traits. Raises UserError for missing directories.
-
-    bases: by modality, a directory outside the root, or None. joined: by modality, the person by folder name.
-    traits: the columns of people.csv and data.names by person.
-    """
-    root = Path(str(data.root)).expanduser().absolute()
-    bases = {"speech": data.audios, "face": data.images}
-    bases = {modality: base and Path(str(base)).expanduser().absolute() for modality, base in bases.items()}
-    for modality, path in bases.items():
-        if path:
-            directory(path, f"data.{FOLDERS[modality]}")
-    directory(root, "data.root", make=any(bases.values()))
-    joined: dict[str, dict[str, str]] = {modality: {} for modality in FOLDERS}
-    folders_of = {modality: folders(base or root) for modality, base in bases.items()}
-    named: dict[str, dict[str, str]] = {}
-    if data.names:
-        joined, named = read_names(Path(str(data.names)).expanduser(), folders_of)
-    people = {joined[modality].get(name, name) for modality, names in folders_of.items() for name in names}
-    # A folder of photos or recordings that is a dataset of its own has the table of its people.
-    tables = (table for place in (root, *filter(None, bases.values())) if (table := find_people(place)))
-    table = next(tables, None)
-    traits = read_people(table, people, every=True) if table else {}
-    traits = {
-        person: named.get(person, {}) | {name: value for name, value in traits.get(person, {}).items() if value}
-        for person in {**named, **traits}
-    }
-    return root, bases, joined, traits
 
 
 def measure_all(

@@ -30,7 +30,7 @@ from speech2face.pipelines.resume import rows_to_keep
 from speech2face.run.inputs import Input, find_inputs
 from speech2face.run.process import quick_imports, raise_lost_interrupt
 from speech2face.run.record import Run
-from speech2face.run.results import Results, write_contact_sheet
+from speech2face.run.results import EMBEDDINGS, Results, write_contact_sheet, write_embedding_table
 
 if TYPE_CHECKING:
     from speech2face.inference.reconstructor import Reconstructor
@@ -119,6 +119,7 @@ def process(
     measurements = (*reconstructor.encoder.preprocessing.measurements, *(one.name for one in fields(Estimate)))
     prior = reconstructor.decoder.prior
     heard = [f"heard_{name}" for name, _ in prior.spread] if prior and reconstructor.decoder.samples else []
+    (run.directory / EMBEDDINGS).unlink(missing_ok=True)  # of the run that is resumed
     results = Results(run.directory, (*measurements, *heard), kept)
     with closing(results), bar, logging_redirect_tqdm():
         for job in written:
@@ -132,8 +133,9 @@ def process(
                 log.warning("%s: %s", job.input.path, warning)
             bar.update()
     run.record["counts"] = counts
-    if len(inputs) > 1 or len(kept) > 1:
-        with run.stage("write"):
+    with run.stage("write"):
+        write_embedding_table(run.directory)
+        if len(inputs) > 1 or len(kept) > 1:
             write_contact_sheet(run.directory, counts["done"])
     shown = [f"{count} {status.replace('_', ' ')}" for status, count in counts.items() if count or status == "done"]
     log.info("%s: %s", ", ".join(shown), run.directory)

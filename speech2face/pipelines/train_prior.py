@@ -15,6 +15,7 @@ from speech2face.run.record import Run
 
 if TYPE_CHECKING:
     from speech2face.inference.decoder import Decoder
+DRAWN = 2000  # faces that are drawn to measure traits on them
 
 
 def train_prior(options: TrainPrior, run: Run) -> int:
@@ -55,7 +56,7 @@ def train_prior(options: TrainPrior, run: Run) -> int:
 def traits_of(pairs: Pairs, decoder: "Decoder") -> dict[str, np.ndarray]:
     """Traits (n,) by name, NaN where unknown, of the faces of the pairs: known from people.csv, or measured.
 
-    Sex is 0 male, 1 female. What is measured is measured on the faces that the decoder draws.
+    Sex is 0 male, 1 female. What is measured is measured on the faces that the decoder draws, of DRAWN people at most.
     """
     from speech2face.inference.heard import measure
 
@@ -63,7 +64,10 @@ def traits_of(pairs: Pairs, decoder: "Decoder") -> dict[str, np.ndarray]:
     traits = dataset.columns(["sex", "age"], owners)
     if "sex" in traits:
         traits["sex"] = np.where(traits["sex"] == "", np.nan, traits["sex"] == "female")
-    drawn = [
-        measure(one.typical) for part in range(0, len(owners), 32) for one in decoder(pairs.faces[part : part + 32])
-    ]
-    return traits | {name: np.array([one[name] for one in drawn]) for name in drawn[0]}
+    chosen = np.linspace(0, len(owners) - 1, min(DRAWN, len(owners))).astype(int)
+    parts = np.array_split(chosen, -(-len(chosen) // 32))
+    drawn = [measure(one.typical) for part in parts for one in decoder(pairs.faces[part])]
+    for name in drawn[0]:
+        traits[name] = np.full(len(owners), np.nan)
+        traits[name][chosen] = [one[name] for one in drawn]
+    return traits

@@ -13,6 +13,7 @@ from speech2face.data.dataset import Dataset, read_dataset
 from speech2face.errors import UserError, extra
 from speech2face.pipelines.parts import check_modality, load_parts, locate_parts, settled
 from speech2face.pipelines.resume import find_checkpoint, record_changes
+from speech2face.pipelines.seen import population
 from speech2face.pipelines.talkers import provide
 from speech2face.run.process import quick_imports
 from speech2face.run.record import Run
@@ -224,6 +225,7 @@ def card(options: Train, run: Run, job: Job) -> dict[str, Any]:
                 "rows": len(job.train),
                 "mix": {Path(directory).name: weight for directory, weight in (options.data.mix or {}).items()},
                 "simulated": (root / "talkers.json").exists(),
+                "talkers": population(root),
             },
             "recipe": recipe,
             "git": run.record["git"],

@@ -32,7 +32,9 @@ class Comparison(Callback):
             failed = sum(record["status"] != "finished" for record in records)
             labels = job_labels([record["overrides"] for record in records])
             if any((job / "metrics.json").exists() for job in jobs):
-                compare_metrics(directory, jobs, labels)
+                compare_metrics(directory, jobs, labels, records)
+            elif any(record.get("metrics") for record in records):
+                compare_trainings(directory, labels, records)
             else:
                 compare(directory, jobs, labels, records)
             log.info("%d jobs, %d with failures: %s", len(jobs), failed, directory)
@@ -114,12 +116,13 @@ def compare(directory: Path, jobs: list[Path], labels: list[str], records: list[
             pictures.sheet(table, labels, title).save(partial, "PNG")
 
 
-def compare_metrics(directory: Path, jobs: list[Path], labels: list[str]) -> None:
-    """Write comparison.csv and comparison.png of evaluations: metrics down, jobs across. Failed jobs have no values."""
-    from speech2face.evaluation.report import plot_comparison
+def compare_metrics(directory: Path, jobs: list[Path], labels: list[str], records: list[dict[str, Any]]) -> None:
+    """Write comparison.csv (metrics down, jobs across) and comparison.html of evaluations, without failed jobs."""
+    from speech2face.evaluation.comparison import compare
 
     files = [job / "metrics.json" for job in jobs]
-    tables = [json.loads(file.read_text())["metrics"] if file.exists() else {} for file in files]
+    heads = [json.loads(file.read_text()) if file.exists() else {} for file in files]
+    tables = [head.get("metrics", {}) for head in heads]
     names = list(dict.fromkeys(name for table in tables for name in table))
     parts = ("value", "low", "high", "chance", "ideal")
     with atomic(directory / "comparison.csv") as partial, open(partial, "wb") as file:
@@ -128,8 +131,22 @@ def compare_metrics(directory: Path, jobs: list[Path], labels: list[str]) -> Non
         for name in names:
             numbers = [table.get(name, {}).get(part) for table in tables for part in parts]
             file.write(csv_line([name, *(None if number is None else f"{number:.6g}" for number in numbers)]))
-    with atomic(directory / "comparison.png") as partial:
-        plot_comparison(tables, labels).savefig(partial, format="png", dpi=110)
+    failed = [
+        f"The job {label} {record['status']}: {record.get('error', 'not reached')}"
+        for label, record, head in zip(labels, records, heads, strict=True)
+        if not head
+    ]
+    compare(directory, jobs, labels, heads, failed)
+
+
+def compare_trainings(directory: Path, labels: list[str], records: list[dict[str, Any]]) -> None:
+    """Write comparison.csv of trainings: their metrics, as run.json has them, down, and jobs across."""
+    tables = [record.get("metrics", {}) for record in records]
+    with atomic(directory / "comparison.csv") as partial, open(partial, "wb") as file:
+        file.write(csv_line(["metric", *labels]))
+        for name in dict.fromkeys(name for table in tables for name in table):
+            values = (table.get(name) for table in tables)
+            file.write(csv_line([name, *(None if value is None else f"{value:.6g}" for value in values)]))
 
 
 def _cell(row: dict[str, str] | None, record: dict[str, Any]) -> str:

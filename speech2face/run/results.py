@@ -12,6 +12,8 @@ import numpy as np
 from PIL.PngImagePlugin import PngInfo
 
 from speech2face import __version__
+from speech2face.data.folders import SPELT
+from speech2face.data.parquet import write_embeddings
 from speech2face.decoders.landmarks import LANDMARK_PARTS
 from speech2face.files import atomic, csv_line
 from speech2face.inference import pictures
@@ -24,6 +26,8 @@ log = logging.getLogger(__name__)
 COLUMNS = ("input", "sha256", "status", "error", "seconds", "output")
 FILES = ("face.png", "embedding.npy", "panel.png")  # of every input
 SAMPLES = "samples.npz"  # with samples=
+EMBEDDINGS = "embeddings.parquet"
+GROUP = 1024  # rows of a row group of this table
 SHEET_FACES = 200  # most faces on a contact sheet
 
 
@@ -178,3 +182,31 @@ def write_contact_sheet(directory: Path, total: int) -> None:
     if faces:
         with atomic(directory / "contact_sheet.png") as partial:
             pictures.contact_sheet(directory, faces, total).save(partial, "PNG")
+
+
+def write_embedding_table(directory: Path) -> None:
+    """Write embeddings.parquet: input, person, sha256 and embedding of every row of results.csv that is done.
+
+    It is made of the files embedding.npy, and is therefore right after resume=, too. person: see `person_of`.
+    """
+    rows = [row for row in read_results(directory) if row["status"] == "done"]
+
+    def batch(some: list[dict[str, str]]) -> tuple[dict[str, list[str | None]], np.ndarray]:
+        inputs = [_readable(row["input"]) for row in some]
+        people = [person_of(Path(one)) for one in inputs]
+        columns = {"input": inputs, "person": people, "sha256": [row["sha256"] for row in some]}
+        return columns, np.stack([np.load(directory / row["output"] / "embedding.npy") for row in some])
+
+    if rows:
+        batches = (batch(rows[start : start + GROUP]) for start in range(0, len(rows), GROUP))
+        write_embeddings(directory / EMBEDDINGS, batches)
+
+
+def person_of(file: Path) -> str | None:
+    """The person of a file in the layout of a dataset, <person>/audios/** or <person>/images/**; None elsewhere."""
+    folders = [folder for folder in file.parents if folder.name.lower() in set.union(*SPELT.values())]
+    return folders[0].parent.name or None if folders else None
+
+
+def _readable(name: str) -> str:
+    return name.encode(errors="surrogateescape").decode("utf-8", "replace")

@@ -93,7 +93,12 @@ def build_page(
             with gr.Column(scale=1, min_width=320):
                 with gr.Tab("A voice"):
                     microphone = gr.Audio(
-                        sources=["microphone"], type="filepath", label="Speak", editable=False, buttons=[], elem_id="microphone"
+                        sources=["microphone"],
+                        type="filepath",
+                        label="Speak",
+                        editable=False,
+                        buttons=[],
+                        elem_id="microphone",
                     )
                     recording = gr.File(label="Or give a recording or a video", elem_id="recording", height=150)
                     gr.Markdown(used)
