@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from speech2face.weights.locate import Located
 
 log = logging.getLogger(__name__)
-EXAMPLES = Path(__file__).parents[2] / "examples"  # of a checkout
+ROOT = Path(__file__).parents[2]  # of a checkout
 LOCAL, EVERYWHERE = "127.0.0.1", "0.0.0.0"
 
 
@@ -85,7 +85,8 @@ def show(answers: Answers, options: Serve, name: str) -> None:
     name: the address of this computer at which it listens.
     """
     logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks its own page whether it is there
-    kinds = {one: kind_of(one.name).partition("/")[0] for one in sorted(EXAMPLES.glob("*"))}
+    found = sorted((ROOT / "examples").glob("*")) if (ROOT / "pyproject.toml").exists() else []
+    kinds = {one: kind_of(one.name).partition("/")[0] for one in found}
     examples = [(one, takes) for takes, own in MEDIA.items() for one, kind in kinds.items() if kind in own]
     seconds = answers.ready["speech"].reconstructor.encoder.preprocessing.max_seconds
     with tempfile.TemporaryDirectory(prefix="speech2face-page-") as uploads:
@@ -101,6 +102,7 @@ def show(answers: Answers, options: Serve, name: str) -> None:
                 theme=theme(),
                 css_paths=STYLE,
                 footer_links=[],
+                enable_monitoring=False,
                 prevent_thread_lock=True,
                 quiet=True,
                 ssr_mode=False,
