@@ -65,7 +65,7 @@ def prepare(options: Serve) -> Answers:
     located = locate_parts(options)
     ready = {modality: load(options, located, slot) for slot, modality in list(slots.items())[:2]}
     others = {name: partial(load, options, located, f"voices.{name}") for name in options.voices}
-    return Answers(ready, others, Path(options.keep) if options.keep else None)
+    return Answers(ready, others, Path(options.keep).expanduser() if options.keep else None)
 
 
 def load(options: Serve, located: "dict[str, Located]", slot: str) -> Ready:
@@ -103,6 +103,7 @@ def show(answers: Answers, options: Serve, name: str) -> None:
                 css_paths=STYLE,
                 footer_links=[],
                 enable_monitoring=False,
+                run_history=False,
                 prevent_thread_lock=True,
                 quiet=True,
                 ssr_mode=False,
