@@ -160,17 +160,19 @@ def test_a_failing_job_leaves_the_others_and_is_marked(run, tmp_path: Path) -> N
 
 def test_what_a_run_prints(run, tmp_path: Path) -> None:
     """What runs, what it found, and last the path of the picture to look at."""
-    (tmp_path / "examples").symlink_to(EXAMPLES)
+    (tmp_path / "files").mkdir()
+    for name in ("librivox_male.wav", "alsa_female.flac", "astronaut.png", "notebook.ipynb"):
+        (tmp_path / "files" / name).symlink_to(EXAMPLES / name)
     lines = run(f"audio={SPEECH}", "hydra.run.dir=one").stderr.splitlines()
     assert lines[0] == "encoder ge2e: bundled; decoder appearance: bundled"
     assert lines[1].startswith(f"{SPEECH}: male (")
     assert lines[2:] == [f"1 done: {tmp_path}/one/librivox_male/panel.png"]
     assert "DEBUG front end: {" in (tmp_path / "one" / "run.log").read_text()
-    lines = run("audio=examples", "hydra.run.dir=two").stderr.splitlines()
-    assert "found 2 inputs and 3 other files" in lines
-    assert lines[-1] == f"2 done, 3 passed over: {tmp_path}/two/contact_sheet.png"
-    again = run("audio=examples", "resume=two").stderr.splitlines()[-1]
-    assert again == f"2 done (2 of them before), 3 passed over: {tmp_path}/two/contact_sheet.png"
+    lines = run("audio=files", "hydra.run.dir=two").stderr.splitlines()
+    assert "found 2 inputs and 2 other files" in lines
+    assert lines[-1] == f"2 done, 2 passed over: {tmp_path}/two/contact_sheet.png"
+    again = run("audio=files", "resume=two").stderr.splitlines()[-1]
+    assert again == f"2 done (2 of them before), 2 passed over: {tmp_path}/two/contact_sheet.png"
 
 
 def test_lines_of_a_sweep_begin_with_the_number_of_their_job(run, tmp_path: Path) -> None:

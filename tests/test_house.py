@@ -18,6 +18,7 @@ FLOORS = (
     {"training", "evaluation", "preparation", "talkers"},
     {"config"},
     {"run"},
+    {"web"},
     {"pipelines"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -96,9 +96,11 @@ class Forked:
 def serve() -> None:
     """Carry out the calls on stdin: fork and answer with the process, or wait for one and answer with its status."""
     logging.getLogger().addHandler(hydras := logging.NullHandler())  # where there is one, Lightning adds none
+    sys.modules["pandas"] = None  # scikit-learn would import it where Gradio brought it, and it imports pyarrow
     for name in LIBRARIES:
         with suppress(ImportError):  # an extra that is not installed
             importlib.import_module(name)
+    del sys.modules["pandas"]
     logging.getLogger().removeHandler(hydras)
     context = multiprocessing.get_context
     multiprocessing.get_context = lambda method=None: context("fork" if method == "spawn" else method)

@@ -104,6 +104,10 @@ def calibration(
 
     probes: by trait. errors: by trait with numbers, see probe_errors. truth: (n,) true values by trait, "" or NaN where
     unknown. seen: what the probes expect of the true faces.
+
+    Ranks and probabilities of classes compare what a probe reads in the samples with what it reads in the true face, so
+    that its errors do not matter. Coverage compares with the true value. It adds the probe's errors as if they did not
+    depend on the voice, so that the intervals are a little too wide where voice and face tell different things.
     """
     found = {
         "calibration/energy": estimator(statistics.mean(samples.energy), float(samples.single.mean())),
@@ -111,8 +115,9 @@ def calibration(
         "calibration/face/ranks_p": p_value(even(samples.rank, samples.count + 1)),
     }
     for name, probe in probes.items():
-        read, known = samples.read[name], np.flatnonzero(known_rows(truth[name]))
+        read = samples.read[name]
         if name in errors:
+            known = np.flatnonzero(known_rows(truth[name]))
             own = estimator.of(known)
             for share, hits in covered(read[known], errors[name], truth[name][known], estimator.seed).items():
                 found[f"calibration/{name}/coverage_{share}"] = own.share(hits, np.nan)
@@ -120,10 +125,11 @@ def calibration(
             found[f"calibration/{name}/ranks_p"] = p_value(even(rank, read.shape[1] + 1))
             found[f"calibration/{name}/population_p"] = p_value(stats.ks_2samp(read[:, 0], seen[name]).pvalue)
         else:
-            sure, classes = read.mean(1)[known], probe.classes_
-            right = classes[sure.argmax(1)] == truth[name][known]
-            found[f"calibration/{name}/error"] = estimator.of(known)(miscalibration(sure.max(1), right), 0.0)
-            counts = [np.bincount(one.argmax(1), minlength=len(classes)) for one in (read[:, 0], seen[name])]
+            shown, own = np.eye(len(probe.classes_))[read.argmax(2)], seen[name].argmax(1)
+            share = shown.mean(1)
+            likely = share.argmax(1)
+            found[f"calibration/{name}/error"] = estimator(miscalibration(share.max(1), likely == own), 0.0)
+            counts = [shown[:, 0].sum(0), np.bincount(own, minlength=len(probe.classes_))]
             there = np.sum(counts, 0) > 0
             table = np.stack(counts)[:, there]
             found[f"calibration/{name}/population_p"] = p_value(

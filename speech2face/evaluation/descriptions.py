@@ -123,7 +123,8 @@ DESCRIPTIONS: tuple[tuple[str, str, str, str, str], ...] = (
      "p-value of the hypothesis that samples and true faces have one distribution of {trait}. A small one tells "
      "against it."),
     (r"calibration/(?P<trait>\w+)/error", "{trait}: calibration error", "", "down",
-     "Expected calibration error of the probability of the {trait} (Guo et al. 2017)."),
+     "Expected calibration error (Guo et al. 2017) of the share of the samples that show one {trait}, as a "
+     "probability that the true face shows it; both are read by the same probe."),
     (r"calibration/(?P<judge>\w+)/frechet", "{judge}: Fréchet distance", "", "down",
      "Fréchet distance of the samples' and the true faces' embeddings by {judge} (Heusel et al. 2017); 0 is the best."),
     (r"calibration/(?P<judge>\w+)/(?P<measure>precision|recall)", "{judge}: {measure}", "%", "up",

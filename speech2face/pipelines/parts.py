@@ -53,10 +53,10 @@ def locate_parts(options: Options) -> dict[str, Located]:
 
 
 def load_parts(options: Options, located: dict[str, Located]) -> dict[str, "Loaded"]:
-    """Load every part with its weights, by slot. located: see locate_parts."""
+    """Load the located parts with their weights, by slot. located: see locate_parts, all of it or some slots."""
     from speech2face.weights.load import load
 
-    settled = {slot: of_its_class(part, located[slot]) for slot, part in parts(options).items()}
+    settled = {slot: of_its_class(part, located[slot]) for slot, part in parts(options).items() if slot in located}
     return {slot: load(part, options.seed, located[slot]) for slot, part in settled.items()}
 
 

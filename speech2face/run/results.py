@@ -64,15 +64,16 @@ class Results:
         os.close(self._file)
 
 
-def write_files(
-    folder: Path, name: str, digest: str | None, result: "Reconstruction", weights: dict[str, dict[str, Any]]
-) -> None:
-    """Write face.png, embedding.npy, landmarks.csv, samples/N.png, samples.npz and panel.png of one input, atomically.
+def is_untrained(weights: dict[str, dict[str, Any]]) -> bool:
+    """Whether any part has random weights. weights: record["weights"] of run.json."""
+    return any(one["untrained"] for one in weights.values())
 
-    name: of the input. digest: its SHA-256. weights: record["weights"] of run.json, of encoder and decoder.
+
+def marks(digest: str | None, weights: dict[str, dict[str, Any]]) -> PngInfo:
+    """The text fields of a face's PNG file, which call it synthetic.
+
+    digest: SHA-256 of the input. weights: record["weights"] of run.json, of encoder and decoder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    untrained = any(one["untrained"] for one in weights.values())
     made_with = {
         part: f"{one['choice']}, " + ("random weights" if one["untrained"] else f"weights sha256 {one['sha256']}")
         for part, one in weights.items()
@@ -81,7 +82,7 @@ def write_files(
     for key, value in {
         "Title": "Synthetic face, not a photograph",
         "Description": "Reconstructed by a neural network; an average-looking face, not the likeness of a person."
-        + (" UNTRAINED: the weights are random." if untrained else ""),
+        + (" UNTRAINED: the weights are random." if is_untrained(weights) else ""),
         "Source": f"input sha256 {digest}",
         "Software": f"speech2face {__version__}",
         "Encoder": made_with["encoder"],
@@ -90,6 +91,18 @@ def write_files(
     }.items():
         if value:
             text.add_itxt(key, value)
+    return text
+
+
+def write_files(
+    folder: Path, name: str, digest: str | None, result: "Reconstruction", weights: dict[str, dict[str, Any]]
+) -> None:
+    """Write face.png, embedding.npy, landmarks.csv, samples/N.png, samples.npz and panel.png of one input, atomically.
+
+    name: of the input. digest: its SHA-256. weights: record["weights"] of run.json, of encoder and decoder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    untrained, text = is_untrained(weights), marks(digest, weights)
 
     def marked(face: "Face") -> np.ndarray:
         return pictures.mark_untrained(face.image) if untrained else face.image

@@ -1,0 +1,53 @@
+"""Options that several pipelines share; see speech2face.config.options."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from speech2face.config.describe import says
+from speech2face.weights.part import Part
+
+
+@dataclass(kw_only=True, frozen=True)
+class Pipeline:
+    """The pipeline, from conf/pipeline/NAME.yaml: its function and its name."""
+
+    _target_: str
+    name: str
+
+
+@dataclass(kw_only=True, frozen=True)
+class Options:
+    """Options of every pipeline."""
+
+    resumable = False  # whether resume= goes on with an earlier run; not an option
+    trained = ""  # the slot of the part that a training trains; not an option
+    own_directory = False  # whether the run writes only to a new or empty directory; not an option
+    pipeline: Pipeline
+    choices: dict[str, Any] = field(default_factory=dict)
+    from_weights: Annotated[
+        bool, says("use the architecture and the front end that the weights bring; false: those that are configured")
+    ] = True
+    resume: Annotated[str | None, says("output directory of an earlier run to go on with")] = None
+    device: Annotated[str, says("auto, cpu, cuda, cuda:N or mps")] = "auto"
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"],
+        says("precision of the networks; auto: bf16 if the hardware is fast at it, else fp32"),
+    ] = "auto"
+    batch_size: Annotated[int, says("inputs that pass through the networks together", ge=1)] = 1
+    workers: Annotated[int, says("threads or processes that read inputs", ge=1)] = 2
+    seed: Annotated[int, says("seed of all random numbers", ge=0, le=2**63 - 1)] = 0
+    metric: Annotated[str | None, says("name of the metric that a sweeper optimises; null: the pipeline's own")] = None
+
+
+@dataclass(kw_only=True, frozen=True)
+class Sampling:
+    """Options of the prior, which draws faces that a voice may belong to."""
+
+    prior: Annotated[Part | None, says("draws the embeddings of faces that a voice may belong to")] = None
+    guidance: Annotated[
+        float, says("weight of the voice in the prior; 1: as learnt, 0: as if the voice were unknown", ge=0, le=10)
+    ] = 1.0
+    steps: Annotated[int, says("steps in which the prior draws", ge=1, le=1000)] = 8
+    truncation: Annotated[
+        float, says("factor of the prior's noise; less than 1: faces nearer to the typical one", gt=0, le=2)
+    ] = 1.0
