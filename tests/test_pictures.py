@@ -8,6 +8,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from speech2face.inference.pictures import draw_waveform, panel, png, sheet
+from speech2face.inference.waveforms import ticks
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 300), (224, 224)])
@@ -58,3 +59,11 @@ def test_letters_of_other_alphabets_are_drawn() -> None:
     drawn = [np.asarray(sheet([(name, ["x"])], ["job"], "")) for name in ("é", "e\u0301", "è", "Привет", "Прибор")]
     assert (drawn[0] == drawn[1]).all()
     assert (drawn[0] != drawn[2]).any() and (drawn[3] != drawn[4]).any()  # not the box of a missing letter
+
+
+@pytest.mark.parametrize("seconds", [0.13, 1.0, 3.0, 7.1, 10.26, 61.0, 10_800.0])
+def test_times_below_a_recording_are_round(seconds: float) -> None:
+    found = ticks(seconds)
+    step = found[1]
+    assert found[0] == 0 and 3 <= len(found) <= 7 and seconds - step < found[-1] <= seconds
+    assert np.allclose(np.diff(found), step) and f"{step:e}"[0] in "125" and float(f"{step:.0e}") == step

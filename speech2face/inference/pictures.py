@@ -128,7 +128,7 @@ def panel(
     width, 3). heard: shares of the attributes that the voice fixes. estimate: of sex and age, written above the faces.
     """
     side, gap, top = 2 * FACE, 24, 64
-    left = side
+    left = side if "waveform" in preview else (side - 26) // 2  # photos stand one below the other
     width = left + 2 * side + 4 * gap
     across = min(len(samples), STRIP)
     strip = [samples[i : i + STRIP] for i in range(0, len(samples), STRIP)]
@@ -136,7 +136,7 @@ def panel(
     below = 26 + len(strip) * (cell + 8) + (52 if heard else 0) if samples else 0
     image = Image.new("RGB", (width, top + side + 56 + below), PAPER)
     draw = ImageDraw.Draw(image)
-    _text(draw, (gap, 14), name, 20, width=left)
+    _text(draw, (gap, 14), name, 20, width=left if estimate else width - 2 * gap)
     if estimate:
         verb = "sounds" if "waveform" in preview else "looks"
         _text(draw, (left + 2 * gap, 14), f"{verb} {estimate}", 16, width=2 * side)
@@ -145,15 +145,13 @@ def panel(
         image.paste(draw_recording(preview, left, side, PAPER), (gap, top))
     else:
         for i, (key, label) in enumerate((("photo", "photo"), ("crop", "what the encoder sees"))):
-            half = (left - 16) // 2
             picture = Image.fromarray(np.array(preview[key]))
             if key == "photo":
                 corners = [tuple(corner) for corner in preview["outline"].tolist()]
                 ImageDraw.Draw(picture).polygon(corners, outline="#ffd166", width=max(2, picture.width // 120))
-            picture = ImageOps.contain(picture, (half, side - 60), Image.Resampling.BICUBIC)
-            x = gap + i * (half + 16)
-            image.paste(picture, (x, top + 26))
-            _text(draw, (x, top), label, 14, FAINT)
+            y = top + i * (left + 26)
+            image.paste(ImageOps.contain(picture, (left, left), Image.Resampling.BICUBIC), (gap, y))
+            _text(draw, (gap, y - 24), label, 14, FAINT)
     faces = [(enlarged(face), "reconstructed face")]
     if landmarks is not None:
         faces.append((draw_landmarks(face, landmarks, parts), "with landmarks"))

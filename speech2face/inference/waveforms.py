@@ -1,5 +1,6 @@
 """Pictures of a recording: waveform and spectrogram of the part that was read, with the windows that were heard."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -74,14 +75,22 @@ def draw_recording(preview: dict[str, Any], width: int, height: int, ground: str
         row = (row + 1) % ROWS if start < last else 0
         y, last = 142 + row * (BAR + 1), end
         draw.rectangle((start / seconds * width, y, max(end / seconds * width - 2, 0), y + BAR - 1), VOICE)
-    for share in (0, 0.25, 0.5, 0.75, 1):
-        anchor = "la" if share == 0 else "ra" if share == 1 else "ma"
-        time = f"{share * seconds:.1f} s"
-        draw.text((share * (width - 1), height - 26), time, LABEL, ImageFont.load_default(13), anchor=anchor)
+    for time in ticks(seconds):
+        at = time / seconds * (width - 1)
+        anchor = "la" if time == 0 else "ra" if at > width - 24 else "ma"
+        draw.line((at, bottom, at, bottom + 4), LABEL)
+        draw.text((at, height - 26), f"{time:g} s", LABEL, ImageFont.load_default(13), anchor=anchor)
     fill, font = "white" if heard[:40].all() else LABEL, ImageFont.load_default(12)
     draw.text((6, top + 4), f"{rate / 2000:g} kHz", fill, font)
     draw.text((6, bottom - 16), "0", fill, font)
     return image
+
+
+def ticks(seconds: float) -> list[float]:
+    """Round times from 0 to the end of a recording, at most seven: 1, 2 or 5 times a power of ten apart."""
+    power = 10.0 ** math.floor(math.log10(seconds / 6))
+    step = next(step for step in (power, 2 * power, 5 * power, 10 * power) if seconds / step <= 6)
+    return [round(i * step, 6) for i in range(int(seconds / step + 1e-6) + 1)]
 
 
 def describe_recording(preview: dict[str, Any]) -> str:
