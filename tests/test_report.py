@@ -133,7 +133,7 @@ def test_published_figures_stand_above_those_of_this_run(published):
 def test_texts_of_users_are_escaped():
     text = page.render(
         "comparison.html", title="<script>x</script>", labels=[], asked=[], failed=[], answers=[], tested=[],
-        untested=[], samples=1, against_first=False, values=[], plots="", simulated=False, pair="",
+        untested={}, samples=1, against_first=False, values=[], plots="", simulated=False, pair="",
     )  # fmt: skip
     assert "<script>" not in text and "&lt;script&gt;" in text
 

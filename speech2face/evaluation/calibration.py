@@ -120,7 +120,7 @@ def calibration(
             known = np.flatnonzero(known_rows(truth[name]))
             own = estimator.of(known)
             for share, hits in covered(read[known], errors[name], truth[name][known], estimator.seed).items():
-                found[f"calibration/{name}/coverage_{share}"] = own.share(hits, np.nan)
+                found[f"calibration/{name}/coverage_{share}"] = own.share(hits, share / 100)
             rank = 1 + (read < seen[name][:, None]).sum(1)
             found[f"calibration/{name}/ranks_p"] = p_value(even(rank, read.shape[1] + 1))
             found[f"calibration/{name}/population_p"] = p_value(stats.ks_2samp(read[:, 0], seen[name]).pvalue)

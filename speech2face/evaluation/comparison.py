@@ -2,13 +2,14 @@
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from speech2face.evaluation import page
-from speech2face.evaluation.describe import RANK, Description, describe, sorted_by_group
+from speech2face.evaluation.describe import Description, describe, probability, sorted_by_group
 from speech2face.evaluation.paired import SAMPLES, Difference, Rows, difference, holm, read_values
 from speech2face.evaluation.plots import plot_comparison
 from speech2face.evaluation.report import HEADLINES
@@ -20,7 +21,6 @@ LEVEL = 0.05
 DETAILS = re.compile(  # metrics of judges that would make the comparison long
     r"judge/(?!\w+/(clip|person)/(similarity/cosine|retrieval/cosine/\w+/R@10|vggface_score|sex/accuracy|age/\w+)$).*"
 )
-KEY = ("R@10", "sex/accuracy", "age/error")  # ends of the names of metrics that sentences are about
 COLUMNS = ("metric", "job", "than", "difference", "low", "high", "p", "p_corrected", "people")
 
 
@@ -74,8 +74,8 @@ def compare(
     figure = plot_comparison(tables, labels, names, simulated)
     with atomic(directory / "comparison.png") as partial:
         figure.savefig(partial, format="png", dpi=110)
-    open_to_test = [name for name in names if describe(name, simulated).better != "control"]
-    tested = test([read_values(job, names) for job in jobs], open_to_test)
+    values = [read_values(job, names) for job in jobs]
+    tested = test(values, [name for name in names if describe(name, simulated).better in ("up", "down")])
     with atomic(directory / "differences.csv") as partial, open(partial, "wb") as file:
         file.write(csv_line(COLUMNS))
         for one in tested:
@@ -91,7 +91,7 @@ def compare(
         failed=failed,
         answers=sentences(tested, labels, tables),
         tested=[shown(one, labels) for one in tested],
-        untested=[describe(name).label for name in open_to_test if name not in {one.metric for one in tested}],
+        untested=untested([name for name in names if name not in {one.metric for one in tested}], values, simulated),
         samples=SAMPLES,
         pair=shown(tested[0], labels)["pair"] if tested and len(jobs) == 2 else "",
         against_first=len(jobs) > ALL_PAIRS,
@@ -104,20 +104,43 @@ def compare(
 
 
 def sentences(tested: Sequence[Tested], labels: Sequence[str], tables: Sequence[Mapping[str, Row]]) -> list[str]:
-    """For the most important metrics, which of two jobs is better, or that this cannot be told."""
-    found = []
-    for one in tested:
-        if not one.metric.endswith(KEY) or one.metric.startswith(("face/", "retrieval/l")):
-            continue
+    """Which differences are significant after correction, one a sentence, and those of which none is shown."""
+    if not tested:
+        return []
+    told = [one for one in tested if one.better is not None]
+    verb = "difference is" if len(tested) == 1 else "differences are"
+    text = f"{len(told)} of {len(tested)} {verb} significant after correction"
+    found = [f"{text}. The intervals of differences are 95 % and not corrected." if told else f"{text}."]
+    for one in told:
         what, better = describe(one.metric), one.better
-        numbers = " and ".join(what.shown(tables[job][one.metric]["value"]) for job in (one.a, one.b))
-        if better is None:
-            text = f"{what.label}: {labels[one.a]} and {labels[one.b]} cannot be told apart ({numbers}"
+        other = one.a if better == one.b else one.b
+        numbers = " against ".join(what.shown(tables[job][one.metric]["value"]) for job in (better, other))
+        found.append(
+            f"{what.label}: {labels[better]} is better than {labels[other]} ({numbers}). "
+            f"Difference, {_pair(one, labels)}: {signed(what, one.found.value)}, interval "
+            f"{_interval(what, one.found)}, corrected p {probability(one.corrected)}."
+        )
+    rest = Counter(describe(one.metric).label for one in tested if one.better is None)
+    listed = [label if len(labels) == 2 else f"{label} ({count} of pairs)" for label, count in rest.items()]
+    return found + ([f"No difference shown: {'; '.join(listed)}."] if rest else [])
+
+
+def untested(names: Sequence[str], values: Sequence[Mapping[str, Rows]], simulated: bool) -> dict[str, list[str]]:
+    """The labels of metrics that are not tested, by the reason. values: the rows of each job's metrics."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        what, rows = describe(name, simulated), [job[name] for job in values if name in job]
+        if what.better == "control":
+            reason = "it is a control, which should be at chance"
+        elif not what.better:
+            reason = "neither direction is better"
+        elif not rows:
+            reason = "it is of all rows together, as an equal error rate or a ratio is, not of single queries"
+        elif len(rows) < 2:
+            reason = "only one job has it"
         else:
-            other = one.a if better == one.b else one.b
-            numbers = " against ".join(what.shown(tables[job][one.metric]["value"]) for job in (better, other))
-            text = f"{what.label}: {labels[better]} is better than {labels[other]} ({numbers}"
-        found.append(f"{text}; difference {_signed(what, one.found)}, corrected p {_p(one.corrected)}).")
+            reason = "the values are the same, or fewer than two people have it in both jobs"
+        found.setdefault(reason, []).append(what.label)
     return found
 
 
@@ -127,33 +150,29 @@ def shown(one: Tested, labels: Sequence[str]) -> dict[str, Any]:
     return {
         "name": one.metric,
         "what": what,
-        "pair": f"{labels[one.b]} minus {labels[one.a]}",
+        "pair": _pair(one, labels),
         "difference": signed(what, one.found.value),
         "interval": _interval(what, one.found),
-        "p": _p(one.found.p),
-        "corrected": _p(one.corrected),
+        "p": probability(one.found.p),
+        "corrected": probability(one.corrected),
         "people": one.found.people,
-        "verdict": f"{labels[one.better]} is better" if one.better is not None else "cannot be told",
+        "verdict": f"{labels[one.better]} is better" if one.better is not None else "no difference shown",
         "told": one.better is not None,
     }
 
 
 def signed(what: Description, value: float) -> str:
     """A difference with its sign and its unit; of shares in percentage points."""
-    unit = {"%": " points", "": "", RANK: ""}.get(what.unit, f" {what.unit}")
+    unit = " points" if what.unit == "%" else what.suffix
     return ("+" if value > 0 else "") + what.number(value) + unit
 
 
-def _signed(what: Description, found: Difference) -> str:
-    return f"{signed(what, found.value)}, 95 % interval {_interval(what, found)}"
+def _pair(one: Tested, labels: Sequence[str]) -> str:
+    return f"{labels[one.b]} minus {labels[one.a]}"
 
 
 def _interval(what: Description, found: Difference) -> str:
     return f"{signed(what, found.low).split(' ')[0]} to {signed(what, found.high).split(' ')[0]}"
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _asked(label: str, head: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from speech2face.evaluation.descriptions import (
     GROUPS,
     PLACES,
     RATIOS,
+    REFERENCES,
+    SCALES,
     SOURCES,
     UNITS,
     VIEWS,
@@ -17,7 +19,7 @@ from speech2face.evaluation.descriptions import (
     WORDS,
 )
 
-RANK = "rank"
+RANK, P = "rank", "p"  # units that are not shown
 
 
 @dataclass(frozen=True)
@@ -25,14 +27,16 @@ class Description:
     """What a metric means.
 
     label: a few words. sentence: what it is. unit: "%" for shares, which are then shown in percent, "years", "dB",
-    "pixels", "rank", which is not shown, or "". better: "up", "down", "control" (it should be at chance), or "" if that
-    is not known.
+    "pixels", "SD", "rank" or "p", which are not shown, or "". better: "up", "down", "control" (it should be at chance),
+    or "" if there is no better direction. reference: what the level of chance of the metric is: "chance", "target",
+    "single face", or "" if it is not shown.
     """
 
     label: str
     sentence: str
     unit: str = ""
     better: str = ""
+    reference: str = "chance"
 
     @property
     def scale(self) -> float:
@@ -48,6 +52,8 @@ class Description:
         """A value as it is shown, without its unit; "undefined" for None."""
         if value is None:
             return "undefined"
+        if self.unit == P:
+            return probability(value)
         value *= self.scale
         large = self.unit in ("%", "years", "dB", "pixels", RANK) or abs(value) >= 10
         digits = 0 if abs(value) >= 1000 else 1 if large else 3
@@ -55,7 +61,25 @@ class Description:
 
     def shown(self, value: float | None) -> str:
         """A value with its unit."""
-        return self.number(value) + (f" {self.unit}" if self.unit not in ("", RANK) and value is not None else "")
+        return self.number(value) + (self.suffix if value is not None else "")
+
+    @property
+    def suffix(self) -> str:
+        """The unit after a number, with a space; "" if it has none that is shown."""
+        return "" if self.unit in ("", RANK, P) else f" {self.unit}"
+
+    def beside(self, level: float | None) -> str:
+        """The level of chance as it is shown, with its word if it is not chance; "" if there is none."""
+        if level is None or not self.reference:
+            return ""
+        if self.reference == "chance":
+            return self.shown(level)
+        return f"{self.reference} {re.sub(r'[.]0+$', '', self.number(level))}{self.suffix}"
+
+
+def probability(p: float) -> str:
+    """A p-value as it is shown."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def describe(name: str, simulated: bool = False) -> Description:
@@ -72,11 +96,13 @@ def describe(name: str, simulated: bool = False) -> Description:
                 words["source"], words["place"] = SOURCES[found["source"]], PLACES[found["source"]]
             control = simulated and trait in CONTROLS and not name.startswith(("photo/", "calibration/"))
             note = " A control: no voice of a simulated person depends on it, so it should be at chance."
+            scale = " " + SCALES[trait] if simulated and trait in SCALES else ""
             return Description(
                 label.format(**words) + ", control" * control,
-                sentence.format(**words) + note * control,
+                sentence.format(**words) + scale + note * control,
                 unit.format(**words),
                 "control" if control else better,
+                next((word for known, word in REFERENCES if re.fullmatch(known, name)), "chance"),
             )
     return Description(name.partition("/")[2] or name, "")
 

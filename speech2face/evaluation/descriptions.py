@@ -26,7 +26,7 @@ GROUPS = {
     ),
     "photo": (
         "Traits in the photo's embedding",
-        "The probes read the embedding of the person's own photo: a bound for what they can read from a query.",
+        "The probes read the embedding of the person's own photo. It is for reference; a query can exceed it.",
     ),
     "craniofacial": (
         "Proportions of the drawn face",
@@ -41,10 +41,24 @@ GROUPS = {
     ),
     "judge": ("Independent judges", "Networks that took no part in drawing look at the drawn pictures."),
     "association": ("Matching of voices and faces", "Which voice and which face belong together."),
-    "calibration": ("Calibration", "Whether the spread of several faces of one voice is as large as it should be."),
+    "calibration": (
+        "Calibration",
+        'The prior sampled several faces per voice; their number is under "What was asked". The question is whether '
+        "they spread as much as the true faces of such voices. Distances are L2 between embeddings.",
+    ),
 }
 CONTROLS = ("skin_tone", "hair_colour")  # traits of simulated people that no voice depends on
-UNITS = {"age": "years"}  # of traits
+UNITS = {"age": "years", "size": "SD"}  # of traits
+SCALES = {  # of traits of simulated people
+    "size": "Size is in standard deviations (SD) within a sex.",
+    "skin_tone": "Skin tone is from 0, light, to 1, dark.",
+}
+# What stands where other metrics have their level of chance: (pattern of the name, word).
+REFERENCES = (
+    (r"calibration/.*_p", ""),
+    (r"calibration/energy(_ratio)?", "single face"),
+    (r"calibration/.*", "target"),
+)
 
 
 SOURCES = {
@@ -110,16 +124,19 @@ DESCRIPTIONS: tuple[tuple[str, str, str, str, str], ...] = (
      "Correlation of the true {trait} and the one that {judge}, a network trained on people, sees in {looked}."),
     (r"calibration/energy", "energy score", "", "down",
      "Distance of a voice's samples to the true face, less half of their distance to each other (Gneiting and "
-     "Raftery 2007). Chance: the distance of the single most typical face."),
+     "Raftery 2007). Single face: the distance of the single most typical face."),
     (r"calibration/energy_ratio", "energy score / single face", "", "down",
      "The energy score as a share of the distance of the single most typical face; below 1 the samples say more."),
     (r"calibration/(?P<trait>\w+)/coverage_(?P<share>\d+)", "{trait}: coverage of {share} %", "%", "",
      "Share of people whose true {trait} lies within the central {share} % interval of the samples; it should be "
      "{share} %."),
-    (r"calibration/(?P<trait>\w+)/ranks_p", "{trait}: ranks, p", "", "",
+    (r"calibration/face/ranks_p", "face: ranks, p", "p", "",
+     "p-value of the hypothesis that the true face has each rank among the samples equally often. Ranks are by the "
+     "mean distance to the other samples. A small one tells against calibration."),
+    (r"calibration/(?P<trait>\w+)/ranks_p", "{trait}: ranks, p", "p", "",
      "p-value of the hypothesis that the true {trait} has each rank among the samples equally often. A small one "
      "tells against calibration."),
-    (r"calibration/(?P<trait>\w+)/population_p", "{trait}: population, p", "", "",
+    (r"calibration/(?P<trait>\w+)/population_p", "{trait}: population, p", "p", "",
      "p-value of the hypothesis that samples and true faces have one distribution of {trait}. A small one tells "
      "against it."),
     (r"calibration/(?P<trait>\w+)/error", "{trait}: calibration error", "", "down",
@@ -127,11 +144,16 @@ DESCRIPTIONS: tuple[tuple[str, str, str, str, str], ...] = (
      "probability that the true face shows it; both are read by the same probe."),
     (r"calibration/(?P<judge>\w+)/frechet", "{judge}: Fréchet distance", "", "down",
      "Fréchet distance of the samples' and the true faces' embeddings by {judge} (Heusel et al. 2017); 0 is the best."),
-    (r"calibration/(?P<judge>\w+)/(?P<measure>precision|recall)", "{judge}: {measure}", "%", "up",
-     "Precision: share of samples among the true faces. Recall: share of true faces among the samples, by {judge} "
-     "(Kynkäänniemi et al. 2019)."),
-    (r"calibration/(?P<measure>sharpness|diversity)_ratio", "{measure}", "", "",
-     "The {measure} of the samples as a share of that of the true faces; it should be 1."),
+    (r"calibration/(?P<judge>\w+)/precision", "{judge}: precision", "%", "up",
+     "Share of samples whose embedding by {judge} lies among those of true faces (Kynkäänniemi et al. 2019)."),
+    (r"calibration/(?P<judge>\w+)/recall", "{judge}: recall", "%", "up",
+     "Share of true faces whose embedding by {judge} lies among those of samples (Kynkäänniemi et al. 2019)."),
+    (r"calibration/sharpness_ratio", "sharpness", "", "",
+     "The sharpness of the samples as a share of that of the true faces; it should be 1. Sharpness is the variance of "
+     "the Laplacian in the middle of the picture, the median over people."),
+    (r"calibration/diversity_ratio", "diversity", "", "",
+     "The diversity of the samples as a share of that of the true faces; it should be 1. Diversity is the standard "
+     "deviation over people of a pixel, the mean over pixels."),
     (r"association/verification/(?P<group>\w+)/equal_error_rate", "equal error rate ({group})", "%", "down",
      "Is the voice that of the face? Share of wrong decisions at the threshold that refuses as many right pairs as it "
      "accepts wrong ones; pairs of {who}."),

@@ -54,7 +54,7 @@ def metric_row(name: str, row: Row, simulated: bool) -> dict[str, Any]:
         "what": what,
         "value": what.shown(row["value"]),
         "interval": interval(what.number, row["low"], row["high"]),
-        "chance": what.shown(row["chance"]) if row["chance"] is not None else "",
+        "chance": what.beside(row["chance"]),
         "ideal": what.shown(row["ideal"]) if row.get("ideal") is not None else "",
         "ideal_interval": interval(what.number, row.get("ideal_low"), row.get("ideal_high")),
         "of_ideal": f"{100 * row['of_ideal']:.0f} %" if row.get("of_ideal") is not None else "",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from speech2face.evaluation.describe import RANK, describe
+from speech2face.evaluation.describe import describe
 from speech2face.evaluation.descriptions import CONTROLS
 from speech2face.evaluation.evaluation import Evaluation
 
@@ -164,6 +164,7 @@ def plot_comparison(
     value, and those with one value in all of several evaluations have no panel. simulated: whether the people are.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     values = {name: {table[name]["value"] for table in tables if name in table} - {None} for name in names}
     together = sum(map(bool, tables)) > 1
@@ -182,15 +183,19 @@ def plot_comparison(
             if row["low"] is not None:
                 axis.plot([about.scale * row["low"], about.scale * row["high"]], [i, i], color=OWN, linewidth=2)
             axis.plot(about.scale * row["value"], i, "o", color=OWN, markersize=7, label="value, 95 % interval")
-            for key, colour, label in (("chance", CHANCE, "chance"), ("ideal", IDEAL, "ideal observer (estimate)")):
-                if row[key] is not None:
+            for key, colour, label in (
+                ("chance", CHANCE, about.reference),
+                ("ideal", IDEAL, "ideal observer (estimate)"),
+            ):
+                if row[key] is not None and label:
                     at = [about.scale * row[key]] * 2
                     axis.plot(at, [i - 0.4, i + 0.4], color=colour, linewidth=3, label=label)
-        unit = f", {about.unit}" if about.unit not in ("", RANK) else ""
-        arrow = {"up": "higher is better", "down": "lower is better", "control": "control"}.get(about.better, "")
+        unit = f",{about.suffix}" if about.suffix and not about.label.endswith(about.suffix) else ""
+        arrow = {"up": "higher is better", "down": "lower is better"}.get(about.better, "")
         axis.set_title(f"{about.label}{unit}\n{arrow}", fontsize=9)
         axis.set_yticks(range(len(labels)), labels, parse_math=False, fontsize=9)
         axis.tick_params(labelleft=number % columns == 0)
+        axis.xaxis.set_major_locator(MaxNLocator(4))
         axis.grid(axis="x", color="#e3e8ec")
         axis.set_axisbelow(True)
         axis.spines[["top", "right"]].set_visible(False)

@@ -111,6 +111,8 @@ def write_report(
         groups=page.groups(metrics, asked.simulated),
         plots=page.as_data(figure),
         lines=pictured,
+        retrieved=min(gallery.RETRIEVED, len(material.people)),
+        framed=sum(any(right for *_, right in line.cells) for line in lines),
         people=len(material.people),
         query=asked.query,
         query_word="voice" if asked.modality == "speech" else "other photo",

@@ -1,5 +1,6 @@
 """An evaluation in sentences: what was asked, of whom, how well, beside what."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ from speech2face.evaluation.descriptions import CONTROLS
 
 Row = Mapping[str, float | None]  # of the table of metrics, by column
 FEW = 20  # people
+SMALL = 0.01  # p-value of a rank test that is named
 
 
 @dataclass
@@ -17,7 +19,7 @@ class Asked:
 
     parts: by slot (encoder, face, decoder), the record of its weights in run.json. dataset: its name. split: of it.
     modality: of the queries. simulated: whether the people are. warnings: sentences. play: whether recordings may be
-    played in the report. published: figures of others that go with the protocol, or None.
+    played in the report. draws: faces per voice that a prior sampled, 0 without a prior.
     """
 
     parts: Mapping[str, Mapping[str, Any]]
@@ -28,6 +30,7 @@ class Asked:
     warnings: list[str] = field(default_factory=list)
     play: bool = False
     command: str = ""
+    draws: int = 0
 
     @property
     def query(self) -> str:
@@ -51,6 +54,10 @@ def question(asked: Asked, counts: Mapping[str, int]) -> list[str]:
         f"{asked.part('face')}; the right photo is the one of the same person.",
         f"Faces were drawn by {asked.part('decoder')}.",
     ]
+    if asked.simulated:
+        found.append("The people are simulated: their photos are drawings by a program.")
+    if asked.draws:
+        found.append(f"The prior sampled {asked.draws} faces per voice, for one {asked.query} of each person.")
     if counts.get("training photos"):
         found.append(f"{counts['training photos']} photos of other people were there to learn from.")
     if counts.get("failed"):
@@ -79,11 +86,48 @@ def answers(asked: Asked, counts: Mapping[str, int], metrics: Mapping[str, Row])
                 extra = f" of the {asked.query}s" if measure == "accuracy" else " on average"
                 found.append(f"The {trait} {verb} {_with_interval(what, row)}{extra}, by {where}{_beside(what, row)}")
                 break
+    found += drawn(asked, metrics) + calibrated(metrics)
     if counts["people"] < FEW:
         found.append(
             f"{counts['people']} people are few: the intervals are wide, and no conclusion about other people follows."
         )
     return found + controls(asked, metrics)
+
+
+def drawn(asked: Asked, metrics: Mapping[str, Row]) -> list[str]:
+    """A sentence on the drawn faces by the first judge: R@10 in the field's gallery of 100, or in that of all."""
+    pattern = re.compile(r"judge/(?P<judge>\w+)/clip/retrieval/cosine/(?P<size>100|all)/R@10")
+    found = next((one for name in metrics if (one := pattern.fullmatch(name))), None)
+    if not found:
+        return []
+    what, row = describe(found[0]), metrics[found[0]]
+    of = "all photographs" if found["size"] == "all" else "100 photographs"
+    return [
+        f"Drawn faces: for {_with_interval(what, row)} of the {asked.query}s, the judge {found['judge']} finds the "
+        f"person's photograph among the 10 of {of} that are nearest to the drawn face{_beside(what, row)}"
+    ]
+
+
+def calibrated(metrics: Mapping[str, Row]) -> list[str]:
+    """A sentence on the calibration of the prior, if one was tested."""
+    parts = []
+    for name, text in (
+        ("age/coverage_50", "the central 50 % interval of age holds the truth for {}"),
+        ("age/coverage_90", "that of 90 % for {}"),
+        ("sex/error", "the calibration error of sex is {}"),
+        ("energy_ratio", "the energy score as a share of the distance of the single most typical face is {}"),
+    ):
+        if row := metrics.get(f"calibration/{name}"):
+            what = describe(f"calibration/{name}")
+            target = f" (target {what.beside(row['chance']).split(' ', 1)[1]})" if what.reference == "target" else ""
+            parts.append(text.format(_with_interval(what, row)) + target)
+    ranked = {n: row["value"] for n, row in metrics.items() if re.fullmatch("calibration/.*/ranks_p", n)}
+    ranked = {n.split("/")[1].replace("_", " "): p for n, p in ranked.items() if p is not None}
+    if ranked:
+        small = [name for name, p in ranked.items() if p < SMALL]
+        against = f"p is below {SMALL} for {', '.join(small)}" if small else f"no p is below {SMALL}"
+        parts.append(f"of the rank tests, of {', '.join(ranked)}, {against}")
+    return [f"Samples of the prior: {'; '.join(parts)}."] if parts else []
 
 
 def controls(asked: Asked, metrics: Mapping[str, Row]) -> list[str]:

@@ -104,6 +104,7 @@ def evaluate(options: Evaluate, run: Run) -> int:
     asked = Asked(
         run.record["weights"], dataset.root.name, options.split, options.encoder.modality, simulated, warnings,
         play=simulated or options.play, command=" ".join(["python", *run.record["command"]]),
+        draws=options.draws if prior is not None else 0,
     )  # fmt: skip
     with run.stage("report"):
         metrics = write_report(run.directory, material, evaluation, about | published(options), asked, options.samples)
