@@ -11,7 +11,7 @@ import pytest
 from conftest import EXAMPLES, TINY_AST
 from scipy import stats
 
-from speech2face.evaluation import page, paired, statistics
+from speech2face.evaluation import comparison, page, paired, statistics, summary
 from speech2face.evaluation.describe import describe, group_of
 from speech2face.evaluation.estimator import Estimator
 from speech2face.evaluation.observers import ideal_observer
@@ -112,6 +112,82 @@ def test_descriptions_have_unit_and_direction():
     row = dict.fromkeys(("ideal", "traits", "of_ideal"), None) | {"value": 0.5, "low": 0.4, "high": 0.6, "chance": 0.1}
     shown = page.groups({"novel/thing": row, "retrieval/cosine/all/R@1": row}, False)
     assert [group["title"] for group in shown] == ["Retrieval", "novel"] and shown[1]["rows"][0]["value"] == "0.500"
+
+
+def row_of(value: float, low: float | None = None, high: float | None = None, chance: float | None = None) -> dict:
+    return dict.fromkeys(("ideal", "traits", "of_ideal")) | {"value": value, "low": low, "high": high, "chance": chance}
+
+
+def test_what_stands_beside_a_metric_is_named():
+    metrics = {
+        "retrieval/cosine/all/R@10": row_of(0.3, 0.2, 0.4, 0.1),
+        "calibration/energy": row_of(5, 4, 6, 7.5219),
+        "calibration/energy_ratio": row_of(0.7, 0.6, 0.8, 1.0),
+        "calibration/age/coverage_50": row_of(0.41, 0.3, 0.5, 0.5),
+        "calibration/sex/error": row_of(0.03, 0.01, 0.05, 0.0),
+        "calibration/sharpness_ratio": row_of(0.8, 0.7, 0.9, 1.0),
+        "calibration/dlib/recall": row_of(0.8),
+        "calibration/age/ranks_p": row_of(3e-7, None, None, 0.5),
+        "calibration/face/ranks_p": row_of(0.25, None, None, 0.5),
+    }
+    rows = {row["name"]: row for group in page.groups(metrics, True) for row in group["rows"]}
+    assert [rows[name]["chance"] for name in metrics] == [
+        *("10.0 %", "single face 7.522", "single face 1", "target 50 %", "target 0", "target 1", "", "", "")
+    ]
+    assert (
+        rows["calibration/age/ranks_p"]["value"] == "< 0.001" and rows["calibration/face/ranks_p"]["value"] == "0.250"
+    )
+    assert not rows["calibration/age/coverage_50"]["beyond"] and rows["calibration/energy_ratio"]["beyond"]
+
+
+def test_sentences_tell_of_drawn_faces_and_of_samples():
+    asked = summary.Asked({}, "talkers", "all", "speech", simulated=False)
+    metrics = {
+        "judge/dlib/clip/retrieval/cosine/50/R@10": row_of(0.9, 0.8, 1.0, 0.2),
+        "judge/dlib/clip/retrieval/cosine/100/R@10": row_of(0.31, 0.25, 0.37, 0.1),
+        "judge/ghost/clip/retrieval/cosine/100/R@10": row_of(0.77, 0.7, 0.8, 0.1),
+        "calibration/age/coverage_90": row_of(0.87, 0.8, 0.94, 0.9),
+        "calibration/age/ranks_p": row_of(0.0042, None, None, 0.5),
+        "calibration/size/ranks_p": row_of(0.3, None, None, 0.5),
+    }
+    faces, samples = summary.answers(asked, {"people": 300}, metrics)
+    assert "31.0 % (95 % interval 25.0 to 37.0)" in faces and "10 of 100" in faces and "dlib" in faces
+    assert "better than chance (10.0 %)" in faces and "87.0 %" in samples and "(target 90 %)" in samples
+    assert "age, size" in samples and "below 0.01 for age." in samples
+    metrics["calibration/age/ranks_p"] = row_of(0.02)
+    assert "no p is below 0.01" in summary.answers(asked, {"people": 300}, metrics)[1]
+    assert summary.answers(asked, {"people": 300}, {}) == []
+
+
+def test_a_comparison_opens_with_every_significant_difference(tmp_path: Path):
+    generator, jobs, heads = np.random.default_rng(6), [], []
+    estimator = Estimator(NAMES, 100)
+    hits = generator.random(200) < 0.5
+    for job, gain in (("ge2e", 0.0), ("ast", 1.0)):
+        metrics = {
+            "retrieval/cosine/all/R@10": estimator.share(generator.random(200) < 0.3, 0.1),
+            "embedding/sex/accuracy": estimator.share(hits, 0.5),
+            "calibration/energy": estimator(statistics.mean(EASE - gain + generator.normal(0, 1, 200)), 7.0),
+            "calibration/age/coverage_90": estimator.share(generator.random(200) < 0.4 + gain / 2, 0.9),
+            "consistency/equal_error_rate": estimator(lambda weights: weights.mean(1) / 4, 0.5),
+        }
+        jobs.append(tmp_path / job)
+        jobs[-1].mkdir()
+        paired.write_values(jobs[-1], metrics)
+        table = {name: row_of(one.value, one.low, one.high, one.chance) for name, one in metrics.items()}
+        heads.append({"people": 200, "queries": 200, "dataset": "talkers", "notes": [], "metrics": table})
+    comparison.compare(tmp_path, jobs, ["ge2e", "ast"], heads, [])
+    text = (tmp_path / "comparison.html").read_text().replace("\u00a0", " ")
+    opening = text[text.index("Which is better") : text.index("How to read")]
+    assert "1 of 2 differences are significant after correction" in opening
+    assert "energy score: ast is better than ge2e" in opening and "ast minus ge2e: \N{MINUS SIGN}" in opening
+    assert "No difference shown: R@10 among all (cosine)." in opening and "coverage" not in opening
+    reasons = [part.split("</p>")[0] for part in text.split("Not tested, because ")[1:]]
+    for label, reason in (("coverage of 90 %", "direction"), ("sex: right", "same"), ("equal error rate", "all rows")):
+        assert [reason in one for one in reasons if label in one] == [True]
+    assert "take care" not in text
+    with open(tmp_path / "differences.csv", newline="") as file:
+        assert {one["metric"] for one in csv.DictReader(file)} == {"calibration/energy", "retrieval/cosine/all/R@10"}
 
 
 @pytest.mark.parametrize(
