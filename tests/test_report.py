@@ -152,7 +152,7 @@ def test_sentences_tell_of_drawn_faces_and_of_samples():
     }
     faces, samples = summary.answers(asked, {"people": 300}, metrics)
     assert "31.0 % (95 % interval 25.0 to 37.0)" in faces and "10 of 100" in faces and "dlib" in faces
-    assert "better than chance (10.0 %)" in faces and "87.0 %" in samples and "(target 90 %)" in samples
+    assert "better than chance (10.0 %)" in faces and "87.0 %" in samples and "), target 90 %" in samples
     assert "age, size" in samples and "below 0.01 for age." in samples
     metrics["calibration/age/ranks_p"] = row_of(0.02)
     assert "no p is below 0.01" in summary.answers(asked, {"people": 300}, metrics)[1]

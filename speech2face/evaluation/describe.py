@@ -96,7 +96,7 @@ def describe(name: str, simulated: bool = False) -> Description:
                 words["source"], words["place"] = SOURCES[found["source"]], PLACES[found["source"]]
             control = simulated and trait in CONTROLS and not name.startswith(("photo/", "calibration/"))
             note = " A control: no voice of a simulated person depends on it, so it should be at chance."
-            scale = " " + SCALES[trait] if simulated and trait in SCALES else ""
+            scale = " " + SCALES[trait] if simulated and trait in SCALES and name.endswith("/error") else ""
             return Description(
                 label.format(**words) + ", control" * control,
                 sentence.format(**words) + scale + note * control,

@@ -134,14 +134,15 @@ DESCRIPTIONS: tuple[tuple[str, str, str, str, str], ...] = (
      "p-value of the hypothesis that the true face has each rank among the samples equally often. Ranks are by the "
      "mean distance to the other samples. A small one tells against calibration."),
     (r"calibration/(?P<trait>\w+)/ranks_p", "{trait}: ranks, p", "p", "",
-     "p-value of the hypothesis that the true {trait} has each rank among the samples equally often. A small one "
-     "tells against calibration."),
+     "p-value of the hypothesis that the {trait} that the probe reads in the true face has each rank among those that "
+     "it reads in the samples equally often. A small one tells against calibration."),
     (r"calibration/(?P<trait>\w+)/population_p", "{trait}: population, p", "p", "",
      "p-value of the hypothesis that samples and true faces have one distribution of {trait}. A small one tells "
      "against it."),
     (r"calibration/(?P<trait>\w+)/error", "{trait}: calibration error", "", "down",
      "Expected calibration error (Guo et al. 2017) of the share of the samples that show one {trait}, as a "
-     "probability that the true face shows it; both are read by the same probe."),
+     "probability that the true face shows it; both are read by the same probe. Resampling makes it larger, so that "
+     "the interval can lie above the value."),
     (r"calibration/(?P<judge>\w+)/frechet", "{judge}: Fréchet distance", "", "down",
      "Fréchet distance of the samples' and the true faces' embeddings by {judge} (Heusel et al. 2017); 0 is the best."),
     (r"calibration/(?P<judge>\w+)/precision", "{judge}: precision", "%", "up",

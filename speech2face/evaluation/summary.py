@@ -115,12 +115,14 @@ def calibrated(metrics: Mapping[str, Row]) -> list[str]:
         ("age/coverage_50", "the central 50 % interval of age holds the truth for {}"),
         ("age/coverage_90", "that of 90 % for {}"),
         ("sex/error", "the calibration error of sex is {}"),
-        ("energy_ratio", "the energy score as a share of the distance of the single most typical face is {}"),
+        (
+            "energy_ratio",
+            "the energy score as a share of the distance of the single most typical face, better if lower, is {}",
+        ),
     ):
         if row := metrics.get(f"calibration/{name}"):
             what = describe(f"calibration/{name}")
-            target = f" (target {what.beside(row['chance']).split(' ', 1)[1]})" if what.reference == "target" else ""
-            parts.append(text.format(_with_interval(what, row)) + target)
+            parts.append(f"{text.format(_with_interval(what, row))}, {what.beside(row['chance'])}")
     ranked = {n: row["value"] for n, row in metrics.items() if re.fullmatch("calibration/.*/ranks_p", n)}
     ranked = {n.split("/")[1].replace("_", " "): p for n, p in ranked.items() if p is not None}
     if ranked:
