@@ -234,6 +234,17 @@ def test_a_mistake_is_one_line(run, arguments: list[str], message: str) -> None:
     assert lines[-1] == error and "Traceback" not in result.stdout + result.stderr
 
 
+def test_a_dry_run_shows_what_would_run_and_leaves_nothing(run, tmp_path: Path) -> None:
+    """The options that it prints are those that a run keeps: with the architecture and the front end of the weights."""
+    command = [f"audio={SPEECH}", "encoder=ast", "preprocessing.windows=2", *ALONE]
+    shown = yaml.safe_load(run(*command, "--dry-run").stdout)
+    assert not any(tmp_path.iterdir())
+    run(*command)
+    kept = yaml.safe_load((tmp_path / "out" / ".hydra" / "effective.yaml").read_text())
+    assert shown["encoder"] == kept["encoder"] and shown["decoder"] == kept["decoder"]
+    assert (shown["encoder"]["model"]["depth"], shown["encoder"]["preprocessing"]["windows"]) == (4, 2)
+
+
 def test_two_identical_commands_give_identical_bytes(run, tmp_path: Path) -> None:
     for directory in ("a", "b"):
         run(f"audio={SPEECH}", *TINY_PAPER, f"hydra.run.dir={directory}", real=directory == "b")

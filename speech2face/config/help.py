@@ -49,6 +49,7 @@ Runs
   resume=DIR                     go on with the run in that directory: the same command, and this
   -cd DIR/.hydra -cn effective   repeat the run in DIR; no other options are needed
   --cfg job                      show the configuration, without what the weights bring
+  --dry-run                      show what would run, with the architecture and the front end of the weights
   -sc install=bash               print what makes the shell complete options: docs/outputs.md
   HYDRA_FULL_ERROR=1             show tracebacks"""
 

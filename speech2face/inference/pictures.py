@@ -22,6 +22,7 @@ from speech2face.inference.waveforms import draw_waveform as draw_waveform
 INK, FAINT, PAPER, WARNING = "#1d2733", "#6b7885", "#ffffff", "#b3261e"
 FACE = 224
 STRIP = 8  # samples in a row of the panel
+SIDE, PANEL_GAP, PANEL_TOP = 2 * FACE, 24, 64  # of the panel
 PART_COLOURS = ("#ffd166", "#06d6a0", "#06d6a0", "#4cc9f0", "#4cc9f0", "#f72585", "#f72585", "#ff8fa3", "#ff5d5d")
 NOTE = "Synthetic: an average-looking face consistent with the input, not a likeness."
 
@@ -127,7 +128,7 @@ def panel(
     or None. parts: number of landmarks by part. caption: a line below, with encoder and decoder. samples: each (height,
     width, 3). heard: shares of the attributes that the voice fixes. estimate: of sex and age, written above the faces.
     """
-    side, gap, top = 2 * FACE, 24, 64
+    side, gap, top = SIDE, PANEL_GAP, PANEL_TOP
     left = side if "waveform" in preview else (side - 26) // 2  # photos stand one below the other
     width = left + 2 * side + 4 * gap
     across = min(len(samples), STRIP)
@@ -172,6 +173,12 @@ def panel(
     note = "UNTRAINED: random weights, the face means nothing. " + NOTE if untrained else NOTE
     _text(draw, (gap, top + side + 32), note, 13, WARNING if untrained else FAINT)
     return image
+
+
+def original(panel: Image.Image) -> np.ndarray:
+    """What a panel shows of its input: waveform and spectrogram, or the photo; (height, width, 3) uint8."""
+    left = panel.width - 2 * SIDE - 4 * PANEL_GAP
+    return np.asarray(panel.convert("RGB").crop((PANEL_GAP, PANEL_TOP, PANEL_GAP + left, PANEL_TOP + left)))
 
 
 def sheet(

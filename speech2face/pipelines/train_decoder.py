@@ -80,7 +80,7 @@ def train_decoder(options: TrainDecoder, run: Run) -> int:
         return front_end.normalize(F.interpolate(pictures, (front_end.size,) * 2, mode="bilinear", antialias=True))
 
     module = DecoderTraining(decoder.network, normalize=normalize, frozen={"face": encoder.network}, **common(options))
-    draw = partial(draw_portraits, rows=sets["val"])
+    draw = partial(draw_portraits, rows=sets["val"], names=owners["val"])
     return carry_out(options, run, Job(loaded, module, sets["train"], sets["val"], draw, errors))
 
 

@@ -82,7 +82,7 @@ def train_face(options: TrainFace, run: Run) -> int:
         learns=learns(options, encoder),
         **common(options),
     )
-    draw = partial(draw_neighbours, rows=sets["val"])
+    draw = partial(draw_neighbours, rows=sets["val"], names=people["val"])
     return carry_out(options, run, Job(loaded, module, sets["train"], sets["val"], draw, errors))
 
 

@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ from speech2face.config.recipes import set_by_recipe
 from speech2face.errors import UserError, defect
 from speech2face.files import lock
 from speech2face.run.directory import resumes, trains
-from speech2face.run.record import Run, read_record
+from speech2face.run.record import DryRun, Run, read_record
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,11 @@ def main() -> None:
     process.use_utf8()
     process.interrupt_on_termination()
     store_defaults()
-    with one_line_errors():
+    with one_line_errors(), tempfile.TemporaryDirectory() as nowhere:
+        if "--dry-run" in arguments:
+            Run.dry = True
+            arguments = [one for one in arguments if one != "--dry-run"]
+            arguments += [f"hydra.run.dir={nowhere}/run", f"hydra.sweep.dir={nowhere}/sweep"]
         sys.argv[1:] = [one if one.startswith("-") else canonical(one) for one in flags_first(arguments)]
         execute()
 
@@ -124,6 +129,8 @@ def execute(config: DictConfig) -> float | None:
             run.way_on = "the same command with resume={directory}"
         status = get_method(options.pipeline._target_)(options, run)
         run.save(status="failed" if status else "finished")
+    except DryRun:
+        return None
     except (KeyboardInterrupt, Exception) as error:
         if isinstance(error, KeyboardInterrupt) or process.terminated_by:  # a signal that also ends workers
             code = process.interrupted()

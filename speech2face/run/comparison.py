@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+from PIL import Image
 
 from speech2face.config.names import short
 from speech2face.files import atomic, csv_line
@@ -104,7 +105,8 @@ def compare(directory: Path, jobs: list[Path], labels: list[str], records: list[
     table = [
         (
             os.path.relpath(name, above) if name else "",
-            [
+            [original(jobs, [rows.get(name) for rows in results])]
+            + [
                 job / row["output"] / "face.png"
                 if (row := rows.get(name)) and row["status"] == "done"
                 else _cell(row, record)
@@ -117,7 +119,16 @@ def compare(directory: Path, jobs: list[Path], labels: list[str], records: list[
     title += f", the first {SHEET_FACES} shown" * (len(shown) > SHEET_FACES)
     if table:
         with atomic(directory / "comparison.png") as partial:
-            pictures.sheet(table, labels, title).save(partial, "PNG")
+            pictures.sheet(table, ["input", *labels], title).save(partial, "PNG")
+
+
+def original(jobs: list[Path], rows: list[dict[str, str] | None]) -> np.ndarray:
+    """A picture of an input, from the panel of the first job that has one; white if there is none."""
+    for job, row in zip(jobs, rows, strict=True):
+        if row and row["status"] == "done" and (file := job / row["output"] / "panel.png").exists():
+            with Image.open(file) as panel:
+                return pictures.original(panel)
+    return np.full((8, 8, 3), 255, np.uint8)
 
 
 def compare_metrics(directory: Path, jobs: list[Path], labels: list[str], records: list[dict[str, Any]]) -> None:

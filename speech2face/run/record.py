@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 PACKAGES = ("torch", "torchaudio", "torchvision", "numpy", "av", "pillow", "dlib-bin", "hydra-core", "safetensors")
 
 
+class DryRun(Exception):  # noqa: N818 - no error
+    """The run ends here, because only its options were asked for."""
+
+
 class Run:
     """The run that a pipeline is part of: its directory, overrides, record and times.
 
@@ -34,8 +38,10 @@ class Run:
     metric: name of the metric that a sweeper optimises; None: the pipeline's own.
     first: this process writes; of several that train together it is the one of rank 0.
     way_on: how to go on after an interruption; a pipeline may set another way.
+    dry: save_options prints the options and raises DryRun.
     """
 
+    dry = False
     way_on = "the same command with another hydra.run.dir="
     own_metric: str | None = None  # set by the pipeline: a key of record["metrics"]
     count = 0  # of runs in this process; the time of the first run of a sweep includes the imports
@@ -118,6 +124,9 @@ class Run:
 
     def save_options(self, options: "Options") -> None:
         """Write the effective options to .hydra/effective.yaml, with the front end and architecture of the weights."""
+        if self.dry:
+            print(freeze(options), end="")
+            raise DryRun
         if not self.first:
             return
         file = self.directory / ".hydra" / "effective.yaml"

@@ -19,8 +19,8 @@ from speech2face.training.voice import VoiceTraining
 SHOWN = 8  # people
 
 
-def draw_neighbours(module: FaceTraining, rows: Photos) -> Image:
-    """For photos of some people, the nearest first photos of all people."""
+def draw_neighbours(module: FaceTraining, rows: Photos, names: Sequence[str]) -> Image:
+    """For photos of some people, the nearest first photos of all people. names: of the people, by number."""
     _, first = np.unique(rows.people, return_index=True)
     gallery = first[:200]
     queries = [int(row) for row in np.setdiff1d(np.arange(len(rows)), first)[: 4 * SHOWN : 4]] or list(gallery[:SHOWN])
@@ -31,21 +31,23 @@ def draw_neighbours(module: FaceTraining, rows: Photos) -> Image:
 
     nearest = top(embed(queries), embed(gallery), min(6, len(gallery)))
     cells = [
-        (f"person {rows.people[row]}", [rows.pixels[row], *(rows.pixels[gallery[one]] for one in near)])
+        (names[rows.people[row]], [rows.pixels[row], *(rows.pixels[gallery[one]] for one in near)])
         for row, near in zip(queries, nearest, strict=True)
     ]
     headings = ["photo", *(f"{i + 1}. nearest" for i in range(nearest.shape[1]))]
     return pictures.sheet(cells, headings, "first photos of others nearest to a photo")
 
 
-def draw_portraits(module: DecoderTraining, rows: Portraits) -> Image:
-    """Normalized faces of some people, and the faces decoded from embeddings of their photos."""
+def draw_portraits(module: DecoderTraining, rows: Portraits, names: Sequence[str]) -> Image:
+    """Normalized faces of some people, and the faces decoded from embeddings of their photos. names: of the people."""
     _, chosen = np.unique(rows.which[0], return_index=True)
     chosen = chosen[:SHOWN]
     embeddings = torch.from_numpy(np.stack([np.array(rows.embeddings[0][row]) for row in chosen]))
     drawn = to_pixels(module.network(embeddings.to(module.device))[1]).cpu().numpy()
     cells = [("truth", [np.array(rows.pictures[rows.which[0][row]]) for row in chosen]), ("drawn", list(drawn))]
-    return pictures.sheet(cells, [str(row) for row in chosen], "normalized faces, and the faces drawn of photos")
+    return pictures.sheet(
+        cells, [names[rows.which[0][row]] for row in chosen], "normalized faces, and the faces drawn of photos"
+    )
 
 
 def draw_voices(module: VoiceTraining, rows: Clips, photos: dict[int, Path], decoder: Decoder) -> Image:
@@ -63,7 +65,7 @@ def draw_voices(module: VoiceTraining, rows: Clips, photos: dict[int, Path], dec
     drawn = [[faces.image for faces in decoder(one.float())] for one in (of_photos, of_voices)]
     shown = [photos[rows.people[row]] for row in chosen]
     cells = [("photo", shown), ("face from photo", drawn[0]), ("face from voice", drawn[1])]
-    return pictures.sheet(cells, [str(row) for row in chosen], "people of the validation set")
+    return pictures.sheet(cells, [name_of(rows, row) for row in chosen], "people of the validation set")
 
 
 def draw_samples(module: PriorTraining, rows: Clips, decoder: Decoder) -> Image:
@@ -75,5 +77,10 @@ def draw_samples(module: PriorTraining, rows: Clips, decoder: Decoder) -> Image:
     decoder.samples = SHOWN
     drawn = [[one.image, *(face.image for face in one.samples)] for one in decoder(voices)]
     headings = ["typical", *(f"sample {number + 1}" for number in range(decoder.samples))]
-    cells = [(str(row), faces) for row, faces in zip(chosen, drawn, strict=True)]
+    cells = [(name_of(rows, row), faces) for row, faces in zip(chosen, drawn, strict=True)]
     return pictures.sheet(cells, headings, "people of the validation set")
+
+
+def name_of(rows: Clips, row: int) -> str:
+    """The person of a row: the folder of the recording."""
+    return Path(rows.files.path(int(rows.rows[row]))).parts[0]
