@@ -121,7 +121,8 @@ def sentences(tested: Sequence[Tested], labels: Sequence[str], tables: Sequence[
             f"{_interval(what, one.found)}, corrected p {probability(one.corrected)}."
         )
     rest = Counter(describe(one.metric).label for one in tested if one.better is None)
-    listed = [label if len(labels) == 2 else f"{label} ({count} of pairs)" for label, count in rest.items()]
+    several = len({(one.a, one.b) for one in tested}) > 1
+    listed = [f"{label} ({count} of the pairs)" if several else label for label, count in rest.items()]
     return found + ([f"No difference shown: {'; '.join(listed)}."] if rest else [])
 
 
