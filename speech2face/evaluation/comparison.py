@@ -136,12 +136,12 @@ def untested(names: Sequence[str], values: Sequence[Mapping[str, Rows]], simulat
         elif not what.better:
             reason = "neither direction is better"
         elif not rows:
-            reason = "it is of all rows together, as an equal error rate or a ratio is, not of single queries"
-        elif len(rows) < 2:
-            reason = "only one job has it"
+            reason = "no values of single queries are kept of it, as of an equal error rate or a ratio"
+        elif max((len(set(a.people) & set(b.people)) for a, b in itertools.combinations(rows, 2)), default=0) < 2:
+            reason = "fewer than two people have it in two jobs"
         else:
-            reason = "the values are the same, or fewer than two people have it in both jobs"
-        found.setdefault(reason, []).append(what.label)
+            reason = "the values are the same, or undefined"
+        found.setdefault(reason, []).append(describe(name).label)
     return found
 
 
