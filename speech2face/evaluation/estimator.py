@@ -1,7 +1,7 @@
 """A metric with its 95 % interval over people and its level of chance, and what estimates it."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -15,15 +15,16 @@ FEW = 10  # hits or misses
 class Metric:
     """A measured quantity, the bounds of its 95 % interval, and its level of chance; NaN where undefined.
 
-    statistic, people: the rows that it was computed of, and the person (n,) of each; None if it is not of rows.
+    statistic, people: the rows that it was computed of, and the person (n,) of each; None if it is not of rows. Metrics
+    are equal if their numbers are.
     """
 
     value: float
     low: float
     high: float
     chance: float
-    statistic: OfRows | None = None
-    people: np.ndarray | None = None
+    statistic: OfRows | None = field(default=None, compare=False)
+    people: np.ndarray | None = field(default=None, compare=False)
 
 
 @dataclass
