@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from torchmetrics.functional.classification import binary_calibration_error
 
 from speech2face.errors import UserError
-from speech2face.evaluation.calibration import calibration, draw_samples, even, expect, miscalibration, probe_errors
-from speech2face.evaluation.estimates import calibration_error
+from speech2face.evaluation import statistics
+from speech2face.evaluation.calibration import calibration, draw_samples, even, expect, probe_errors
 from speech2face.evaluation.metrics import Estimator, Metric
 from speech2face.evaluation.probes import fit_classifier, fit_regressor
 from speech2face.evaluation.realism import deviation, frechet, precision_recall, realism, sharpness
@@ -72,12 +73,14 @@ def test_ranks_are_even_or_not() -> None:
     assert even(np.minimum(random.integers(1, 40, 500), 33), 33) < 1e-6
 
 
-def test_the_calibration_error_is_that_of_the_estimates() -> None:
+def test_the_calibration_error_of_a_resample_is_torchmetrics_of_the_repeated_rows() -> None:
     random = np.random.default_rng(0)
     sure = random.uniform(0.5, 1, 300)
     right = random.random(300) < sure**2
-    found = miscalibration(sure, right)(np.ones((1, 300)))[0]
-    assert found == pytest.approx(calibration_error(sure, right), abs=1e-9)
+    for counts in (np.ones(300, int), random.integers(0, 4, 300)):
+        found = statistics.miscalibration(sure, right)(counts[None].astype(float))[0]
+        rows = (torch.from_numpy(np.repeat(one, counts)) for one in (sure, right.astype(int)))
+        assert found == pytest.approx(binary_calibration_error(*rows, n_bins=10).item(), abs=1e-6)
 
 
 def test_frechet_distance_of_normal_distributions() -> None:

@@ -16,7 +16,6 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from tqdm import tqdm
 
 from speech2face.evaluation import statistics
-from speech2face.evaluation.estimates import BINS
 from speech2face.evaluation.metrics import Estimator, Metric, known_rows
 from speech2face.evaluation.probes import predict
 from speech2face.evaluation.statistics import Statistic
@@ -128,7 +127,7 @@ def calibration(
             shown, own = np.eye(len(probe.classes_))[read.argmax(2)], seen[name].argmax(1)
             share = shown.mean(1)
             likely = share.argmax(1)
-            found[f"calibration/{name}/error"] = estimator(miscalibration(share.max(1), likely == own), 0.0)
+            found[f"calibration/{name}/error"] = estimator(statistics.miscalibration(share.max(1), likely == own), 0.0)
             counts = [shown[:, 0].sum(0), np.bincount(own, minlength=len(probe.classes_))]
             there = np.sum(counts, 0) > 0
             table = np.stack(counts)[:, there]
@@ -167,16 +166,6 @@ def even(ranks: np.ndarray, count: int) -> float:
 def ratio(upper: np.ndarray, lower: np.ndarray) -> Statistic:
     """The ratio of the means of two (n,) arrays."""
     return lambda weights: (weights @ upper) / (weights @ lower)
-
-
-def miscalibration(sure: np.ndarray, right: np.ndarray) -> Statistic:
-    """The expected calibration error of probabilities (n,) that a statement is right (n,) bool, in ten equal bins.
-
-    Guo et al., "On calibration of modern neural networks", ICML 2017.
-    """
-    bins = np.eye(BINS)[np.minimum((sure * BINS).astype(int), BINS - 1)]
-    excess = bins * (sure - right)[:, None]
-    return lambda weights: np.abs(weights @ excess).sum(1) / weights.sum(1)
 
 
 def p_value(value: float) -> Metric:

@@ -9,6 +9,7 @@ from scipy.stats import pearsonr
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
+from speech2face.evaluation import statistics
 from speech2face.evaluation.probes import fit_classifier, fit_regressor
 from speech2face.inference.cache import batches
 from speech2face.inference.estimates import Estimates
@@ -16,7 +17,6 @@ from speech2face.inference.estimates import Estimates
 if TYPE_CHECKING:
     from speech2face.evaluation.evaluation import Material
 
-BINS = 10  # of the expected calibration error
 LEAST = 10  # people of each sex, or of known age, to fit on; half of them to calibrate on
 
 
@@ -122,8 +122,7 @@ def metrics(estimates: Estimates, test: Heard) -> dict[str, float]:
 
 def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
     """Expected calibration error: the mean distance of confidence (n,) and share that is right, in ten equal bins."""
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    return float(sum(abs((confidence - right)[bins == one].sum()) for one in range(BINS)) / len(right))
+    return float(statistics.miscalibration(confidence, right)(np.ones((1, len(right))))[0])
 
 
 def without_people(estimates: Estimates | None, material: "Material", probes: Collection[str]) -> dict[str, np.ndarray]:

@@ -29,13 +29,12 @@ def examine(
     people = [material.people[row] for row in material.rows[tested]]
     faces = material.gallery[material.rows[tested]]
     samples = draw_samples(prior, material.embeddings[tested], faces, probes, count, estimator.seed)
-    known = {name: known_rows(values) for name, values in material.traits(tuple(probes), material.train).items()}
-    values, owners = material.traits(tuple(probes), material.train), np.array(material.train)
-    errors = {}
-    for name, rows in known.items():
-        if values[name].dtype.kind != "U":
+    owners, errors = np.array(material.train), {}
+    for name, values in material.traits(tuple(probes), material.train).items():
+        if values.dtype.kind != "U":
+            rows = known_rows(values)
             one = np.asarray(material.train_embeddings[np.flatnonzero(rows)], np.float32)
-            errors[name] = probe_errors(probes[name], one, values[name][rows], owners[rows])
+            errors[name] = probe_errors(probes[name], one, values[rows], owners[rows])
     seen = {name: expect(probe, faces) for name, probe in probes.items()}
     truth = material.traits(tuple(probes), people)
     return calibration(estimator, samples, probes, errors, truth, seen), samples.first

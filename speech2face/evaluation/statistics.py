@@ -12,6 +12,7 @@ import numpy as np
 # (b, n) weights of n rows in b resamples -> (b,) values
 Statistic = Callable[[np.ndarray], np.ndarray]
 ROUNDING = 1e-6
+BINS = 10  # of the expected calibration error
 BLOCK = 2**22  # weights in memory at once
 
 
@@ -136,6 +137,16 @@ def of_kind(kind: str, columns: Sequence[np.ndarray]) -> OfRows:
     """The statistic of a kind (OfRows.kind) of columns (n,)."""
     functions = {one.__name__: one for one in (mean, median, correlation, mean_correlation)}
     return functions[kind](*columns)
+
+
+def miscalibration(sure: np.ndarray, right: np.ndarray) -> Statistic:
+    """The expected calibration error of probabilities (n,) that a statement is right (n,) bool, in ten equal bins.
+
+    Guo et al., "On calibration of modern neural networks", ICML 2017.
+    """
+    bins = np.eye(BINS)[np.minimum((sure * BINS).astype(int), BINS - 1)]
+    excess = bins * (sure - right)[:, None]
+    return lambda weights: np.abs(weights @ excess).sum(1) / weights.sum(1)
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:

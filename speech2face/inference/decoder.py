@@ -59,6 +59,12 @@ def to_pixels(texture: torch.Tensor) -> torch.Tensor:
     return (texture.clamp(0, 1) * 255).to(torch.uint8).movedim(-3, -1)
 
 
+def faces_of(landmarks: torch.Tensor | None, images: torch.Tensor) -> list[Face]:
+    """Landmarks (batch, 72, 2) or None, images (batch, 3, height, width) in [0, 1] -> a face of each."""
+    points = [None] * len(images) if landmarks is None else landmarks.float().cpu().numpy()
+    return [Face(*one) for one in zip(to_pixels(images.float()).cpu().numpy(), points, strict=True)]
+
+
 @dataclass
 class Prior:
     """A network that draws the embeddings of faces that a voice may belong to, and how it draws them.
@@ -135,8 +141,7 @@ class Decoder(OnDevice):
         landmarks, images = self.decode(embeddings)
         if not all(bool(one.isfinite().all()) for one in (embeddings, landmarks, images) if one is not None):
             raise ValueError(NOT_FINITE)
-        points = [None] * len(images) if landmarks is None else landmarks.cpu().numpy()
-        typical = [Face(*one) for one in zip(to_pixels(images).cpu().numpy(), points, strict=True)]
+        typical = faces_of(landmarks, images)
         samples = self._sample(embeddings, keys) if self.samples else [([], {}) for _ in typical]
         samples, shares = zip(*samples, strict=True)
         return [Faces(*one) for one in zip(typical, samples, shares, strict=True)]
@@ -178,8 +183,7 @@ class Decoder(OnDevice):
         """Embeddings (batch, 4096), each of one face and not the mean of several -> their faces, with more detail."""
         with self.autocast():
             landmarks, images = self.network.detailed(torch.as_tensor(embeddings).to(self.device))
-        points = [None] * len(images) if landmarks is None else landmarks.float().cpu().numpy()
-        return [Face(*one) for one in zip(to_pixels(images.float()).cpu().numpy(), points, strict=True)]
+        return faces_of(landmarks, images)
 
     def _seed(self, key: bytes) -> int:
         digest = hashlib.sha256(str(self.seed).encode() + b" " + key).digest()
