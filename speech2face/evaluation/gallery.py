@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from speech2face.errors import UserError
 from speech2face.evaluation.evaluation import Evaluation, Material
 from speech2face.evaluation.retrieval import top
-from speech2face.inference import pictures
+from speech2face.inference import sheets
 from speech2face.preprocessing.channel import LOSSY, encode
 from speech2face.preprocessing.decode import decode
 from speech2face.preprocessing.photo import open_image
@@ -75,7 +75,7 @@ def sheet(found: Sequence[Line], title: str) -> Image.Image:
     ]
     first = [caption for caption, *_ in found[0].cells[:3]]
     columns = first + [f"{place}. nearest photo, green: right" for place in range(1, len(found[0].cells) - 2)]
-    return pictures.sheet(rows, [", ".join(_halves(one)) for one in columns], title)
+    return sheets.table(rows, [", ".join(_halves(one)) for one in columns], title)
 
 
 def _halves(text: str) -> list[str]:

@@ -16,7 +16,7 @@ from speech2face.data.folders import SPELT
 from speech2face.data.parquet import write_embeddings
 from speech2face.decoders.landmarks import LANDMARK_PARTS
 from speech2face.files import atomic, csv_line
-from speech2face.inference import pictures
+from speech2face.inference import pictures, sheets
 
 if TYPE_CHECKING:
     from speech2face.inference.decoder import Face
@@ -28,7 +28,6 @@ FILES = ("face.png", "embedding.npy", "panel.png")  # of every input
 SAMPLES = "samples.npz"  # with samples=
 EMBEDDINGS = "embeddings.parquet"
 GROUP = 1024  # rows of a row group of this table
-SHEET_FACES = 200  # most faces on a contact sheet
 
 
 def read_results(directory: Path) -> list[dict[str, str]]:
@@ -178,10 +177,11 @@ def write_passed_over(directory: Path, root: Path, errors: dict[str, str]) -> No
 def write_contact_sheet(directory: Path, total: int) -> None:
     """Write contact_sheet.png of the faces in results.csv, if there are any. total: number of faces of the run."""
     rows = [row for row in read_results(directory) if row["status"] == "done"]
-    faces = [directory / row["output"] / "face.png" for row in rows[:SHEET_FACES]]
+    faces = [(row["output"], directory / row["output"] / "face.png") for row in rows[: sheets.FACES]]
     if faces:
+        title = f"{total} faces" + f", the first {len(faces)} shown" * (total > len(faces))
         with atomic(directory / "contact_sheet.png") as partial:
-            pictures.contact_sheet(directory, faces, total).save(partial, "PNG")
+            sheets.contact_sheet(faces, title).save(partial, "PNG")
 
 
 def write_embedding_table(directory: Path) -> None:
