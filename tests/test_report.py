@@ -16,7 +16,7 @@ from speech2face.evaluation.describe import describe, group_of
 from speech2face.evaluation.estimator import Estimator
 from speech2face.evaluation.observers import ideal_observer
 from speech2face.inference.page import render
-from speech2face.run.results import person_of
+from speech2face.run.table import person_of
 
 GENERATOR = np.random.default_rng(0)
 EASE = GENERATOR.normal(0, 3, 200)  # of a person, for both encoders

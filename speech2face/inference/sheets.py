@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from speech2face.inference.pictures import FAINT, INK, PAPER, WARNING, _font, _text
+from speech2face.inference.pictures import FAINT, INK, PAPER, WARNING, font_of, write_text
 
 CELL, PAD = 168, 8
 SCREEN = (1600, 1000)  # pixels
@@ -36,12 +36,12 @@ def table(
     tops = np.cumsum([46 + 18 * max(map(len, headings))] + [height + PAD for height in heights]).tolist()
     image = Image.new("RGB", (max(label + count * across + PAD, 420), tops[-1] + PAD), PAPER)
     draw = ImageDraw.Draw(image)
-    _text(draw, (PAD, 10), title, 18, width=image.width - 2 * PAD)
+    write_text(draw, (PAD, 10), title, 18, width=image.width - 2 * PAD)
     for column, lines in enumerate(headings):
         for i, line in enumerate(lines):
-            _text(draw, (label + PAD + column * across, 40 + 18 * i), line, 14, INK, width=across - PAD)
+            write_text(draw, (label + PAD + column * across, 40 + 18 * i), line, 14, INK, width=across - PAD)
     for (name, cells), y, height in zip(rows, tops, heights, strict=False):
-        _text(draw, (PAD, y + height / 2 - 8), name, 14, width=label - PAD)
+        write_text(draw, (PAD, y + height / 2 - 8), name, 14, width=label - PAD)
         for column, content in enumerate(cells):
             x = PAD + label + column * across
             if isinstance(content, str):
@@ -68,11 +68,11 @@ def contact_sheet(faces: Sequence[tuple[str, Path | np.ndarray]], title: str) ->
     height = 40 + -(-len(faces) // columns) * (cell + PAD + caption)
     image = Image.new("RGB", (max(columns * (cell + PAD) + PAD, 420), height), PAPER)
     draw = ImageDraw.Draw(image)
-    _text(draw, (PAD, 10), title, 18, width=image.width - 2 * PAD)
+    write_text(draw, (PAD, 10), title, 18, width=image.width - 2 * PAD)
     for number, (name, (_, face)) in enumerate(zip(names, faces, strict=True)):
         x, y = PAD + number % columns * (cell + PAD), 40 + number // columns * (cell + PAD + caption)
         image.paste(_face(face, cell), (x, y))
-        _text(draw, (x, y + cell + 2), name, 12, FAINT, width=cell)
+        write_text(draw, (x, y + cell + 2), name, 12, FAINT, width=cell)
     return image
 
 
@@ -87,12 +87,12 @@ def _face(picture: Path | np.ndarray, cell: int) -> Image.Image:
 
 def _wrapped(draw: ImageDraw.ImageDraw, xy: tuple[int, int], text: str, width: int, lines: int) -> None:
     """Draw text broken into lines of `width` pixels, at most `lines` of them; "..." stands for the rest."""
-    font, words, line, y = _font(12, text.isascii()), text.replace("/", "/ ").split(" "), "", xy[1]
+    font, words, line, y = font_of(12, text.isascii()), text.replace("/", "/ ").split(" "), "", xy[1]
     for word in [*words, None]:
         joined = f"{line} {word}".replace("/ ", "/").strip() if word is not None else ""
         if word is None or draw.textlength(joined, font) > width:
             more = " ..." if lines == 1 and word is not None else ""
-            _text(draw, (xy[0], y), line + more, 12, WARNING, width)
+            write_text(draw, (xy[0], y), line + more, 12, WARNING, width)
             y, lines, line = y + 15, lines - 1, word or ""
             if not lines:
                 return
