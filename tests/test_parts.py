@@ -264,10 +264,10 @@ def test_special_characters_survive_into_a_repeated_run(run, tmp_path: Path) -> 
 def test_a_sweeper_gets_the_metric_that_is_asked_for(tmp_path: Path) -> None:
     run = Run(tmp_path, [], metric="val/cosine")
     run.record["metrics"] = {"val/cosine": 0.5, "best/loss": 2.0}
-    assert run.optimised() == 0.5
+    assert run.objective() == "val/cosine"
     run.metric, run.own_metric = None, "best/loss"
-    assert run.optimised() == 2.0
+    assert run.objective() == "best/loss"
     run.metric = "nosuch"
     with pytest.raises(UserError, match="metric=nosuch: not measured; there are val/cosine, best/loss"):
-        run.optimised()
-    assert Run(tmp_path, []).optimised() is None
+        run.objective()
+    assert Run(tmp_path, []).objective() is None

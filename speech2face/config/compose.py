@@ -41,7 +41,7 @@ def defaults(schema: type) -> dict[str, Any]:
     for one in dataclasses.fields(schema):
         if one.name in ("choices", "resume"):
             continue
-        if one.name == "training":
+        if one.name in ("training", "sweep"):
             found[one.name] = defaults(one.type)
         elif one.default is not dataclasses.MISSING:
             found[one.name] = one.default

@@ -4,13 +4,14 @@ import json
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from speech2face.config.names import short
@@ -18,8 +19,12 @@ from speech2face.files import atomic, csv_line
 from speech2face.inference import pictures
 from speech2face.run.console import counted
 from speech2face.run.results import SHEET_FACES, read_results
+from speech2face.run.sweep import stopped_by
+from speech2face.run.trials import draw_trials
 
 log = logging.getLogger(__name__)
+NOT = "not started"
+RESULTS = ("comparison.png", "comparison.html", "trials.png", "comparison.csv")  # the last line names the first
 
 
 class Comparison(Callback):
@@ -31,7 +36,8 @@ class Comparison(Callback):
             directory = Path(config.hydra.sweep.dir)
             jobs = sorted(_jobs(directory), key=_number)
             records = [_record(job) for job in jobs]
-            failed = sum(record["status"] != "finished" for record in records)
+            counts = Counter(record["status"] for record in records)
+            failed = len(records) - counts["finished"]
             labels = job_labels([record["overrides"] for record in records])
             if any((job / "metrics.json").exists() for job in jobs):
                 compare_metrics(directory, jobs, labels, records)
@@ -39,8 +45,13 @@ class Comparison(Callback):
                 compare_trainings(directory, labels, records)
             else:
                 compare(directory, jobs, labels, records)
-            found = counted(len(jobs), "job") + (f", {failed} failed" if failed else "")
-            results = [directory / f"comparison.{kind}" for kind in ("png", "html", "csv")]
+            direction = OmegaConf.select(config, "hydra.sweeper.direction")
+            draw_trials(directory / "trials.png", records, direction and getattr(direction, "name", direction))
+            found = counted(len(jobs), "job") + (f", {failed - counts[NOT]} failed" if failed else "")
+            found += f", {counts[NOT]} {NOT}" if counts[NOT] else ""
+            if failed:
+                log.info("to run what is missing: the same command with resume=%s", directory)
+            results = [directory / name for name in RESULTS]
             log.info("%s: %s", found, next(filter(Path.exists, results), directory).absolute())
         except Exception:  # Hydra would warn of it and exit with status 0
             log.exception("defect: no comparison")
@@ -66,7 +77,11 @@ def _record(job: Path) -> dict[str, Any]:
     try:
         return json.loads((job / "run.json").read_text())
     except (OSError, ValueError):
-        return {"status": "lost", "error": "the job left no run.json", "overrides": [f"job {job.name}"]}
+        file = job / ".hydra" / "overrides.yaml"
+        overrides = OmegaConf.to_container(OmegaConf.load(file)) if file.exists() else [f"job {job.name}"]
+        if number := stopped_by(job.parent):
+            return {"status": NOT, "error": f"job {number} failed (sweep.stop_on_failure)", "overrides": overrides}
+        return {"status": "lost", "error": "the job left no run.json", "overrides": overrides}
 
 
 def job_labels(overrides: list[list[str]]) -> list[str]:
