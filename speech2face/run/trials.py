@@ -27,6 +27,7 @@ def draw_trials(file: Path, records: list[dict[str, Any]], direction: str | None
     if len(known) < 2:
         return
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     best = BETTER[direction](known, key=values.__getitem__) if direction else None
     settings = [dict(short(one).lstrip("+").split("=", 1) for one in record["overrides"]) for record in records]
@@ -42,10 +43,12 @@ def draw_trials(file: Path, records: list[dict[str, Any]], direction: str | None
             so_far = [BETTER[direction](values[one] for one in known[: i + 1]) for i in range(len(known))]
             axis.step(known, so_far, where="post", color=BEST, linewidth=1, label="best so far")
             axis.legend(fontsize=8)
+        if name is None:
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set(xlabel=name or "job", ylabel=records[known[0]]["objective"])
         axis.spines[["top", "right"]].set_visible(False)
     if best is not None:
-        told = ", ".join(f"{name}={settings[best].get(name)}" for name in names)
+        told = ", ".join(f"{name}={_rounded(settings[best].get(name, ''))}" for name in names)
         figure.suptitle(f"best: job {best} with {values[best]:.4g} ({told})", fontsize=10)
     with atomic(file) as partial:
         figure.savefig(partial, format="png", dpi=110)
@@ -62,3 +65,10 @@ def _positions(axis: "Axes", texts: list[str]) -> list[float]:
     if min(numbers) > 0 and max(numbers) > DECADES * min(numbers):
         axis.set_xscale("log")
     return numbers
+
+
+def _rounded(text: str) -> str:
+    try:
+        return f"{float(text):.4g}"
+    except ValueError:
+        return text
