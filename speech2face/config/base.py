@@ -50,6 +50,15 @@ class Options:
 
 
 @dataclass(kw_only=True, frozen=True)
+class Tracked:
+    """Options of runs that trackers of experiments are told of."""
+
+    logger: Annotated[dict[str, Any], says("trackers by name: class (_target_) and arguments")] = field(
+        default_factory=dict
+    )
+
+
+@dataclass(kw_only=True, frozen=True)
 class Sampling:
     """Options of the prior, which draws faces that a voice may belong to."""
 

@@ -18,6 +18,8 @@ from speech2face.pipelines.talkers import provide
 from speech2face.run.process import quick_imports
 from speech2face.run.record import Run
 from speech2face.run.results import write_failures, write_passed_over
+from speech2face.run.tracking import begin as begin_tracking
+from speech2face.run.tracking import tracked
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -166,30 +168,34 @@ def carry_out(options: Train, run: Run, job: Job) -> int:
     torch.manual_seed(options.seed)
     balanced = getattr(options.training, "balanced", False)
     data = Data(job.train, job.val, options.batch_size, options.workers, options.seed, balanced)
-    settings = Settings(
-        directory=run.directory,
-        trainer=options.trainer,
-        loggers=options.logger,
-        device=options.device,
-        precision=options.precision,
-        patience=options.training.patience,
-        resume=run.earlier is not None,
-        checkpoint=found and found[0],
-    )
     log.info("%d rows to train on, %d to validate", len(job.train), len(job.val))
-    try:
-        with run.stage("train"):
-            metrics = fit(job.module, data, settings, card(options, run, job), job.draw)
-    finally:
-        lost = {path: why for rows in (job.train, job.val) for path, why in getattr(rows, "failures", dict)().items()}
-        if lost and run.first:
-            write_passed_over(run.directory, root, lost)
-    if not metrics:
-        if not found:
-            raise UserError("trainer: not one epoch was done, and nothing was saved; allow more epochs, steps or time")
-        log.warning("all %d epochs had been done: nothing was left to train (trainer.max_epochs)", found[1])
-        metrics = run.earlier.get("metrics", {})
-    run.record["metrics"] = metrics
+    with tracked(options.logger, run) as loggers:
+        begin_tracking(loggers, options.logger, run)
+        settings = Settings(
+            directory=run.directory,
+            trainer=options.trainer,
+            loggers=list(loggers.values()),
+            device=options.device,
+            precision=options.precision,
+            patience=options.training.patience,
+            checkpoint=found and found[0],
+        )
+        try:
+            with run.stage("train"):
+                metrics = fit(job.module, data, settings, card(options, run, job), job.draw)
+        finally:
+            rows = (job.train, job.val)
+            lost = {path: why for one in rows for path, why in getattr(one, "failures", dict)().items()}
+            if lost and run.first:
+                write_passed_over(run.directory, root, lost)
+        if not metrics:
+            if not found:
+                raise UserError(
+                    "trainer: not one epoch was done, and nothing was saved; allow more epochs, steps or time"
+                )
+            log.warning("all %d epochs had been done: nothing was left to train (trainer.max_epochs)", found[1])
+            metrics = run.earlier.get("metrics", {})
+        run.record["metrics"] = metrics
     run.own_metric = next((name for name in metrics if name.startswith("best/")), None)
     log.info("%s", ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
     log.info("use them with %s.weights=%s", options.trained, run.directory / "weights" / "best")

@@ -130,6 +130,8 @@ def execute(config: DictConfig) -> float | None:
         report("error: %s", error)
         sys.exit(1)
     run = Run(directory, overrides, earlier, OmegaConf.select(config, "metric"), first)
+    if sweeping:
+        run.record["sweep"] = settings.sweep.dir
     status = 1
     try:
         choices = chosen(settings.runtime.choices)

@@ -20,6 +20,7 @@ from speech2face.inference import pictures
 from speech2face.run.console import counted
 from speech2face.run.results import SHEET_FACES, read_results
 from speech2face.run.sweep import stopped_by
+from speech2face.run.tracking import track_sweep
 from speech2face.run.trials import draw_trials
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,9 @@ class Comparison(Callback):
                 compare(directory, jobs, labels, records)
             direction = OmegaConf.select(config, "hydra.sweeper.direction")
             draw_trials(directory / "trials.png", records, direction and getattr(direction, "name", direction))
+            if loggers := OmegaConf.to_container(OmegaConf.create(config.get("logger") or {})):
+                about = {"jobs": len(jobs), "failed": failed, "options": " ".join(config.hydra.overrides.task)}
+                track_sweep(loggers, directory, about)
             found = counted(len(jobs), "job") + (f", {failed - counts[NOT]} failed" if failed else "")
             found += f", {counts[NOT]} {NOT}" if counts[NOT] else ""
             if failed:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from speech2face.files import atomic
 from speech2face.training.modules import Training
+from speech2face.training.trackers import write_picture
 from speech2face.weights.ours import save
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -68,8 +69,11 @@ class Keep(lightning.Callback):
         self.write("last", trainer, module, metrics)
         was_training = module.training
         module.eval()
-        with torch.inference_mode(), atomic(self.directory / f"epoch_{trainer.current_epoch:03d}.png") as partial:
+        sheet = self.directory / f"epoch_{trainer.current_epoch:03d}.png"
+        with torch.inference_mode(), atomic(sheet) as partial:
             self.draw(module).save(partial, "PNG")
+        for logger in trainer.loggers:
+            write_picture(logger, "faces", sheet, trainer.global_step)
         module.train(was_training)
 
     def write(self, name: str, trainer: lightning.Trainer, module: Training, metrics: dict[str, float]) -> None:
