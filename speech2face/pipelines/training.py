@@ -68,6 +68,8 @@ def begin(options: Train, run: Run, modality: str) -> tuple[Train, Dataset, dict
             )
     if not any(options.training.losses.values()):
         raise UserError("training.losses: all are switched off")
+    if options.training.ema is not None and options.training.average_from is not None:
+        raise UserError("training.ema, training.average_from: give one of them")
     for limit in ("max_epochs", "max_steps"):
         value = options.trainer.get(limit)
         if value == 0 and (limit == "max_steps" or options.trained == "encoder"):
@@ -178,6 +180,8 @@ def carry_out(options: Train, run: Run, job: Job) -> int:
             device=options.device,
             precision=options.precision,
             patience=options.training.patience,
+            ema=options.training.ema,
+            average_from=options.training.average_from,
             checkpoint=found and found[0],
         )
         try:

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from speech2face.errors import UserError
 from speech2face.files import leave_to_parent
 from speech2face.inference.device import resolve_precision
-from speech2face.training.callbacks import Interrupts, Keep, Refresh
+from speech2face.training.callbacks import Averaging, Interrupts, Keep, Refresh
 from speech2face.training.mixture import Shuffled
 from speech2face.training.modules import Training
 
@@ -33,6 +33,7 @@ class Settings:
     directory: of the run. trainer: arguments of lightning.Trainer.
     loggers: of the metrics of every step and the pictures of every epoch.
     device, precision: of the run. patience: epochs without a better validation metric before the training stops.
+    ema, average_from: averages of the weights, see Averaging; None: none.
     checkpoint: to continue from; None: start at the beginning.
     """
 
@@ -42,6 +43,8 @@ class Settings:
     device: str = "auto"
     precision: str = "fp32"
     patience: int | None = None
+    ema: float | None = None
+    average_from: int | None = None
     checkpoint: Path | None = None
 
 
@@ -123,6 +126,8 @@ def fit(
     callbacks = [TQDMProgressBar(refresh_rate=10), Interrupts(), Keep(settings.directory, card, draw), best, last]
     if settings.loggers:
         callbacks.append(LearningRateMonitor("step"))
+    if settings.ema is not None or settings.average_from is not None:
+        callbacks.append(Averaging(settings.ema, settings.average_from or 0))  # behind Keep, which writes the averages
     if settings.checkpoint:
         callbacks.append(Refresh(settings.patience))
     if settings.patience:

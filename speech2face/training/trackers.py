@@ -50,7 +50,7 @@ def run_id(arguments: Description, logger: "Logger") -> str | None:
 
 
 def write_parameters(logger: "Logger", parameters: Mapping[str, Any]) -> None:
-    """Write the parameters of a run. parameters: values by dotted name; what MLflow takes no name with becomes a dot."""
+    """Write the parameters of a run: values by dotted name. Characters that MLflow refuses in a name become dots."""
     logger.log_hyperparams({re.sub(r"[^\w./ -]", ".", name): value for name, value in parameters.items()})
     logger.save()
 
