@@ -155,8 +155,8 @@ def test_slim_weights_are_half_as_large_and_do_the_same(home):
 
 
 def test_killed_and_resumed_is_as_if_never_killed(home):
-    """With augmentation, all-to-all pairs, two phases, and several epochs."""
-    command = [*VOICE, *SHORT, "trainer.max_epochs=4", "training.head_epochs=1"]
+    """With augmentation, all-to-all pairs, two phases, several epochs, and a moving average of the weights."""
+    command = [*VOICE, *SHORT, "trainer.max_epochs=4", "training.head_epochs=1", "training.ema=0.8"]
     train(home, *command, "hydra.run.dir=whole")
     process = start_py(*command, "hydra.run.dir=killed", cwd=home)
     while not (home / "killed" / "checkpoints" / "last.ckpt").exists() and process.poll() is None:
