@@ -169,7 +169,8 @@ def carry_out(options: Train, run: Run, job: Job) -> int:
         raise UserError(f"data.root={root}: no file to train on could be read; results.csv has the reasons")
     torch.manual_seed(options.seed)
     balanced = getattr(options.training, "balanced", False)
-    data = Data(job.train, job.val, options.batch_size, options.workers, options.seed, balanced)
+    repeat = bool(options.trainer.get("overfit_batches"))
+    data = Data(job.train, job.val, options.batch_size, options.workers, options.seed, balanced, repeat)
     log.info("%d rows to train on, %d to validate", len(job.train), len(job.val))
     with tracked(options.logger, run) as loggers:
         begin_tracking(loggers, options.logger, run)

@@ -51,14 +51,22 @@ class Settings:
 class Data(lightning.LightningDataModule):
     """The data loaders of training and validation. Each of several processes gets an equal share of the rows.
 
-    workers: processes that read batches. balanced: an epoch has equally many rows of each person.
+    workers: processes that read batches. balanced: an epoch has equally many rows of each person. repeat: every epoch
+    has the same rows in the same order, with the same augmentation.
     """
 
     def __init__(
-        self, train: Dataset, val: Dataset, batch_size: int, workers: int, seed: int, balanced: bool = False
+        self,
+        train: Dataset,
+        val: Dataset,
+        batch_size: int,
+        workers: int,
+        seed: int,
+        balanced: bool = False,
+        repeat: bool = False,
     ) -> None:
         super().__init__()
-        self.balanced = balanced
+        self.balanced, self.repeat = balanced, repeat
         self.sets = {"train": train, "val": val}
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self.epoch = 0  # kept here: Lightning asks for the first batch before it restores its own epoch
@@ -74,7 +82,7 @@ class Data(lightning.LightningDataModule):
         starts = rows.starts if train and self.balanced else None
         share = self.trainer.global_rank, self.trainer.world_size
         parts = getattr(rows, "parts", ())
-        sampler = Shuffled(len(rows), self.seed, *share, shuffle=train, starts=starts, parts=parts)
+        sampler = Shuffled(len(rows), self.seed, *share, shuffle=train, starts=starts, parts=parts, repeat=self.repeat)
         sampler.set_epoch(self.epoch)
         return DataLoader(
             rows,
@@ -140,6 +148,8 @@ def fit(
         options["devices"] = [int(number)] if number else options.get("devices", 1)
     if options.get("strategy") == "ddp" and module.head_epochs:
         options["strategy"] = "ddp_find_unused_parameters_true"
+    if count := options.pop("overfit_batches", 0):  # Lightning would replace the sampler, which draws the epoch, too
+        options["limit_train_batches"] = count
     options["precision"] = PRECISIONS[settings.precision]
     try:
         loop = lightning.Trainer(
