@@ -1,5 +1,6 @@
 """Sweeps that are killed, stopped or extended, and go on; and searches, with the picture of their trials."""
 
+import csv
 import importlib.util
 import json
 import os
@@ -8,8 +9,13 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 from conftest import SPEECH, TINY_AST, run_py, start_py
+from PIL import Image
+
+from speech2face.run.trials import draw_trials
 
 LAUNCHERS = {
     "joblib": "hydra.launcher.n_jobs=1",
@@ -54,3 +60,70 @@ def test_a_killed_sweep_goes_on_where_it_was(launcher: str, tmp_path: Path) -> N
             assert counts["kept"] > 0 or job == "0", "it began anew"
     table = (sweep / "comparison.csv").read_text().splitlines()
     assert table[0].startswith("input,seed=0,seed=1,") and len(table) == 1 + CLIPS
+
+
+def test_a_failure_stops_a_sweep_and_what_is_missing_runs_later(run, tmp_path: Path) -> None:
+    shutil.copy(SPEECH, tmp_path / "a.wav")
+    command = ["-m", "audio=a.wav,b.wav,a.wav", "batch_size=1,2", *TINY_AST, "sweep.stop_on_failure=true"]
+    sweep = tmp_path / "sweep"
+    said = run(*command, "hydra.sweep.dir=sweep", status=1)
+    assert said.stdout.splitlines()[-2:] == [
+        "to run what is missing: the same command with resume=sweep",
+        f"6 jobs, 1 failed, 3 not started: {sweep}/comparison.png",
+    ]
+    assert "job not started: job 2 failed (sweep.stop_on_failure)" in (sweep / "comparison.csv").read_text()
+    done = record(sweep / "0"), record(sweep / "1")
+    shutil.copy(SPEECH, tmp_path / "b.wav")
+    again = run(*command, "resume=sweep", "workers=1")
+    assert again.stdout.splitlines()[-1] == f"6 jobs: {sweep}/comparison.png"
+    assert (record(sweep / "0"), record(sweep / "1")) == done
+    assert all(record(sweep / str(job))["status"] == "finished" for job in range(6))
+    for arguments, message in (
+        ([*command[:-1], "seed=1"], "the options of that sweep had fewer (now seed=1)"),
+        (["-m", command[2], command[1], *command[3:]], "the options of that sweep had another order"),
+        (["-m", "hydra/sweeper=optuna", "hydra.sweeper.sampler.seed=null", *command[1:]], "hydra.sweeper.sampler.seed"),
+    ):
+        if "optuna" not in str(arguments) or importlib.util.find_spec("optuna"):
+            assert message in run(*arguments, "resume=sweep", status=1).stderr
+    assert "no sweep there" in run(*command, "resume=nowhere", status=1).stderr
+
+
+def test_a_search_finds_the_best_trial_and_goes_on_with_the_same_choices(run, tmp_path: Path) -> None:
+    pytest.importorskip("optuna", reason="the extra search is not installed")
+    command = ["-m", "pipeline=train_face", "data=talkers", "data.root=people", "data.people=10", "data.clips=0"]
+    command += ["data.photos=1", "encoder.model.width=0.1", "preprocessing.size=32", "preprocessing.crop=none"]
+    command += ["debug=fast", "logger=csv", "device=cpu", "batch_size=4", "metric=val/loss", "hydra/sweeper=optuna"]
+    command += ["hydra.sweeper.n_jobs=1", "hydra.sweeper.sampler.seed=0"]
+    command += ["training.lr=tag(log, interval(1e-5, 1e-1))", "training.margin=choice(0.1, 0.3)"]
+    run(*command, "hydra.sweeper.n_trials=2", "hydra.sweep.dir=sweep")
+    sweep = tmp_path / "sweep"
+    first, second = (record(sweep / job) for job in "01")
+    values = [one["metrics"]["val/loss"] for one in (first, second)]
+    found = yaml.safe_load((sweep / "optimization_results.yaml").read_text())
+    assert found["best_value"] == min(values)
+    assert f"training.lr={found['best_params']['training.lr']}" in (first, second)[int(np.argmin(values))]["overrides"]
+    assert Image.open(sweep / "trials.png").width > 1000
+    (sweep / "1" / "run.json").write_text(json.dumps(second | {"status": "running"}))
+    shutil.rmtree(sweep / "1" / "checkpoints")
+    run(*command, "hydra.sweeper.n_trials=3", "resume=sweep")
+    assert record(sweep / "0") == first
+    for name in ("overrides", "metrics"):
+        assert record(sweep / "1")[name] == second[name]
+    assert record(sweep / "2")["status"] == "finished"
+    with open(sweep / "comparison.csv", newline="") as file:
+        assert len(next(csv.reader(file))) == 1 + 3
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize", None])
+def test_the_best_trial_is_marked(direction: str | None, tmp_path: Path) -> None:
+    lrs = ("1e-4", "1e-3", "1e-2")
+    jobs = [{"status": "finished", "objective": "m", "metrics": {"m": float(n)}} for n in range(3)]
+    jobs = [job | {"overrides": [f"training.lr={lr}", "seed=0"]} for job, lr in zip(jobs, lrs, strict=True)]
+    draw_trials(tmp_path / "trials.png", [{"status": "failed", "overrides": []}, *jobs], direction)
+    image = np.asarray(Image.open(tmp_path / "trials.png").convert("RGB"))
+    lr = image[:, image.shape[1] // 2 :]  # the panel of the only option that differs
+    rows, columns = np.nonzero((lr == (0xD9, 0x83, 0x24)).all(-1))
+    assert bool(len(rows)) is bool(direction)
+    if direction:
+        assert (columns.mean() > lr.shape[1] / 2) == (direction == "maximize")
+        assert (rows.mean() < lr.shape[0] / 2) == (direction == "maximize")

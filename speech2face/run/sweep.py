@@ -52,7 +52,8 @@ def _asked(config: DictConfig) -> list[str]:
     """The options of a sweep, in their order, and those of its sweeper."""
     if not OmegaConf.select(config, "hydra.overrides.task"):
         return []
-    sweeper = leaves({"hydra": {"sweeper": OmegaConf.to_container(config.hydra.sweeper, resolve=False)}})
+    content = OmegaConf.create(OmegaConf.to_yaml(config.hydra.sweeper))  # as in the file
+    sweeper = leaves({"hydra": {"sweeper": OmegaConf.to_container(content, resolve=False)}})
     options = [*config.hydra.overrides.task, *(f"{name}={value}" for name, value in sweeper.items())]
     return [short(one) for one in options if not FREE.fullmatch(one)]
 

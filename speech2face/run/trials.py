@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INK, BEST = "#2f6f8f", "#d98324"
-COLUMNS = 3
+COLUMNS = 4
 DECADES = 30.0  # an axis is logarithmic if its largest number is so many times the smallest
 BETTER = {"minimize": min, "maximize": max}
 
@@ -32,17 +32,18 @@ def draw_trials(file: Path, records: list[dict[str, Any]], direction: str | None
     best = BETTER[direction](known, key=values.__getitem__) if direction else None
     settings = [dict(short(one).lstrip("+").split("=", 1) for one in record["overrides"]) for record in records]
     names = [one for one in settings[known[0]] if len({settings[number].get(one) for number in known}) > 1]
-    rows = -(-(1 + len(names)) // COLUMNS)
-    figure = Figure(figsize=(4.5 * COLUMNS, 3.6 * rows), layout="constrained")
+    columns = min(COLUMNS, 1 + len(names))
+    rows = -(-(1 + len(names)) // columns)
+    figure = Figure(figsize=(3.8 * columns, 3.6 * rows), layout="constrained")
     for place, name in enumerate([None, *names], 1):
-        axis: Axes = figure.add_subplot(rows, COLUMNS, place)
+        axis: Axes = figure.add_subplot(rows, columns, place)
         where = known if name is None else _positions(axis, [settings[number].get(name, "") for number in known])
         for number, x in zip(known, where, strict=True):
             axis.plot(x, values[number], "o", color=BEST if number == best else INK)
         if name is None and direction:
             so_far = [BETTER[direction](values[one] for one in known[: i + 1]) for i in range(len(known))]
             axis.step(known, so_far, where="post", color=BEST, linewidth=1, label="best so far")
-            axis.legend(fontsize=8)
+            axis.legend(fontsize=8, loc="lower right")
         if name is None:
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set(xlabel=name or "job", ylabel=records[known[0]]["objective"])
