@@ -15,14 +15,16 @@ import yaml
 from conftest import SPEECH, TINY_AST, run_py, start_py
 from PIL import Image
 
+from speech2face.run import sweep
+from speech2face.run.command import one_line_errors
 from speech2face.run.trials import draw_trials
 
 LAUNCHERS = {
-    "joblib": "hydra.launcher.n_jobs=1",
+    "joblib": "hydra.launcher.n_jobs=2",
     "submitit_local": "hydra.launcher.timeout_min=5",
     "ray": "+hydra.launcher.ray.init.num_cpus=1",
 }
-CLIPS = 8
+CLIPS = 5
 
 
 def record(job: Path) -> dict:
@@ -42,42 +44,42 @@ def test_a_killed_sweep_goes_on_where_it_was(launcher: str, tmp_path: Path) -> N
     for number in range(CLIPS):
         shutil.copy(SPEECH, tmp_path / "clips" / f"{number:02}.wav")
     command = ["-m", "audio=clips", *TINY_AST, "seed=0,1", f"hydra/launcher={launcher}", LAUNCHERS[launcher]]
-    sweep = tmp_path / "sweep"
+    home = tmp_path / "sweep"
     process = start_py(*command, "hydra.sweep.dir=sweep", cwd=tmp_path)
-    while not begun(sweep / "1") and process.poll() is None:
+    while not begun(home / "1") and process.poll() is None:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert not (sweep / "comparison.csv").exists()
-    earlier = {job: record(sweep / job) for job in "01"}
+    assert not (home / "comparison.csv").exists()
+    earlier = {job: record(home / job) for job in "01"}
     run_py(*command, "resume=sweep", cwd=tmp_path)
     for job, before in earlier.items():
-        counts = record(sweep / job)["counts"]
+        counts = record(home / job)["counts"]
         assert counts["done"] == CLIPS
         if before["status"] == "finished":
-            assert record(sweep / job) == before, "it ran again"
-        elif "finished before" not in (sweep / job / "run.log").read_text():  # Ray's workers may live on for a while
+            assert record(home / job) == before, "it ran again"
+        elif "finished before" not in (home / job / "run.log").read_text():  # Ray's workers may live on for a while
             assert counts["kept"] > 0 or job == "0", "it began anew"
-    table = (sweep / "comparison.csv").read_text().splitlines()
+    table = (home / "comparison.csv").read_text().splitlines()
     assert table[0].startswith("input,seed=0,seed=1,") and len(table) == 1 + CLIPS
 
 
 def test_a_failure_stops_a_sweep_and_what_is_missing_runs_later(run, tmp_path: Path) -> None:
     shutil.copy(SPEECH, tmp_path / "a.wav")
     command = ["-m", "audio=a.wav,b.wav,a.wav", "batch_size=1,2", *TINY_AST, "sweep.stop_on_failure=true"]
-    sweep = tmp_path / "sweep"
+    home = tmp_path / "sweep"
     said = run(*command, "hydra.sweep.dir=sweep", status=1)
     assert said.stdout.splitlines()[-2:] == [
         "to run what is missing: the same command with resume=sweep",
-        f"6 jobs, 1 failed, 3 not started: {sweep}/comparison.png",
+        f"6 jobs, 1 failed, 3 not started: {home}/comparison.png",
     ]
-    assert "job not started: job 2 failed (sweep.stop_on_failure)" in (sweep / "comparison.csv").read_text()
-    done = record(sweep / "0"), record(sweep / "1")
+    assert "job not started: job 2 failed (sweep.stop_on_failure)" in (home / "comparison.csv").read_text()
+    done = record(home / "0"), record(home / "1")
     shutil.copy(SPEECH, tmp_path / "b.wav")
     again = run(*command, "resume=sweep", "workers=1")
-    assert again.stdout.splitlines()[-1] == f"6 jobs: {sweep}/comparison.png"
-    assert (record(sweep / "0"), record(sweep / "1")) == done
-    assert all(record(sweep / str(job))["status"] == "finished" for job in range(6))
+    assert again.stdout.splitlines()[-1] == f"6 jobs: {home}/comparison.png"
+    assert (record(home / "0"), record(home / "1")) == done
+    assert all(record(home / str(job))["status"] == "finished" for job in range(6))
     for arguments, message in (
         ([*command[:-1], "seed=1"], "the options of that sweep had fewer (now seed=1)"),
         (["-m", command[2], command[1], *command[3:]], "the options of that sweep had another order"),
@@ -88,6 +90,18 @@ def test_a_failure_stops_a_sweep_and_what_is_missing_runs_later(run, tmp_path: P
     assert "no sweep there" in run(*command, "resume=nowhere", status=1).stderr
 
 
+def test_a_worker_that_was_killed_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.setattr(sweep, "begun", tmp_path)
+    with pytest.raises(SystemExit) as end, one_line_errors():
+        raise RuntimeError("a worker was killed\nfor its memory")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert end.value.code == 1 and line.startswith("error: the sweep ended (RuntimeError: a worker was killed for its")
+    assert line.endswith(f"the same command with resume={tmp_path}")
+
+
 def test_a_search_finds_the_best_trial_and_goes_on_with_the_same_choices(run, tmp_path: Path) -> None:
     pytest.importorskip("optuna", reason="the extra search is not installed")
     command = ["-m", "pipeline=train_face", "data=talkers", "data.root=people", "data.people=10", "data.clips=0"]
@@ -96,21 +110,21 @@ def test_a_search_finds_the_best_trial_and_goes_on_with_the_same_choices(run, tm
     command += ["hydra.sweeper.n_jobs=1", "hydra.sweeper.sampler.seed=0"]
     command += ["training.lr=tag(log, interval(1e-5, 1e-1))", "training.margin=choice(0.1, 0.3)"]
     run(*command, "hydra.sweeper.n_trials=2", "hydra.sweep.dir=sweep")
-    sweep = tmp_path / "sweep"
-    first, second = (record(sweep / job) for job in "01")
+    home = tmp_path / "sweep"
+    first, second = (record(home / job) for job in "01")
     values = [one["metrics"]["val/loss"] for one in (first, second)]
-    found = yaml.safe_load((sweep / "optimization_results.yaml").read_text())
+    found = yaml.safe_load((home / "optimization_results.yaml").read_text())
     assert found["best_value"] == min(values)
     assert f"training.lr={found['best_params']['training.lr']}" in (first, second)[int(np.argmin(values))]["overrides"]
-    assert Image.open(sweep / "trials.png").width > 1000
-    (sweep / "1" / "run.json").write_text(json.dumps(second | {"status": "running"}))
-    shutil.rmtree(sweep / "1" / "checkpoints")
+    assert Image.open(home / "trials.png").width > 1000
+    (home / "1" / "run.json").write_text(json.dumps(second | {"status": "running"}))
+    shutil.rmtree(home / "1" / "checkpoints")
     run(*command, "hydra.sweeper.n_trials=3", "resume=sweep")
-    assert record(sweep / "0") == first
+    assert record(home / "0") == first
     for name in ("overrides", "metrics"):
-        assert record(sweep / "1")[name] == second[name]
-    assert record(sweep / "2")["status"] == "finished"
-    with open(sweep / "comparison.csv", newline="") as file:
+        assert record(home / "1")[name] == second[name]
+    assert record(home / "2")["status"] == "finished"
+    with open(home / "comparison.csv", newline="") as file:
         assert len(next(csv.reader(file))) == 1 + 3
 
 

@@ -82,8 +82,9 @@ def flags_first(arguments: list[str]) -> list[str]:
 def one_line_errors() -> Iterator[None]:
     """Report a mistake on the command line as one line on stderr, and exit with status 1.
 
-    Mistakes are UserError and the exceptions of Hydra and OmegaConf. Any other exception is a defect of this project
-    and keeps its traceback. HYDRA_FULL_ERROR=1 shows every traceback.
+    Mistakes are UserError and the exceptions of Hydra and OmegaConf. What ends a sweep outside of its jobs is one line,
+    too, such as a worker that was killed. Any other exception is a defect of this project and keeps its traceback.
+    HYDRA_FULL_ERROR=1 shows every traceback.
     """
     if os.environ.setdefault("HYDRA_FULL_ERROR", "0") == "1":
         yield
@@ -95,6 +96,12 @@ def one_line_errors() -> Iterator[None]:
         sys.exit(process.interrupted())
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:  # OSError: no output directory
         print(f"error: {explain(error, sys.argv[1:])}", file=sys.stderr)
+        sys.exit(1)
+    except Exception as error:
+        if not sweep.begun:
+            raise
+        way_on = f"to run what is missing: the same command with resume={sweep.begun}"
+        print(f"error: the sweep ended ({defect(error)}); {way_on}", file=sys.stderr)
         sys.exit(1)
 
 

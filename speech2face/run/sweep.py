@@ -16,9 +16,13 @@ COMMAND = "multirun.yaml"  # the configuration of the sweep, as Hydra's own swee
 STOPPED = "stopped"  # the file that a job leaves whose failure stops the sweep
 FREE = re.compile(r"(resume|resume_changed|device|workers|logger|sweep\.\w+|logger\..*|hydra\.sweeper\.n_trials)=.*")
 
+begun: Path | None = None  # the directory of the sweep that this process has begun
+
 
 def begin(config: DictConfig, directory: Path) -> None:
     """Keep the configuration of a sweep in its directory, and forget the failure that stopped it before."""
+    global begun
+    begun = directory
     with atomic(directory / COMMAND) as partial:
         OmegaConf.save(config, partial)
     (directory / STOPPED).unlink(missing_ok=True)
