@@ -106,7 +106,16 @@ def test_a_search_finds_the_best_trial_and_goes_on_with_the_same_choices(run, tm
     pytest.importorskip("optuna", reason="the extra search is not installed")
     command = ["-m", "pipeline=train_face", "data=talkers", "data.root=people", "data.people=10", "data.clips=0"]
     command += ["data.photos=1", "encoder.model.width=0.1", "preprocessing.size=32", "preprocessing.crop=none"]
-    command += ["debug=fast", "logger=csv", "device=cpu", "batch_size=4", "metric=val/loss", "hydra/sweeper=optuna"]
+    command += [
+        "debug=overfit",
+        "trainer.max_epochs=2",
+        "trainer.check_val_every_n_epoch=2",
+        "logger=csv",
+        "device=cpu",
+        "batch_size=4",
+        "metric=val/loss",
+        "hydra/sweeper=optuna",
+    ]
     command += ["hydra.sweeper.n_jobs=1", "hydra.sweeper.sampler.seed=0"]
     command += ["training.lr=tag(log, interval(1e-5, 1e-1))", "training.margin=choice(0.1, 0.3)"]
     run(*command, "hydra.sweeper.n_trials=2", "hydra.sweep.dir=sweep")
@@ -132,8 +141,9 @@ def test_a_search_finds_the_best_trial_and_goes_on_with_the_same_choices(run, tm
 def test_the_best_trial_is_marked(direction: str | None, tmp_path: Path) -> None:
     lrs = ("1e-4", "1e-3", "1e-2")
     jobs = [{"status": "finished", "objective": "m", "metrics": {"m": float(n)}} for n in range(3)]
-    jobs = [job | {"overrides": [f"training.lr={lr}", "seed=0"]} for job, lr in zip(jobs, lrs, strict=True)]
-    draw_trials(tmp_path / "trials.png", [{"status": "failed", "overrides": []}, *jobs], direction)
+    jobs = [job | {"overrides": [f"training.lr={lr}", "~prior"]} for job, lr in zip(jobs, lrs, strict=True)]
+    undefined = jobs[0] | {"metrics": {"m": float("nan")}}
+    draw_trials(tmp_path / "trials.png", [{"status": "failed", "overrides": []}, *jobs, undefined], direction)
     image = np.asarray(Image.open(tmp_path / "trials.png").convert("RGB"))
     lr = image[:, image.shape[1] // 2 :]  # the panel of the only option that differs
     rows, columns = np.nonzero((lr == (0xD9, 0x83, 0x24)).all(-1))

@@ -578,6 +578,9 @@ def test_processes_share_the_rows_and_every_epoch_has_its_order():
     assert [row for _, row in sampler] != first and [epoch for epoch, _ in sampler] == [1] * 10
     sampler.set_epoch(0)
     assert [row for _, row in sampler] == first
+    repeating = Shuffled(10, 0, repeat=True)  # trainer.overfit_batches: the same rows with the same augmentation
+    repeating.set_epoch(1)
+    assert list(repeating) == list(sampler)
 
 
 def test_balanced_epochs_have_each_person_equally_often():

@@ -25,7 +25,7 @@ from speech2face.run.tracking import track_sweep
 from speech2face.run.trials import draw_trials
 
 log = logging.getLogger(__name__)
-NOT = "not started"
+NOT_STARTED = "not started"
 RESULTS = ("comparison.png", "comparison.html", "trials.png", "comparison.csv")  # the last line names the first
 
 
@@ -37,7 +37,7 @@ class Comparison(Callback):
         try:
             directory = Path(config.hydra.sweep.dir)
             jobs = sorted(_jobs(directory), key=_number)
-            records = [_record(job) for job in jobs]
+            records = [_record(job, stopped_by(directory)) for job in jobs]
             counts = Counter(record["status"] for record in records)
             failed = len(records) - counts["finished"]
             labels = job_labels([record["overrides"] for record in records])
@@ -52,8 +52,8 @@ class Comparison(Callback):
             if loggers := OmegaConf.to_container(OmegaConf.create(config.get("logger") or {})):
                 about = {"jobs": len(jobs), "failed": failed, "options": " ".join(config.hydra.overrides.task)}
                 track_sweep(loggers, directory, about)
-            found = counted(len(jobs), "job") + (f", {failed - counts[NOT]} failed" if failed else "")
-            found += f", {counts[NOT]} {NOT}" if counts[NOT] else ""
+            found = counted(len(jobs), "job") + (f", {failed - counts[NOT_STARTED]} failed" if failed else "")
+            found += f", {counts[NOT_STARTED]} {NOT_STARTED}" if counts[NOT_STARTED] else ""
             if failed:
                 log.info("to run what is missing: the same command with resume=%s", directory)
             results = [directory / name for name in RESULTS]
@@ -77,15 +77,19 @@ def _number(job: Path) -> tuple[int, str]:
     return (int(job.name) if job.name.isdigit() else 10**9, job.name)
 
 
-def _record(job: Path) -> dict[str, Any]:
-    """The content of run.json, or what is known of a job that left none."""
+def _record(job: Path, stopped: str | None) -> dict[str, Any]:
+    """The content of run.json, or what is known of a job that left none. stopped: the job that stopped the sweep."""
     try:
         return json.loads((job / "run.json").read_text())
     except (OSError, ValueError):
         file = job / ".hydra" / "overrides.yaml"
         overrides = OmegaConf.to_container(OmegaConf.load(file)) if file.exists() else [f"job {job.name}"]
-        if number := stopped_by(job.parent):
-            return {"status": NOT, "error": f"job {number} failed (sweep.stop_on_failure)", "overrides": overrides}
+        if stopped:
+            return {
+                "status": NOT_STARTED,
+                "error": f"job {stopped} failed (sweep.stop_on_failure)",
+                "overrides": overrides,
+            }
         return {"status": "lost", "error": "the job left no run.json", "overrides": overrides}
 
 

@@ -1,5 +1,6 @@
 """trials.png: the metric that a sweep optimises, job by job, and by each option that differs between jobs."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +24,15 @@ def draw_trials(file: Path, records: list[dict[str, Any]], direction: str | None
     none is marked.
     """
     values = [optimised(record) for record in records]
-    known = [number for number, value in enumerate(values) if value is not None]
+    known = [number for number, value in enumerate(values) if value is not None and math.isfinite(value)]
     if len(known) < 2:
         return
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     best = BETTER[direction](known, key=values.__getitem__) if direction else None
-    settings = [dict(short(one).lstrip("+").split("=", 1) for one in record["overrides"]) for record in records]
+    typed = [[short(one).lstrip("+").partition("=") for one in record["overrides"]] for record in records]
+    settings = [{name: value for name, _, value in job} for job in typed]
     names = [one for one in settings[known[0]] if len({settings[number].get(one) for number in known}) > 1]
     columns = min(COLUMNS, 1 + len(names))
     rows = -(-(1 + len(names)) // columns)

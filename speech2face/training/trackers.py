@@ -80,9 +80,12 @@ def write_files(logger: "Logger", directory: Path, files: Iterable[Path]) -> Non
 
 
 def close(logger: "Logger", status: str) -> None:
-    """End the run in the logger's store. status: "success" or "failed"."""
+    """End the run in the logger's store, if it was begun. status: "success" or "failed"."""
     from lightning.pytorch.loggers import WandbLogger
 
     logger.finalize(status)
-    if isinstance(logger, WandbLogger):  # the next run of this process would else be written to this one
-        logger.experiment.finish(exit_code=int(status != "success"))
+    if isinstance(logger, WandbLogger):
+        import wandb
+
+        if wandb.run is not None:  # the next run of this process would else be written to this one
+            wandb.finish(exit_code=int(status != "success"))
