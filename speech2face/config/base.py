@@ -19,9 +19,7 @@ class Pipeline:
 class Sweep:
     """Options of a sweep (-m), below `sweep.`"""
 
-    stop_on_failure: Annotated[bool, says("-m: start no further job once one has failed; resume= runs the rest")] = (
-        False
-    )
+    stop_on_failure: Annotated[bool, says("-m: start no further job once one has failed")] = False
 
 
 @dataclass(kw_only=True, frozen=True)
