@@ -217,7 +217,7 @@ MISTAKES = [
     (["audio=2024_05_01"], "audio=2024_05_01: no such file"),
     (["audio=" + "x" * 300], "no such file"),
     ([f"audio={SPEECH}", "hydra.run.dir=/dev/null/x"], "/dev/null/x"),
-    (["-m", f"audio={SPEECH}", *TINY_AST, "resume=x"], "not with a sweep"),
+    (["-m", f"audio={SPEECH}", *TINY_AST, "resume=x"], "resume=x: no sweep there to go on with"),
     (["--encoder", "ast"], "--encoder: an option is name=value, as in encoder=ast"),
     (["audio", "examples"], "audio: an option is name=value, as in audio=examples"),
     (["-m", f"audio={SPEECH}", "hydra/launcher=ray"], "hydra/launcher=ray needs its package: pip install -e"),

@@ -155,8 +155,8 @@ def test_slim_weights_are_half_as_large_and_do_the_same(home):
 
 
 def test_killed_and_resumed_is_as_if_never_killed(home):
-    """With augmentation, all-to-all pairs, two phases, and several epochs."""
-    command = [*VOICE, *SHORT, "trainer.max_epochs=4", "training.head_epochs=1"]
+    """With augmentation, all-to-all pairs, two phases, several epochs, and a moving average of the weights."""
+    command = [*VOICE, *SHORT, "trainer.max_epochs=4", "training.head_epochs=1", "training.ema=0.8"]
     train(home, *command, "hydra.run.dir=whole")
     process = start_py(*command, "hydra.run.dir=killed", cwd=home)
     while not (home / "killed" / "checkpoints" / "last.ckpt").exists() and process.poll() is None:
@@ -578,6 +578,9 @@ def test_processes_share_the_rows_and_every_epoch_has_its_order():
     assert [row for _, row in sampler] != first and [epoch for epoch, _ in sampler] == [1] * 10
     sampler.set_epoch(0)
     assert [row for _, row in sampler] == first
+    repeating = Shuffled(10, 0, repeat=True)  # trainer.overfit_batches: the same rows with the same augmentation
+    repeating.set_epoch(1)
+    assert list(repeating) == list(sampler)
 
 
 def test_balanced_epochs_have_each_person_equally_often():

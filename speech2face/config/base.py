@@ -16,6 +16,13 @@ class Pipeline:
 
 
 @dataclass(kw_only=True, frozen=True)
+class Sweep:
+    """Options of a sweep (-m), below `sweep.`"""
+
+    stop_on_failure: Annotated[bool, says("-m: start no further job once one has failed")] = False
+
+
+@dataclass(kw_only=True, frozen=True)
 class Options:
     """Options of every pipeline."""
 
@@ -37,6 +44,16 @@ class Options:
     workers: Annotated[int, says("threads or processes that read inputs", ge=1)] = 2
     seed: Annotated[int, says("seed of all random numbers", ge=0, le=2**63 - 1)] = 0
     metric: Annotated[str | None, says("name of the metric that a sweeper optimises; null: the pipeline's own")] = None
+    sweep: Sweep = field(default_factory=Sweep)
+
+
+@dataclass(kw_only=True, frozen=True)
+class Tracked:
+    """Options of runs that trackers of experiments are told of."""
+
+    logger: Annotated[dict[str, Any], says("trackers by name: class (_target_) and arguments")] = field(
+        default_factory=dict
+    )
 
 
 @dataclass(kw_only=True, frozen=True)

@@ -41,7 +41,7 @@ def defaults(schema: type) -> dict[str, Any]:
     for one in dataclasses.fields(schema):
         if one.name in ("choices", "resume"):
             continue
-        if one.name == "training":
+        if one.name in ("training", "sweep"):
             found[one.name] = defaults(one.type)
         elif one.default is not dataclasses.MISSING:
             found[one.name] = one.default
@@ -101,8 +101,9 @@ def explain(error: Exception, overrides: list[str]) -> str:
             f"{option}{message.splitlines()[0]}; ${{...}} stands for the value of an option, "
             "and a name with these characters is written with \\${ in quotes"
         )
-    elif launcher := re.search(r"Could not find 'hydra/launcher/(ray|submitit|joblib)", message):
-        message = f"hydra/launcher={launcher[1]} needs its package: {extra('cluster')}"
+    elif plugin := re.search(r"Could not find 'hydra/(launcher|sweeper)/(ray|submitit|joblib|optuna)", message):
+        needed = extra("cluster" if plugin[1] == "launcher" else "search")
+        message = f"hydra/{plugin[1]}={plugin[2]} needs its package: {needed}"
     elif message.startswith("Could not override"):
         name = re.findall(r"'(.*?)'", message)[0]
         message = f"{short(name)}: {_no_such_option(name, overrides)}"

@@ -28,10 +28,11 @@ GROUPS = {
     "prior": "draw the embeddings of faces that a voice may belong to, for samples=",
     "data": "datasets: <person>/audios/**, <person>/images/**, people.csv, prepared/ below data.root=",
     "trainer": "the devices of a training",
-    "logger": "loggers of a training's metrics; several: logger=[csv,tensorboard]",
+    "logger": "trackers of a training or an evaluation; several: logger=[csv,mlflow]",
     "judge": "networks that look at drawn faces in pipeline=evaluate; several: judge=[dlib,age_gender]",
     "protocol": "published protocols of evaluation, with the figures that were published",
     "experiment": "recipes: all options of a run under one name",
+    "debug": "short trainings that show whether something is wrong",
 }
 TAIL = """Weights (encoder.weights=, decoder.weights=, face.weights=)
   bundled, bundled/talkers (trained on simulated people), a file in our or in any published layout
@@ -46,7 +47,7 @@ Inputs (audio=, image=)
 
 Runs
   hydra.run.dir=DIR              where the results go (default outputs/<pipeline>/<date>/<time>)
-  resume=DIR                     go on with the run in that directory: the same command, and this
+  resume=DIR                     go on with the run or the sweep in that directory: the same command, and this
   -cd DIR/.hydra -cn effective   repeat the run in DIR; no other options are needed
   --cfg job                      show the configuration, without what the weights bring
   --dry-run                      show what would run, with the architecture and the front end of the weights

@@ -15,7 +15,7 @@ NUMBER = re.compile(r"[-+]?([\d._]+(e[-+]?\d+)?|inf|nan)|true|false", re.IGNOREC
 UNQUOTED = re.compile(r"[^\x00-\x7f]|[&#;!~^=]")  # no value has such a character outside of quotes
 ITEM = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^'",\[\]]+|.""", re.DOTALL)  # of a list, or of a sweep
 GROUP = re.compile(
-    r"pipeline|encoder|face\.encoder|decoder|prior|preprocessing|data|trainer|logger|judge|protocol|experiment|.*[/@].*"
+    r"pipeline|encoder|face\.encoder|decoder|prior|preprocessing|data|trainer|logger|judge|protocol|experiment|debug|.*[/@].*"
 )
 GONE = {
     "face.overrides": "the slot `face` takes options itself, as in face.preprocessing.crop=none",

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from msgspec import Meta
 
-from speech2face.config.base import Options, Sampling
+from speech2face.config.base import Options, Sampling, Tracked
 from speech2face.config.data import Data, Protocol
 from speech2face.config.describe import Natural, says
 from speech2face.config.serving import Serve
@@ -95,7 +95,7 @@ class Prepare(Options):
 
 
 @dataclass(kw_only=True, frozen=True)
-class Evaluate(Sampling, Options):
+class Evaluate(Sampling, Tracked, Options):
     """Compare an encoder's embeddings with those of the true faces."""
 
     data: Data
@@ -139,16 +139,13 @@ class FitEstimates(Options):
 
 
 @dataclass(kw_only=True, frozen=True)
-class Train(Options):
+class Train(Tracked, Options):
     """Options of all trainings."""
 
     resumable = True
     trained = "encoder"
     data: Data
     trainer: Annotated[dict[str, Any], says("arguments of lightning.Trainer")]
-    logger: Annotated[dict[str, Any], says("loggers of the training by name: class (_target_) and arguments")] = field(
-        default_factory=dict
-    )
     encoder: Part
     batch_size: Annotated[int, says("rows of a training step", ge=1)] = 32
     workers: Annotated[int, says("processes that read batches", ge=0)] = 2

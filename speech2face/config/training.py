@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from speech2face.config.describe import Positive, Whole, says
+from speech2face.config.describe import Natural, Positive, Whole, says
 from speech2face.weights.part import Description
 
 Losses = dict[str, Annotated[float, Meta(ge=0)]]
@@ -24,6 +24,14 @@ class Training:
     patience: Annotated[Whole | None, says("epochs without a better validation metric after which training stops")] = (
         None
     )
+    ema: Annotated[
+        Annotated[float, Meta(gt=0, lt=1)] | None,
+        says("decay of a moving average of the weights, such as 0.999, which is validated and kept"),
+    ] = None
+    average_from: Annotated[
+        Natural | None,
+        says("the mean of the weights at the ends of epochs is validated and kept, from this epoch on, counted from 0"),
+    ] = None
     cache: Annotated[str, says("directory of cached embeddings", min_length=1)] = "outputs/embeddings"
     crops: Annotated[str, says("directory of cached crops of photos", min_length=1)] = "outputs/crops"
 

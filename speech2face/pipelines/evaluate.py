@@ -27,6 +27,7 @@ from speech2face.pipelines.trials import evaluate_trials, find_trials, score_tri
 from speech2face.run.process import quick_imports
 from speech2face.run.record import Run
 from speech2face.run.results import write_failures
+from speech2face.run.tracking import tracked
 
 if TYPE_CHECKING:
     from speech2face.evaluation.evaluation import Material
@@ -38,6 +39,12 @@ AVERAGED = 20  # most photos of a person that are averaged
 
 
 def evaluate(options: Evaluate, run: Run) -> int:
+    """Evaluate options.encoder on data.root, or on a list of trials, and tell the trackers of it. See `measure`."""
+    with tracked(options.logger, run):
+        return measure(options, run)
+
+
+def measure(options: Evaluate, run: Run) -> int:
     """Evaluate options.encoder on data.root and write metrics, tables, plots and a gallery.
 
     Returns 1 if a file could not be read, else 0.

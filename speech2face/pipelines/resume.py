@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 SHARED = ("pipeline", "encoder", "decoder", "precision", "seed", "samples", "write")  # of both runs of a reconstruction
 SAMPLING = ("prior", "guidance", "steps", "truncation")  # the same with samples
 FREE = re.compile(  # options of a training that may change
-    r"(choices|logger)\..*|device|workers|metric|from_weights|resume|resume_changed|defaults|training\.(patience|cache|crops)"
+    r"(choices|logger|sweep)\..*|device|workers|metric|from_weights|resume|resume_changed|defaults|training\.(patience|cache|crops)"
     r"|trainer\.((max|min)_(epochs|steps|time)|accelerator|enable_progress_bar|log_every_n_steps)"
     r"|data\.(audios|images|names|people|clips|photos|seconds)"  # data.root has been made of these
 )

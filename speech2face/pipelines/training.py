@@ -18,6 +18,8 @@ from speech2face.pipelines.talkers import provide
 from speech2face.run.process import quick_imports
 from speech2face.run.record import Run
 from speech2face.run.results import write_failures, write_passed_over
+from speech2face.run.tracking import begin as begin_tracking
+from speech2face.run.tracking import tracked
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -66,6 +68,8 @@ def begin(options: Train, run: Run, modality: str) -> tuple[Train, Dataset, dict
             )
     if not any(options.training.losses.values()):
         raise UserError("training.losses: all are switched off")
+    if options.training.ema is not None and options.training.average_from is not None:
+        raise UserError("training.ema, training.average_from: give one of them")
     for limit in ("max_epochs", "max_steps"):
         value = options.trainer.get(limit)
         if value == 0 and (limit == "max_steps" or options.trained == "encoder"):
@@ -165,31 +169,38 @@ def carry_out(options: Train, run: Run, job: Job) -> int:
         raise UserError(f"data.root={root}: no file to train on could be read; results.csv has the reasons")
     torch.manual_seed(options.seed)
     balanced = getattr(options.training, "balanced", False)
-    data = Data(job.train, job.val, options.batch_size, options.workers, options.seed, balanced)
-    settings = Settings(
-        directory=run.directory,
-        trainer=options.trainer,
-        loggers=options.logger,
-        device=options.device,
-        precision=options.precision,
-        patience=options.training.patience,
-        resume=run.earlier is not None,
-        checkpoint=found and found[0],
-    )
+    repeat = bool(options.trainer.get("overfit_batches"))
+    data = Data(job.train, job.val, options.batch_size, options.workers, options.seed, balanced, repeat)
     log.info("%d rows to train on, %d to validate", len(job.train), len(job.val))
-    try:
-        with run.stage("train"):
-            metrics = fit(job.module, data, settings, card(options, run, job), job.draw)
-    finally:
-        lost = {path: why for rows in (job.train, job.val) for path, why in getattr(rows, "failures", dict)().items()}
-        if lost and run.first:
-            write_passed_over(run.directory, root, lost)
-    if not metrics:
-        if not found:
-            raise UserError("trainer: not one epoch was done, and nothing was saved; allow more epochs, steps or time")
-        log.warning("all %d epochs had been done: nothing was left to train (trainer.max_epochs)", found[1])
-        metrics = run.earlier.get("metrics", {})
-    run.record["metrics"] = metrics
+    with tracked(options.logger, run) as loggers:
+        begin_tracking(loggers, options.logger, run)
+        settings = Settings(
+            directory=run.directory,
+            trainer=options.trainer,
+            loggers=list(loggers.values()),
+            device=options.device,
+            precision=options.precision,
+            patience=options.training.patience,
+            ema=options.training.ema,
+            average_from=options.training.average_from,
+            checkpoint=found and found[0],
+        )
+        try:
+            with run.stage("train"):
+                metrics = fit(job.module, data, settings, card(options, run, job), job.draw)
+        finally:
+            rows = (job.train, job.val)
+            lost = {path: why for one in rows for path, why in getattr(one, "failures", dict)().items()}
+            if lost and run.first:
+                write_passed_over(run.directory, root, lost)
+        if not metrics:
+            if not found:
+                raise UserError(
+                    "trainer: not one epoch was done, and nothing was saved; allow more epochs, steps or time"
+                )
+            log.warning("all %d epochs had been done: nothing was left to train (trainer.max_epochs)", found[1])
+            metrics = run.earlier.get("metrics", {})
+        run.record["metrics"] = metrics
     run.own_metric = next((name for name in metrics if name.startswith("best/")), None)
     log.info("%s", ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
     log.info("use them with %s.weights=%s", options.trained, run.directory / "weights" / "best")

@@ -29,8 +29,9 @@ from speech2face.config.read import read
 from speech2face.config.recipes import set_by_recipe
 from speech2face.errors import UserError, defect
 from speech2face.files import lock
-from speech2face.run.directory import resumes, trains
-from speech2face.run.record import DryRun, Run, read_record
+from speech2face.run import sweep
+from speech2face.run.directory import resumes, schema, trains
+from speech2face.run.record import DryRun, Run, optimised, read_record
 
 log = logging.getLogger(__name__)
 
@@ -81,8 +82,9 @@ def flags_first(arguments: list[str]) -> list[str]:
 def one_line_errors() -> Iterator[None]:
     """Report a mistake on the command line as one line on stderr, and exit with status 1.
 
-    Mistakes are UserError and the exceptions of Hydra and OmegaConf. Any other exception is a defect of this project
-    and keeps its traceback. HYDRA_FULL_ERROR=1 shows every traceback.
+    Mistakes are UserError and the exceptions of Hydra and OmegaConf. What ends a sweep outside of its jobs is one line,
+    too, such as a worker that was killed. Any other exception is a defect of this project and keeps its traceback.
+    HYDRA_FULL_ERROR=1 shows every traceback.
     """
     if os.environ.setdefault("HYDRA_FULL_ERROR", "0") == "1":
         yield
@@ -95,14 +97,20 @@ def one_line_errors() -> Iterator[None]:
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:  # OSError: no output directory
         print(f"error: {explain(error, sys.argv[1:])}", file=sys.stderr)
         sys.exit(1)
+    except Exception as error:
+        if not sweep.begun:
+            raise
+        way_on = f"to run what is missing: the same command with resume={sweep.begun}"
+        print(f"error: the sweep ended ({defect(error)}); {way_on}", file=sys.stderr)
+        sys.exit(1)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def execute(config: DictConfig) -> float | None:
     """Run config.pipeline in Hydra's output directory, write run.json, and exit with status 1 if anything failed.
 
-    In a sweep a failed job is logged and recorded, the others go on, and the sweep ends with status 1. Returns the
-    metric that a sweeper optimises, if the pipeline has one.
+    In a sweep a failed job is logged and recorded, the others go on, and the sweep ends with status 1. A job that was
+    done before (resume=) does not run again. Returns the metric that a sweeper optimises, if the pipeline has one.
     """
     process.keep_freed_memory()
     settings = HydraConfig.get()
@@ -111,8 +119,17 @@ def execute(config: DictConfig) -> float | None:
     directory = Path(runtime["output_dir"])
     sweeping = settings.mode == RunMode.MULTIRUN
     overrides = OmegaConf.to_container(settings.overrides.task, resolve=False)
+    stopping = sweeping and OmegaConf.select(config, "sweep.stop_on_failure")
     try:
         earlier = read_record(directory) if resumes(config) else None
+        if sweeping and (earlier := sweep.earlier_job(directory, overrides)):
+            if sweep.is_done(earlier, settings):
+                log.info("%s before: %s", earlier["status"], directory)
+                return optimised(earlier)
+            earlier = earlier if schema(config).resumable else None
+        if stopping and (number := sweep.stopped_by(Path(settings.sweep.dir))):
+            log.warning("not started: job %s failed, and sweep.stop_on_failure=true", number)
+            return None
         first = process.is_first(trains(config))
         if first:
             lock(directory)
@@ -120,6 +137,8 @@ def execute(config: DictConfig) -> float | None:
         report("error: %s", error)
         sys.exit(1)
     run = Run(directory, overrides, earlier, OmegaConf.select(config, "metric"), first)
+    if sweeping:
+        run.record["sweep"] = settings.sweep.dir
     status = 1
     try:
         choices = chosen(settings.runtime.choices)
@@ -128,13 +147,14 @@ def execute(config: DictConfig) -> float | None:
         if options.resumable:
             run.way_on = "the same command with resume={directory}"
         status = get_method(options.pipeline._target_)(options, run)
-        run.save(status="failed" if status else "finished")
+        run.save(status="failed" if status else "finished", objective=run.objective())
     except DryRun:
         return None
     except (KeyboardInterrupt, Exception) as error:
         if isinstance(error, KeyboardInterrupt) or process.terminated_by:  # a signal that also ends workers
             code = process.interrupted()
-            report("interrupted%s", "" if sweeping else f"; to go on: {run.way_on.format(directory=directory)}")
+            way_on = f"the same command with resume={settings.sweep.dir}" if sweeping else run.way_on
+            report("interrupted; to go on: %s", way_on.format(directory=directory))
             run.save(status="interrupted")
             sys.exit(code)
         if isinstance(error, UserError | OmegaConfBaseException):
@@ -147,9 +167,11 @@ def execute(config: DictConfig) -> float | None:
             message = defect(error)
             report("defect: %s", error, exc_info=True)
         run.save(status="failed", error=message)
+    if stopping and status:
+        sweep.stop(settings)
     if not sweeping and status:
         sys.exit(status)
-    return run.optimised() if not status else None
+    return optimised(run.record)
 
 
 def report(message: str, *arguments: object, exc_info: bool = False) -> None:

@@ -4,13 +4,14 @@ import json
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from speech2face.config.names import short
@@ -18,9 +19,14 @@ from speech2face.errors import counted
 from speech2face.files import atomic, csv_line
 from speech2face.inference import pictures, sheets
 from speech2face.run.results import read_results
+from speech2face.run.sweep import stopped_by
 from speech2face.run.table import reader
+from speech2face.run.tracking import track_sweep
+from speech2face.run.trials import draw_trials
 
 log = logging.getLogger(__name__)
+NOT_STARTED = "not started"
+RESULTS = ("comparison.png", "comparison.html", "trials.png", "comparison.csv")  # the last line names the first
 
 
 class Comparison(Callback):
@@ -31,8 +37,9 @@ class Comparison(Callback):
         try:
             directory = Path(config.hydra.sweep.dir)
             jobs = sorted(_jobs(directory), key=_number)
-            records = [_record(job) for job in jobs]
-            failed = sum(record["status"] != "finished" for record in records)
+            records = [_record(job, stopped_by(directory)) for job in jobs]
+            counts = Counter(record["status"] for record in records)
+            failed = len(records) - counts["finished"]
             labels = job_labels([record["overrides"] for record in records])
             if any((job / "metrics.json").exists() for job in jobs):
                 compare_metrics(directory, jobs, labels, records)
@@ -40,8 +47,16 @@ class Comparison(Callback):
                 compare_trainings(directory, labels, records)
             else:
                 compare(directory, jobs, labels, records)
-            found = counted(len(jobs), "job") + (f", {failed} failed" if failed else "")
-            results = [directory / f"comparison.{kind}" for kind in ("png", "html", "csv")]
+            direction = OmegaConf.select(config, "hydra.sweeper.direction")
+            draw_trials(directory / "trials.png", records, direction and getattr(direction, "name", direction))
+            if loggers := OmegaConf.to_container(OmegaConf.create(config.get("logger") or {})):
+                about = {"jobs": len(jobs), "failed": failed, "options": " ".join(config.hydra.overrides.task)}
+                track_sweep(loggers, directory, about)
+            found = counted(len(jobs), "job") + (f", {failed - counts[NOT_STARTED]} failed" if failed else "")
+            found += f", {counts[NOT_STARTED]} {NOT_STARTED}" if counts[NOT_STARTED] else ""
+            if failed:
+                log.info("to run what is missing: the same command with resume=%s", directory)
+            results = [directory / name for name in RESULTS]
             log.info("%s: %s", found, next(filter(Path.exists, results), directory).absolute())
         except Exception:  # Hydra would warn of it and exit with status 0
             log.exception("defect: no comparison")
@@ -62,12 +77,20 @@ def _number(job: Path) -> tuple[int, str]:
     return (int(job.name) if job.name.isdigit() else 10**9, job.name)
 
 
-def _record(job: Path) -> dict[str, Any]:
-    """The content of run.json, or what is known of a job that left none."""
+def _record(job: Path, stopped: str | None) -> dict[str, Any]:
+    """The content of run.json, or what is known of a job that left none. stopped: the job that stopped the sweep."""
     try:
         return json.loads((job / "run.json").read_text())
     except (OSError, ValueError):
-        return {"status": "lost", "error": "the job left no run.json", "overrides": [f"job {job.name}"]}
+        file = job / ".hydra" / "overrides.yaml"
+        overrides = OmegaConf.to_container(OmegaConf.load(file)) if file.exists() else [f"job {job.name}"]
+        if stopped:
+            return {
+                "status": NOT_STARTED,
+                "error": f"job {stopped} failed (sweep.stop_on_failure)",
+                "overrides": overrides,
+            }
+        return {"status": "lost", "error": "the job left no run.json", "overrides": overrides}
 
 
 def job_labels(overrides: list[list[str]]) -> list[str]:

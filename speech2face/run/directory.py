@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from speech2face.config.compose import explain
 from speech2face.config.options import SCHEMAS, Options, Train
 from speech2face.errors import UserError
+from speech2face.run import sweep
 from speech2face.run.process import is_first
 
 
@@ -60,13 +61,16 @@ class KeepEarlierRuns(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         with _one_line():
-            if resumes(config):
-                raise UserError("resume= goes on with one run, not with a sweep")
             if not is_first(trains(config)):
                 raise UserError("a sweep of trainings runs in one process: unset RANK, SLURM_PROCID and the like")
+            earlier_sweep = resumes(config)
+            if earlier_sweep:
+                sweep.go_on(config)
             directory = _writable_by_hydra(Path(config.hydra.sweep.dir))
             directory.mkdir(parents=True, exist_ok=True)
-            _claim(directory, directory / "multirun.yaml", False)
+            if not earlier_sweep:
+                _claim(directory, directory / sweep.COMMAND, True)
+            sweep.begin(config, directory)
 
 
 @contextmanager

@@ -100,8 +100,8 @@ class Run:
         """Record the time since the start as that of the imports."""
         self.stages["import"] = time.perf_counter() - self.started
 
-    def optimised(self) -> float | None:
-        """The value of the metric that a sweeper optimises: that of the option `metric`, or the pipeline's own.
+    def objective(self) -> str | None:
+        """The name of the metric that a sweeper optimises: that of the option `metric`, or the pipeline's own.
 
         Raises UserError for a metric that the pipeline does not compute.
         """
@@ -109,7 +109,7 @@ class Run:
         name = self.metric or self.own_metric
         if name and name not in metrics:
             raise UserError(f"metric={name}: not measured; there are {', '.join(metrics) or 'none'}")
-        return metrics.get(name)
+        return name
 
     def save(self, **changes: Any) -> None:
         """Update the record and write run.json atomically, if this process writes."""
@@ -148,6 +148,12 @@ def git_state() -> dict[str, str | bool] | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return {"commit": commit.strip(), "modified": bool(status.strip())}
+
+
+def optimised(record: dict[str, Any]) -> float | None:
+    """The value of the metric that a sweeper optimises in the record of a finished run; None if there is none."""
+    name = record.get("objective")
+    return record["metrics"][name] if name and record["status"] == "finished" else None
 
 
 def read_record(directory: Path) -> dict[str, Any]:

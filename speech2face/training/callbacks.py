@@ -8,10 +8,13 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.callbacks import WeightAveraging
 from PIL import Image
+from torch.optim.swa_utils import get_ema_avg_fn
 
 from speech2face.files import atomic
 from speech2face.training.modules import Training
+from speech2face.training.trackers import write_picture
 from speech2face.weights.ours import save
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -68,8 +71,11 @@ class Keep(lightning.Callback):
         self.write("last", trainer, module, metrics)
         was_training = module.training
         module.eval()
-        with torch.inference_mode(), atomic(self.directory / f"epoch_{trainer.current_epoch:03d}.png") as partial:
+        sheet = self.directory / f"epoch_{trainer.current_epoch:03d}.png"
+        with torch.inference_mode(), atomic(sheet) as partial:
             self.draw(module).save(partial, "PNG")
+        for logger in trainer.loggers:
+            write_picture(logger, "faces", sheet, trainer.global_step)
         module.train(was_training)
 
     def write(self, name: str, trainer: lightning.Trainer, module: Training, metrics: dict[str, float]) -> None:
@@ -79,6 +85,39 @@ class Keep(lightning.Callback):
         progress = {"epoch": trainer.current_epoch, "steps": trainer.global_step, "metrics": metrics}
         training = self.card["training"] | progress
         save(directory, module.network.state_dict(), self.card | {"training": training})
+
+
+class Averaging(WeightAveraging):
+    """Averages the weights during training. The averages are what is validated, drawn and kept.
+
+    decay: of an exponential moving average after every step (Polyak and Juditsky, 1992). None: the mean of the weights
+    at the ends of the epochs, from epoch `first` on (Izmailov et al., "Averaging weights leads to wider optima", UAI
+    2018); until then the weights as they are.
+    """
+
+    def __init__(self, decay: float | None, first: int = 0) -> None:
+        super().__init__(**({"avg_fn": get_ema_avg_fn(decay)} if decay else {}))
+        self.decay, self.first, self.due = decay, first, False
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        return step_idx is not None and self.due
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *arguments: Any) -> None:
+        ended = trainer.is_last_batch and trainer.current_epoch >= self.first  # before the validation of this epoch
+        self.due = self.decay is not None or ended
+        super().on_train_batch_end(trainer, *arguments)
+
+    def on_validation_epoch_start(self, trainer: lightning.Trainer, module: Training) -> None:
+        self.swapped = bool(self._average_model and self._average_model.n_averaged)
+        if self.swapped:
+            super().on_validation_epoch_start(trainer, module)
+
+    def on_validation_epoch_end(self, *_: Any) -> None:
+        """Lightning's callback takes the average out here, before Keep has written it."""
+
+    def on_validation_end(self, trainer: lightning.Trainer, module: Training) -> None:
+        if self.swapped:
+            super().on_validation_epoch_end(trainer, module)
 
 
 class Refresh(lightning.Callback):

@@ -2,14 +2,13 @@
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from hydra.utils import instantiate
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -19,10 +18,9 @@ from torch.utils.data import DataLoader, Dataset
 from speech2face.errors import UserError
 from speech2face.files import leave_to_parent
 from speech2face.inference.device import resolve_precision
-from speech2face.training.callbacks import Interrupts, Keep, Refresh
+from speech2face.training.callbacks import Averaging, Interrupts, Keep, Refresh
 from speech2face.training.mixture import Shuffled
 from speech2face.training.modules import Training
-from speech2face.weights.part import Description
 
 log = logging.getLogger(__name__)
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -33,32 +31,42 @@ class Settings:
     """The settings of a training.
 
     directory: of the run. trainer: arguments of lightning.Trainer.
-    loggers: class (_target_) and arguments by name; a save_dir of None means `directory`.
+    loggers: of the metrics of every step and the pictures of every epoch.
     device, precision: of the run. patience: epochs without a better validation metric before the training stops.
-    resume: `directory` is that of an earlier training. checkpoint: to continue from; None: start at the beginning.
+    ema, average_from: averages of the weights, see Averaging; None: none.
+    checkpoint: to continue from; None: start at the beginning.
     """
 
     directory: Path
     trainer: dict[str, Any]
-    loggers: dict[str, Description]
+    loggers: Sequence[Logger] = ()
     device: str = "auto"
     precision: str = "fp32"
     patience: int | None = None
-    resume: bool = False
+    ema: float | None = None
+    average_from: int | None = None
     checkpoint: Path | None = None
 
 
 class Data(lightning.LightningDataModule):
     """The data loaders of training and validation. Each of several processes gets an equal share of the rows.
 
-    workers: processes that read batches. balanced: an epoch has equally many rows of each person.
+    workers: processes that read batches. balanced: an epoch has equally many rows of each person. repeat: every epoch
+    has the same rows in the same order, with the same augmentation.
     """
 
     def __init__(
-        self, train: Dataset, val: Dataset, batch_size: int, workers: int, seed: int, balanced: bool = False
+        self,
+        train: Dataset,
+        val: Dataset,
+        batch_size: int,
+        workers: int,
+        seed: int,
+        balanced: bool = False,
+        repeat: bool = False,
     ) -> None:
         super().__init__()
-        self.balanced = balanced
+        self.balanced, self.repeat = balanced, repeat
         self.sets = {"train": train, "val": val}
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self.epoch = 0  # kept here: Lightning asks for the first batch before it restores its own epoch
@@ -74,7 +82,7 @@ class Data(lightning.LightningDataModule):
         starts = rows.starts if train and self.balanced else None
         share = self.trainer.global_rank, self.trainer.world_size
         parts = getattr(rows, "parts", ())
-        sampler = Shuffled(len(rows), self.seed, *share, shuffle=train, starts=starts, parts=parts)
+        sampler = Shuffled(len(rows), self.seed, *share, shuffle=train, starts=starts, parts=parts, repeat=self.repeat)
         sampler.set_epoch(self.epoch)
         return DataLoader(
             rows,
@@ -105,23 +113,6 @@ def training_precision(precision: str, trainer: dict[str, Any], device: str) -> 
     return resolve_precision(precision, torch.device("cuda" if on_gpu and torch.cuda.is_available() else "cpu"))
 
 
-def build_loggers(settings: Settings) -> list[Logger]:
-    """Build the loggers of a training. Raises UserError for a logger that cannot be built."""
-    resumed = len(list(settings.directory.rglob("metrics.csv"))) if settings.resume else 0
-    built = []
-    for name, arguments in settings.loggers.items():
-        arguments = dict(arguments)
-        if "save_dir" in arguments and arguments["save_dir"] is None:
-            arguments["save_dir"] = str(settings.directory)
-        if resumed and arguments["_target_"].endswith(".CSVLogger"):  # it would overwrite its file
-            arguments["version"] = f"{arguments.get('version') or 'logs'}/resumed_{resumed}"
-        try:
-            built.append(instantiate(arguments, _convert_="all"))
-        except Exception as error:  # loggers raise anything for wrong arguments
-            raise UserError(f"logger={name}: {' '.join(str(error.__cause__ or error).split())}") from None
-    return built
-
-
 def fit(
     module: Training,
     data: Data,
@@ -133,17 +124,18 @@ def fit(
 
     These are the validation metrics of the last epoch (val/...) and the best value of the metric that selects the
     weights (best/...); none if nothing was left to train. card, draw: see Keep. Raises UserError for wrong arguments of
-    the trainer or a logger and for data that cannot be read, and KeyboardInterrupt.
+    the trainer and for data that cannot be read, and KeyboardInterrupt.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
     checkpoints = settings.directory / "checkpoints"
     best = ModelCheckpoint(checkpoints, "best", monitor=module.monitor, mode=module.mode, enable_version_counter=False)
     last = ModelCheckpoint(checkpoints, "last", enable_version_counter=False)  # save_last=True leaves out worse epochs
-    loggers = build_loggers(settings)
     callbacks = [TQDMProgressBar(refresh_rate=10), Interrupts(), Keep(settings.directory, card, draw), best, last]
-    if loggers:
+    if settings.loggers:
         callbacks.append(LearningRateMonitor("step"))
+    if settings.ema is not None or settings.average_from is not None:
+        callbacks.append(Averaging(settings.ema, settings.average_from or 0))  # behind Keep, which writes the averages
     if settings.checkpoint:
         callbacks.append(Refresh(settings.patience))
     if settings.patience:
@@ -156,12 +148,14 @@ def fit(
         options["devices"] = [int(number)] if number else options.get("devices", 1)
     if options.get("strategy") == "ddp" and module.head_epochs:
         options["strategy"] = "ddp_find_unused_parameters_true"
+    if count := options.pop("overfit_batches", 0):  # Lightning would replace the sampler, which draws the epoch, too
+        options["limit_train_batches"] = count
     options["precision"] = PRECISIONS[settings.precision]
     try:
         loop = lightning.Trainer(
             **options,
             callbacks=callbacks,
-            logger=loggers,
+            logger=list(settings.loggers),
             default_root_dir=settings.directory,
             use_distributed_sampler=False,
             enable_model_summary=False,

@@ -17,6 +17,7 @@ class Shuffled(Sampler[Item]):
         random, equally many of each person, and as many rows in all.
     parts: (rows, weight) of parts of the rows. If they are given, an epoch draws from the parts in proportion to their
         weights, and as many rows in all.
+    repeat: every epoch is the first one again.
     """
 
     def __init__(
@@ -28,13 +29,14 @@ class Shuffled(Sampler[Item]):
         shuffle: bool = True,
         starts: np.ndarray | None = None,
         parts: Sequence[tuple[int, float]] = (),
+        repeat: bool = False,
     ) -> None:
         self.rows, self.seed, self.rank, self.world, self.shuffle = rows, seed, rank, world, shuffle
-        self.starts, self.parts, self.epoch = starts, parts, 0
+        self.starts, self.parts, self.repeat, self.epoch = starts, parts, repeat, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next iteration. Lightning calls it."""
-        self.epoch = epoch
+        self.epoch = 0 if self.repeat else epoch
 
     def __len__(self) -> int:
         return -(-self.rows // self.world)
