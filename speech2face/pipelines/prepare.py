@@ -3,13 +3,12 @@
 import dataclasses
 import json
 import logging
-import multiprocessing
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -26,7 +25,7 @@ from speech2face.files import lock
 from speech2face.pipelines.parts import build_encoder, check_modality, load_parts, locate_parts, settled
 from speech2face.pipelines.sources import sources
 from speech2face.preparation.sources import File, find, shard_of
-from speech2face.run.process import quick_imports, raise_lost_interrupt, single_thread
+from speech2face.run.process import quick_imports, raise_lost_interrupt, single_thread, worker_processes
 from speech2face.run.record import Run
 
 if TYPE_CHECKING:
@@ -137,10 +136,10 @@ def measure_all(
     else:
         torch.set_num_threads(1)  # as in workers, because the last digits of an embedding depend on it
         begin(root, reader)
-        found = map(measure_here, chunks)
+        found = (measure_here(chunk) for chunk in chunks)
     rows: dict[str, list[Row]] = {kind: [] for kind in todo}
     try:
-        with tqdm(total=sum(map(len, todo.values())), unit="file") as bar:
+        with closing(found), tqdm(total=sum(map(len, todo.values())), unit="file") as bar:
             for kind, more in found:
                 raise_lost_interrupt()
                 rows[kind] += more
@@ -156,25 +155,24 @@ def measure_all(
 
 def in_processes(
     chunks: Iterable[Chunk], workers: int, root: Path, reader: "Reader", careful: bool = False
-) -> "Iterator[tuple[str, list[Row]]]":
+) -> "Generator[tuple[str, list[Row]], None, None]":
     """Measure chunks on `workers` processes. Yields the results of `measure_here`, in any order.
 
     If a process dies, the files that it may have been reading are read again one at a time (careful). A file that then
     ends a process gets a row with the error DEADLY.
     """
     waiting = deque(chunks)
-    context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
     while waiting:
-        executor = ProcessPoolExecutor(workers, context, initializer=begin_process, initargs=(root, reader))
         running: dict[Future, Chunk] = {}
         try:
-            while waiting or running:
-                while waiting and len(running) < (1 if careful else 2 * workers):
-                    future = executor.submit(measure_here, waiting[0])
-                    running[future] = waiting.popleft()
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    yield future.result()
-                    del running[future]
+            with worker_processes(workers, begin_process, (root, reader)) as executor:
+                while waiting or running:
+                    while waiting and len(running) < (1 if careful else 2 * workers):
+                        future = executor.submit(measure_here, waiting[0])
+                        running[future] = waiting.popleft()
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        yield future.result()
+                        del running[future]
         except BrokenProcessPool:
             if careful:
                 yield from ((kind, [files[0].row(error=DEADLY)]) for kind, files in running.values())
@@ -182,8 +180,6 @@ def in_processes(
                 log.warning("a process died: what it was reading is read again, file by file")
                 files = [(kind, [file]) for kind, files in running.values() for file in files]
                 yield from in_processes(files, 1, root, reader, careful=True)
-        finally:
-            executor.shutdown(cancel_futures=True)
 
 
 @contextmanager
@@ -192,8 +188,7 @@ def on_processes(workers: int) -> "Iterator[Each]":
     if workers == 1:
         yield lambda function, rows: map(function, tqdm(rows, "normalized faces", unit="face", delay=2))
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=single_thread) as executor:
+    with worker_processes(workers) as executor:
         yield lambda function, rows: tqdm(
             executor.map(function, rows, chunksize=8), "normalized faces", len(rows), unit="face", delay=2
         )

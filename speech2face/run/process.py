@@ -6,11 +6,15 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 from speech2face.errors import UserError
+
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
 
 STARTED = time.perf_counter()  # this module is imported first
 RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
@@ -113,6 +117,29 @@ def single_thread() -> None:
 
     torch.set_num_threads(1)
     leave_to_parent()
+
+
+@contextmanager
+def worker_processes(
+    count: int, initializer: Callable[..., None] = single_thread, arguments: tuple[Any, ...] = ()
+) -> "Iterator[ProcessPoolExecutor]":
+    """An executor with so many processes of one thread each. If the block raises, they are ended at once.
+
+    Otherwise an interrupt would wait for the work that they have begun. initializer: begins with `single_thread`.
+    """
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
+    executor = ProcessPoolExecutor(count, context, initializer=initializer, initargs=arguments)
+    try:
+        yield executor
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from tqdm import tqdm
 from speech2face.data.dataset import Dataset
 from speech2face.errors import UserError, defect, reason
 from speech2face.files import atomic, state
+from speech2face.inference.threads import reading_threads
 from speech2face.preprocessing.image import Image
 
 THUMBNAIL = 28  # width and height of a thumbnail in pixels
@@ -46,7 +46,7 @@ def crops(
                 errors[path] = f"could not be prepared ({defect(error)})"
             return np.zeros(shape[1:], np.uint8)
 
-        with ThreadPoolExecutor(workers) as executor, atomic(file) as partial, open(partial, "wb") as stream:
+        with reading_threads(workers) as executor, atomic(file) as partial, open(partial, "wb") as stream:
             for start in tqdm(range(0, len(paths), 256), f"reading {name}", unit="256 photos"):
                 for pixels in executor.map(crop, paths[start : start + 256]):
                     stream.write(np.ascontiguousarray(pixels).data)
