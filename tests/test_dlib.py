@@ -17,6 +17,7 @@ from skimage.transform import SimilarityTransform, warp
 
 from speech2face.encoders.dlib_resnet import DlibResNet
 from speech2face.errors import UserError
+from speech2face.preprocessing.face_network import find_faces
 from speech2face.preprocessing.image import Image as FrontEnd
 from speech2face.preprocessing.image import to_batch
 from speech2face.training.teacher import Teacher, descriptors
@@ -71,6 +72,19 @@ def test_descriptor_of_an_aligned_crop_is_near_that_of_dlibs_chip(
     aligned = warp(photo, SimilarityTransform.from_estimate(centres, places).inverse, output_shape=(224, 224))
     found = network.descriptor(torch.from_numpy(aligned).permute(2, 0, 1)[None].float())
     assert np.linalg.norm(found[0].numpy() - dlibs(chip)) < 0.2  # photos of two people: 0.8
+
+
+def test_detector_is_dlibs() -> None:
+    photo = Image.open(PHOTO).convert("RGB")
+    both = np.hstack([photo.resize((240, 240), box=box) for box in ((60, 0, 380, 320), (140, 20, 300, 180))])
+    dlibs = dlib.cnn_face_detection_model_v1(face_recognition_models.cnn_face_detector_model_location())(both, 0)
+    wanted = sorted([(one.confidence, one.rect) for one in dlibs], key=lambda one: -one[0])
+    found = find_faces(both)
+    assert len(found) == len(wanted) == 2
+    for (score, box), (confidence, rectangle) in zip(found, wanted, strict=True):
+        assert score == pytest.approx(confidence, abs=1e-4)
+        assert box.tolist() == [rectangle.left(), rectangle.top(), rectangle.right(), rectangle.bottom()]
+    assert find_faces(both[:6]) == find_faces(both[:, :30]) == []
 
 
 def test_damaged_files_are_refused_in_one_line(tmp_path: Path) -> None:
