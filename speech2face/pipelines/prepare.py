@@ -5,10 +5,10 @@ import json
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -31,7 +31,6 @@ from speech2face.run.record import Run
 if TYPE_CHECKING:
     from speech2face.preparation.manifest import Part, Row
     from speech2face.preparation.measure import PhotoReader
-    from speech2face.preparation.normalized import Each
 
     Reader = Callable[[], PhotoReader]
 
@@ -110,8 +109,8 @@ def prepare(options: Prepare, run: Run) -> int:
     if options.shard is None:
         from speech2face.preparation.finish import finish
 
-        with run.stage("write"), on_processes(workers) as each:
-            finish(root, files, traits, notes, options.seed, each)
+        with run.stage("write"):
+            finish(root, files, traits, notes, options.seed, partial(on_processes, workers))
     return 0
 
 
@@ -132,7 +131,7 @@ def measure_all(
         for start in range(0, len(members), TOGETHER)
     ]
     if workers:
-        found = in_processes(chunks, workers, root, reader)
+        found = in_processes(chunks, min(workers, len(chunks)), root, reader)
     else:
         torch.set_num_threads(1)  # as in workers, because the last digits of an embedding depend on it
         begin(root, reader)
@@ -182,16 +181,15 @@ def in_processes(
                 yield from in_processes(files, 1, root, reader, careful=True)
 
 
-@contextmanager
-def on_processes(workers: int) -> "Iterator[Each]":
-    """A map() that shows its progress, on so many processes of one thread each; on this one if it is one."""
-    if workers == 1:
-        yield lambda function, rows: map(function, tqdm(rows, "normalized faces", unit="face", delay=2))
+def on_processes(workers: int, function: "Callable[[Row], Row]", rows: "list[Row]") -> "Generator[Row, None, None]":
+    """Yield function(row) for every row, in order, and show the progress. As many processes as workers, if several."""
+    processes = min(workers, len(rows))
+    shown = partial(tqdm, desc="normalized faces", total=len(rows), unit="face", delay=2)
+    if processes < 2:
+        yield from map(function, shown(rows))
         return
-    with worker_processes(workers) as executor:
-        yield lambda function, rows: tqdm(
-            executor.map(function, rows, chunksize=8), "normalized faces", len(rows), unit="face", delay=2
-        )
+    with worker_processes(processes) as executor:
+        yield from shown(executor.map(function, rows, chunksize=8))
 
 
 def begin_process(root: Path, reader: "Reader") -> None:

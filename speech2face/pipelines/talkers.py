@@ -134,7 +134,7 @@ def write(root: Path, people: int, workers: int, made_of: dict[str, Any]) -> Tab
     tables: Tables = {"faces": [], "normalized": [], "clips": []}
     starts = range(0, people, CHUNK)
     try:
-        with worker_processes(workers) as executor, tqdm(total=people, unit="person") as bar:
+        with worker_processes(min(workers, len(starts))) as executor, tqdm(total=people, unit="person") as bar:
             jobs = [executor.submit(write_chunk, root, start, people, made_of) for start in starts]
             for start, job in zip(starts, jobs, strict=True):
                 for name, rows in job.result().items():

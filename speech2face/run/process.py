@@ -125,13 +125,17 @@ def worker_processes(
 ) -> "Iterator[ProcessPoolExecutor]":
     """An executor with so many processes of one thread each. If the block raises, they are ended at once.
 
-    Otherwise an interrupt would wait for the work that they have begun. initializer: begins with `single_thread`.
+    Otherwise an interrupt would wait for the work that they have begun. initializer: calls `single_thread`.
     """
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
     executor = ProcessPoolExecutor(count, context, initializer=initializer, initargs=arguments)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # in the processes, too, which start here
+    for _ in range(count):
+        executor.submit(int)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     try:
         yield executor
     except BaseException:
