@@ -12,6 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from speech2face.errors import UserError
+from speech2face.files import end_workers, leave_to_parent
 
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
@@ -91,10 +92,10 @@ def _terminate_by_default() -> None:
 
 
 def interrupted() -> int:
-    """The exit status of this process after an interruption, after which it ignores further signals of TERMINATIONS."""
+    """End the workers, ignore further signals of TERMINATIONS, and return the exit status after an interruption."""
     for number in TERMINATIONS:
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler raises an error for workers that ended, too
+    end_workers()
     return 128 + (terminated_by or signal.SIGINT)
 
 
@@ -112,8 +113,6 @@ def keep_freed_memory() -> None:
 def single_thread() -> None:
     """Initialise a worker process: torch uses one thread, and the parent handles interrupts."""
     import torch
-
-    from speech2face.files import leave_to_parent
 
     torch.set_num_threads(1)
     leave_to_parent()
@@ -139,8 +138,7 @@ def worker_processes(
     try:
         yield executor
     except BaseException:
-        for process in multiprocessing.active_children():
-            process.terminate()
+        end_workers()
         raise
     finally:
         executor.shutdown(cancel_futures=True)

@@ -10,7 +10,7 @@ import lightning
 import torch
 from PIL import Image
 
-from speech2face.files import atomic
+from speech2face.files import atomic, end_workers
 from speech2face.training.modules import Training
 from speech2face.weights.ours import save
 
@@ -42,6 +42,11 @@ class Interrupts(lightning.Callback):
     def on_train_batch_start(self, *_: Any) -> None:
         if self.came:
             raise KeyboardInterrupt
+
+    def on_exception(self, trainer: lightning.Trainer, module: Training, exception: BaseException) -> None:
+        """End the processes that read, for which Lightning would wait until they have read a batch."""
+        if isinstance(exception, KeyboardInterrupt):
+            end_workers()
 
     def teardown(self, *_: Any, **__: Any) -> None:
         for number, handler in self.before.items():
