@@ -40,6 +40,7 @@ MEASURED = "4"  # version of the measurements: raise it when the code changes th
 DEADLY = "the process that reads it dies: damaged beyond reading, or too large for the memory"
 Chunk = tuple[str, list[File]]  # kind, and files of one person
 SHOWN = 5  # folders and links that cannot be followed, in the log; the report has all
+WORTH_A_PROCESS = 32  # files: measuring them takes about as long as the start of a process
 KEPT_ROWS = 64  # rows per write, and so the most that a killed run loses
 
 
@@ -120,7 +121,7 @@ def measure_all(
     """Measure files and append their rows to part files.
 
     todo, parts: files and part file by kind. reader: builds the reader of photos in each process.
-    workers: number of processes, of one thread each; 0: measure in this process.
+    workers: number of processes, of one thread each, or fewer for few files; 0: measure in this process.
     """
     import torch
 
@@ -131,7 +132,8 @@ def measure_all(
         for start in range(0, len(members), TOGETHER)
     ]
     if workers:
-        found = in_processes(chunks, min(workers, len(chunks)), root, reader)
+        files = sum(map(len, todo.values()))
+        found = in_processes(chunks, min(workers, len(chunks), 1 + files // WORTH_A_PROCESS), root, reader)
     else:
         torch.set_num_threads(1)  # as in workers, because the last digits of an embedding depend on it
         begin(root, reader)
@@ -182,8 +184,8 @@ def in_processes(
 
 
 def on_processes(workers: int, function: "Callable[[Row], Row]", rows: "list[Row]") -> "Generator[Row, None, None]":
-    """Yield function(row) for every row, in order, and show the progress. As many processes as workers, if several."""
-    processes = min(workers, len(rows))
+    """Yield function(row) for every row, in order, and show the progress. On `workers` processes if there are many."""
+    processes = min(workers, 1 + len(rows) // WORTH_A_PROCESS)
     shown = partial(tqdm, desc="normalized faces", total=len(rows), unit="face", delay=2)
     if processes < 2:
         yield from map(function, shown(rows))
