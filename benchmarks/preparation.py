@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # this checkout, and not what is installed
+
 if TYPE_CHECKING:
     from speech2face.inference.encoder import Encoder
 
@@ -178,7 +180,8 @@ def load(root: Path, talkers: Path, clips: int) -> None:
 
     from speech2face.data.dataset import read_dataset
     from speech2face.data.embeddings import embed_photos
-    from speech2face.training.data import Clips, Shuffled
+    from speech2face.training.data import Clips
+    from speech2face.training.mixture import Shuffled
 
     face, audio = built("face", "pipeline=prepare"), built("encoder", "pipeline=speech", "encoder=paper").preprocessing
     dataset = read_dataset(root)
