@@ -94,6 +94,8 @@ def test_damaged_files_are_refused_in_one_line(tmp_path: Path) -> None:
         intact[: header + 7] + b"\x08" + b"\x7f" * 8 + intact[header + 10 :]
     )  # the first size of the first tensor
     unknown = intact.replace(b"max_pool_2", b"min_pool_2")
+    detector = Path(face_recognition_models.cnn_face_detector_model_location()).read_bytes()
+    channels = detector.index(b"bn_con2") + 7  # two versions and the sizes of the first tensor of this layer
     for content, why in (
         (intact[: len(intact) // 2], "cut short"),
         (intact[: header + 3], "cut short"),
@@ -101,6 +103,7 @@ def test_damaged_files_are_refused_in_one_line(tmp_path: Path) -> None:
         (too_large, "no tensor"),
         (unknown, "min_pool_2"),
         (intact[:100_000] + bytes(1000) + intact[100_000:], "damaged"),
+        (detector[: channels + 2] + b"\x01\x10" + detector[channels + 4 :], "damaged"),
         (b"", "empty"),
     ):
         path.write_bytes(content)

@@ -135,6 +135,8 @@ def _layers(reader: _Reader) -> dict[str, torch.Tensor]:
 
 def _affine(values: torch.Tensor, means: torch.Tensor, variances: torch.Tensor, epsilon: float) -> torch.Tensor:
     """Scales and offsets of a batch normalisation -> factors and offsets of the affine layer that is the same."""
+    if not len(values) == 2 * len(means) == 2 * len(variances):
+        raise ValueError("a batch normalisation of several sizes")
     scales, offsets = values.view(2, -1)
     factors = scales / (variances + epsilon).sqrt()
     return torch.cat([factors, offsets - factors * means])

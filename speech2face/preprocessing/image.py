@@ -20,7 +20,7 @@ from speech2face.preprocessing.photo import from_array, from_pillow, open_image
 if TYPE_CHECKING:
     from torch import nn
 
-KEPT_PREVIEW = 1024  # pixels; the preview of a photo that is not larger is the photo
+KEPT_PREVIEW = 720  # pixels; the preview of a photo that is not larger is the photo
 CROPS = ("face", "aligned", "require", "none")
 
 
