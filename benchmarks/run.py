@@ -1,8 +1,8 @@
 """Speed and memory, beside what this machine can do: `python benchmarks/run.py` (`--quick`: at most four minutes).
 
-Writes the tables and plots of docs/benchmarks.md (`--quick`: prints them only). Full-size networks have random numbers
-in the published layouts (1.5 GB in a temporary directory); bundled ones are the small ones of the package. bfloat16 is
-measured where the hardware is fast at it, and left out elsewhere, as the first line says.
+Writes the tables and the plot of docs/benchmarks.md for this kind of machine (`--quick`: prints them only). Full-size
+networks have random numbers in the published layouts (1.5 GB in a temporary directory); bundled ones are the small ones
+of the package. bfloat16 is measured where the hardware is fast at it, and left out elsewhere, as the first line says.
 """
 
 import time
@@ -22,6 +22,7 @@ from types import FrameType
 
 import torch
 from harness import DEVICE, FILES, ROOT, Bench, fastest, product_rate
+from interrupts import interrupts
 from networks import batches, encoders, front_ends, precision, training
 from processes import cold_start, folders, lengths, memory
 from tqdm import tqdm
@@ -31,7 +32,7 @@ from speech2face.files import atomic
 from speech2face.run.process import keep_freed_memory
 
 DOCS = ROOT / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- written by benchmarks/run.py -->", "<!-- end of what benchmarks/run.py writes -->"
+BEGIN, END = "<!-- written by benchmarks/run.py on a machine of the kind {} -->", "<!-- end of what it writes -->"
 ABILITIES = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "AVX512-BF16", "amx_bf16": "AMX-BF16"}
 QUICK_SECONDS = 220  # after which --quick ends; 20 s are kept for a slow end of the process
 
@@ -66,6 +67,11 @@ def processor() -> str:
         return f"{cpu}, no GPU"
     capability = ".".join(map(str, torch.cuda.get_device_capability()))
     return f"{torch.cuda.get_device_name()} (compute capability {capability}) beside {cpu}"
+
+
+def kind(bench: Bench) -> str:
+    """The kind of this machine, one section of the page each: gpu, cpu_bf16 or cpu."""
+    return "gpu" if DEVICE.type == "cuda" else "cpu_bf16" if "bf16" in bench.precisions else "cpu"
 
 
 def commit() -> str:
@@ -104,7 +110,19 @@ def plot(bench: Bench, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-SECTIONS = (machine, cold_start, encoders, precision, folders, training, memory, lengths, batches, front_ends)
+SECTIONS = (
+    machine,
+    cold_start,
+    encoders,
+    precision,
+    folders,
+    training,
+    memory,
+    lengths,
+    batches,
+    front_ends,
+    interrupts,
+)
 
 
 class OutOfTime(BaseException):  # no Exception, which the measured code may catch
@@ -148,13 +166,14 @@ def main() -> None:
         parts = ", ".join(f"{name} {took:.0f}" for name, took in seconds.items())
         bench.say("", f"All of this took {time.perf_counter() - BEGAN:.0f} s: {parts}.")
         if not options.quick and not options.only:
-            plot(bench, DOCS.with_name("growth.png"))
-            bench.say("", "![Time and memory against inputs, length and batch size](growth.png)")
+            plot(bench, DOCS.with_name(f"growth_{kind(bench)}.png"))
+            bench.say("", f"![Time and memory against inputs, length and batch size](growth_{kind(bench)}.png)")
     if not options.quick and not options.only:
-        text = "\n".join(bench.lines)
-        before, _, rest = DOCS.read_text().partition(BEGIN)
+        text = "\n".join(bench.lines).replace("\n## ", "\n### ")
+        begin = BEGIN.format(kind(bench))
+        before, _, rest = DOCS.read_text().partition(begin)
         with atomic(DOCS) as partial:
-            partial.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}")
+            partial.write_text(f"{before}{begin}\n{text}\n{END}{rest.partition(END)[2]}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Files: hashes, atomic writing, lines of CSV, and locks."""
+"""Files: hashes, atomic writing, lines of CSV, locks; and the processes that read them."""
 
 import csv
 import fcntl
@@ -80,3 +80,12 @@ def leave_to_parent(_: int = 0) -> None:
     for descriptor in LOCKS:
         with suppress(OSError):
             os.close(descriptor)
+
+
+def end_workers() -> None:
+    """End the worker processes of this process at once, because an interrupt does not wait for what they have begun."""
+    import multiprocessing
+
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler raises an error for workers that ended
+    for child in multiprocessing.active_children():
+        child.terminate()

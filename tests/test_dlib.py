@@ -17,6 +17,7 @@ from skimage.transform import SimilarityTransform, warp
 
 from speech2face.encoders.dlib_resnet import DlibResNet
 from speech2face.errors import UserError
+from speech2face.preprocessing.face_network import find_faces
 from speech2face.preprocessing.image import Image as FrontEnd
 from speech2face.preprocessing.image import to_batch
 from speech2face.training.teacher import Teacher, descriptors
@@ -73,6 +74,19 @@ def test_descriptor_of_an_aligned_crop_is_near_that_of_dlibs_chip(
     assert np.linalg.norm(found[0].numpy() - dlibs(chip)) < 0.2  # photos of two people: 0.8
 
 
+def test_detector_is_dlibs() -> None:
+    photo = Image.open(PHOTO).convert("RGB")
+    both = np.hstack([photo.resize((240, 240), box=box) for box in ((60, 0, 380, 320), (140, 20, 300, 180))])
+    dlibs = dlib.cnn_face_detection_model_v1(face_recognition_models.cnn_face_detector_model_location())(both, 0)
+    wanted = sorted([(one.confidence, one.rect) for one in dlibs], key=lambda one: -one[0])
+    found = find_faces(both)
+    assert len(found) == len(wanted) == 2
+    for (score, box), (confidence, rectangle) in zip(found, wanted, strict=True):
+        assert score == pytest.approx(confidence, abs=1e-4)
+        assert box.tolist() == [rectangle.left(), rectangle.top(), rectangle.right(), rectangle.bottom()]
+    assert find_faces(both[:6]) == find_faces(both[:, :30]) == []
+
+
 def test_damaged_files_are_refused_in_one_line(tmp_path: Path) -> None:
     intact, path = WEIGHTS.read_bytes(), tmp_path / "damaged.dat"
     header = intact.index(b"con_4")
@@ -80,6 +94,8 @@ def test_damaged_files_are_refused_in_one_line(tmp_path: Path) -> None:
         intact[: header + 7] + b"\x08" + b"\x7f" * 8 + intact[header + 10 :]
     )  # the first size of the first tensor
     unknown = intact.replace(b"max_pool_2", b"min_pool_2")
+    detector = Path(face_recognition_models.cnn_face_detector_model_location()).read_bytes()
+    channels = detector.index(b"bn_con2") + 7  # two versions and the sizes of the first tensor of this layer
     for content, why in (
         (intact[: len(intact) // 2], "cut short"),
         (intact[: header + 3], "cut short"),
@@ -87,6 +103,7 @@ def test_damaged_files_are_refused_in_one_line(tmp_path: Path) -> None:
         (too_large, "no tensor"),
         (unknown, "min_pool_2"),
         (intact[:100_000] + bytes(1000) + intact[100_000:], "damaged"),
+        (detector[: channels + 2] + b"\x01\x10" + detector[channels + 4 :], "damaged"),
         (b"", "empty"),
     ):
         path.write_bytes(content)

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ from speech2face.config.compose import options_of, store_defaults
 from speech2face.config.names import canonical
 from speech2face.config.read import freeze
 from speech2face.errors import UserError
+from speech2face.files import leave_to_parent
 from speech2face.run import process
 from speech2face.run.process import RANKS, is_first
 
@@ -86,6 +88,15 @@ def terminate(command: list[str], home: Path, number: signal.Signals, begun: Cal
     return said
 
 
+def test_worker_processes_are_ended_in_the_middle_of_their_work() -> None:
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), process.worker_processes(1, leave_to_parent) as executor:
+        assert executor.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()).result() == {signal.SIGINT}
+        executor.submit(time.sleep, 600)
+        raise KeyboardInterrupt
+    assert not multiprocessing.active_children() and time.monotonic() - began < 300
+
+
 def test_preparation_and_evaluation_go_on_after_a_termination(run, tmp_path: Path) -> None:
     for person in range(3):
         for kind, file in (("audios", SPEECH), ("images", PHOTO)):
@@ -96,7 +107,7 @@ def test_preparation_and_evaluation_go_on_after_a_termination(run, tmp_path: Pat
     face = ["face.weights=random", "face.model.width=0.05"]
     prepare = ["pipeline=prepare", "data.root=ds", "landmarks=false", "workers=1", *face]
     parts = tmp_path / "ds" / "prepared" / "parts"
-    said = terminate(prepare, tmp_path, signal.SIGTERM, lambda: parts.exists() and any(parts.iterdir()))
+    said = terminate(prepare, tmp_path, signal.SIGINT, lambda: parts.exists() and any(parts.iterdir()))
     assert "interrupted; to go on: the same command" in said and not list(parts.parent.glob("*.parquet"))
     assert "3 people" in run(*prepare).stderr
     evaluate = [

@@ -7,7 +7,6 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -19,7 +18,7 @@ from tqdm import tqdm
 from speech2face.errors import UserError, defect, reason
 from speech2face.files import sha256
 from speech2face.inference.encoder import Encoder
-from speech2face.inference.threads import ahead
+from speech2face.inference.threads import ahead, reading_threads
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -152,7 +151,7 @@ def embed(
             errors[path] = f"could not be prepared ({defect(error)})"
         return None
 
-    with ThreadPoolExecutor(workers) as executor:
+    with reading_threads(workers) as executor:
         found = tqdm(executor.map(digest, paths), f"reading {name}", len(paths), unit="file", delay=2)
         digests = {path: one for path, one in zip(paths, found, strict=True) if one}
         missing = {one: path for path, one in digests.items() if one not in cache.rows}

@@ -3,13 +3,12 @@
 import dataclasses
 import json
 import logging
-import multiprocessing
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -26,13 +25,12 @@ from speech2face.files import lock
 from speech2face.pipelines.parts import build_encoder, check_modality, load_parts, locate_parts, settled
 from speech2face.pipelines.sources import sources
 from speech2face.preparation.sources import File, find, shard_of
-from speech2face.run.process import quick_imports, raise_lost_interrupt, single_thread
+from speech2face.run.process import quick_imports, raise_lost_interrupt, single_thread, worker_processes
 from speech2face.run.record import Run
 
 if TYPE_CHECKING:
     from speech2face.preparation.manifest import Part, Row
     from speech2face.preparation.measure import PhotoReader
-    from speech2face.preparation.normalized import Each
 
     Reader = Callable[[], PhotoReader]
 
@@ -42,6 +40,7 @@ MEASURED = "4"  # version of the measurements: raise it when the code changes th
 DEADLY = "the process that reads it dies: damaged beyond reading, or too large for the memory"
 Chunk = tuple[str, list[File]]  # kind, and files of one person
 SHOWN = 5  # folders and links that cannot be followed, in the log; the report has all
+WORTH_A_PROCESS = 32  # files: measuring them takes about as long as the start of a process
 KEPT_ROWS = 64  # rows per write, and so the most that a killed run loses
 
 
@@ -111,8 +110,8 @@ def prepare(options: Prepare, run: Run) -> int:
     if options.shard is None:
         from speech2face.preparation.finish import finish
 
-        with run.stage("write"), on_processes(workers) as each:
-            finish(root, files, traits, notes, options.seed, each)
+        with run.stage("write"):
+            finish(root, files, traits, notes, options.seed, partial(on_processes, workers))
     return 0
 
 
@@ -122,7 +121,7 @@ def measure_all(
     """Measure files and append their rows to part files.
 
     todo, parts: files and part file by kind. reader: builds the reader of photos in each process.
-    workers: number of processes, of one thread each; 0: measure in this process.
+    workers: number of processes, of one thread each, or fewer for few files; 0: measure in this process.
     """
     import torch
 
@@ -133,14 +132,15 @@ def measure_all(
         for start in range(0, len(members), TOGETHER)
     ]
     if workers:
-        found = in_processes(chunks, workers, root, reader)
+        files = sum(map(len, todo.values()))
+        found = in_processes(chunks, min(workers, len(chunks), 1 + files // WORTH_A_PROCESS), root, reader)
     else:
         torch.set_num_threads(1)  # as in workers, because the last digits of an embedding depend on it
         begin(root, reader)
-        found = map(measure_here, chunks)
+        found = (measure_here(chunk) for chunk in chunks)
     rows: dict[str, list[Row]] = {kind: [] for kind in todo}
     try:
-        with tqdm(total=sum(map(len, todo.values())), unit="file") as bar:
+        with closing(found), tqdm(total=sum(map(len, todo.values())), unit="file") as bar:
             for kind, more in found:
                 raise_lost_interrupt()
                 rows[kind] += more
@@ -156,25 +156,24 @@ def measure_all(
 
 def in_processes(
     chunks: Iterable[Chunk], workers: int, root: Path, reader: "Reader", careful: bool = False
-) -> "Iterator[tuple[str, list[Row]]]":
+) -> "Generator[tuple[str, list[Row]], None, None]":
     """Measure chunks on `workers` processes. Yields the results of `measure_here`, in any order.
 
     If a process dies, the files that it may have been reading are read again one at a time (careful). A file that then
     ends a process gets a row with the error DEADLY.
     """
     waiting = deque(chunks)
-    context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
     while waiting:
-        executor = ProcessPoolExecutor(workers, context, initializer=begin_process, initargs=(root, reader))
         running: dict[Future, Chunk] = {}
         try:
-            while waiting or running:
-                while waiting and len(running) < (1 if careful else 2 * workers):
-                    future = executor.submit(measure_here, waiting[0])
-                    running[future] = waiting.popleft()
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    yield future.result()
-                    del running[future]
+            with worker_processes(workers, begin_process, (root, reader)) as executor:
+                while waiting or running:
+                    while waiting and len(running) < (1 if careful else 2 * workers):
+                        future = executor.submit(measure_here, waiting[0])
+                        running[future] = waiting.popleft()
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        yield future.result()
+                        del running[future]
         except BrokenProcessPool:
             if careful:
                 yield from ((kind, [files[0].row(error=DEADLY)]) for kind, files in running.values())
@@ -182,21 +181,17 @@ def in_processes(
                 log.warning("a process died: what it was reading is read again, file by file")
                 files = [(kind, [file]) for kind, files in running.values() for file in files]
                 yield from in_processes(files, 1, root, reader, careful=True)
-        finally:
-            executor.shutdown(cancel_futures=True)
 
 
-@contextmanager
-def on_processes(workers: int) -> "Iterator[Each]":
-    """A map() that shows its progress, on so many processes of one thread each; on this one if it is one."""
-    if workers == 1:
-        yield lambda function, rows: map(function, tqdm(rows, "normalized faces", unit="face", delay=2))
+def on_processes(workers: int, function: "Callable[[Row], Row]", rows: "list[Row]") -> "Generator[Row, None, None]":
+    """Yield function(row) for every row, in order, and show the progress. On `workers` processes if there are many."""
+    processes = min(workers, 1 + len(rows) // WORTH_A_PROCESS)
+    shown = partial(tqdm, desc="normalized faces", total=len(rows), unit="face", delay=2)
+    if processes < 2:
+        yield from map(function, shown(rows))
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=single_thread) as executor:
-        yield lambda function, rows: tqdm(
-            executor.map(function, rows, chunksize=8), "normalized faces", len(rows), unit="face", delay=2
-        )
+    with worker_processes(processes) as executor:
+        yield from shown(executor.map(function, rows, chunksize=8))
 
 
 def begin_process(root: Path, reader: "Reader") -> None:

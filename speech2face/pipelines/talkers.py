@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import logging
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +14,7 @@ from speech2face.data.folders import directory
 from speech2face.errors import UserError, counted
 from speech2face.files import atomic, csv_line, lock, unlock
 from speech2face.inference import sheets
-from speech2face.run.process import single_thread
+from speech2face.run.process import worker_processes
 from speech2face.run.record import Run
 
 if TYPE_CHECKING:
@@ -134,19 +132,15 @@ def write(root: Path, people: int, workers: int, made_of: dict[str, Any]) -> Tab
     """Write the missing people on `workers` processes. Returns the rows of all people, in order."""
     tables: Tables = {"faces": [], "normalized": [], "clips": []}
     starts = range(0, people, CHUNK)
-    context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-    executor = ProcessPoolExecutor(workers, context, initializer=single_thread)
-    with tqdm(total=people, unit="person") as bar:
-        try:
+    try:
+        with worker_processes(min(workers, len(starts))) as executor, tqdm(total=people, unit="person") as bar:
             jobs = [executor.submit(write_chunk, root, start, people, made_of) for start in starts]
             for start, job in zip(starts, jobs, strict=True):
                 for name, rows in job.result().items():
                     tables[name] += rows
                 bar.update(min(CHUNK, people - start))
-        except BrokenProcessPool:
-            raise UserError("a process was killed, perhaps for lack of memory; the same command goes on") from None
-        finally:
-            executor.shutdown(cancel_futures=True)
+    except BrokenProcessPool:
+        raise UserError("a process was killed, perhaps for lack of memory; the same command goes on") from None
     return tables
 
 

@@ -20,7 +20,7 @@ from speech2face.preprocessing.photo import open_image
 
 log = logging.getLogger(__name__)
 VERSION = 1  # raise it when the same photo gives another crop or mask
-Each = Callable[[Callable[[manifest.Row], manifest.Row], Iterable[manifest.Row]], Iterable[manifest.Row]]  # as map()
+Each = Callable[[Callable[[manifest.Row], manifest.Row], list[manifest.Row]], Iterable[manifest.Row]]  # as map()
 
 
 def write_normalized(root: Path, faces: pa.Table, each: Each = map) -> None:

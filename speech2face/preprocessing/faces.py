@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image as PillowImage
 
+from speech2face.preprocessing.face_network import find_faces
+
 if TYPE_CHECKING:
     import dlib
 
 # Longer sides in pixels at which faces are looked for until one is found. The detector finds none below 80 pixels.
 SIDES = (360, 720, 2048)
-CNN_SIDE, CNN_ENLARGED = 720, 2  # the slower detector, which tries last, takes up to 3 s on a core
+CNN_SIDE, CNN_ENLARGED = 720, 2  # the slower detector, which tries last, takes 0.2 s on a core
 
 
 @dataclass
@@ -28,8 +30,8 @@ class Face:
     score: float
 
 
-class _Detectors(threading.local):
-    """Detectors of one thread, because dlib's detectors keep the image that they work on."""
+class _Detector(threading.local):
+    """The detector of one thread, because it keeps the image that it works on."""
 
     @cached_property
     def hog(self) -> "dlib.fhog_object_detector":
@@ -37,15 +39,8 @@ class _Detectors(threading.local):
 
         return dlib.get_frontal_face_detector()
 
-    @cached_property
-    def cnn(self) -> "dlib.cnn_face_detection_model_v1":
-        import dlib
-        import face_recognition_models
 
-        return dlib.cnn_face_detection_model_v1(face_recognition_models.cnn_face_detector_model_location())
-
-
-_detectors = _Detectors()
+_detector = _Detector()
 
 
 def detect_faces(image: PillowImage.Image) -> list[Face]:
@@ -59,15 +54,17 @@ def detect_faces(image: PillowImage.Image) -> list[Face]:
         if side > SIDES[1] and longest <= SIDES[1]:  # enlarging such a photo further finds no more
             break
         small = _resized(image, min(side, 4 * longest))
-        rectangles, scores, _ = _detectors.hog.run(np.asarray(small), 0, 0.0)
+        rectangles, scores, _ = _detector.hog.run(np.asarray(small), 0, 0.0)
         if rectangles:
             break
-    found = list(zip(rectangles, scores, strict=True))
+    found = [(s, (r.left(), r.top(), r.right(), r.bottom())) for r, s in zip(rectangles, scores, strict=True)]
     if not found:
         small = _resized(image, min(CNN_SIDE, CNN_ENLARGED * longest))
-        found = [(one.rect, one.confidence) for one in _detectors.cnn(np.asarray(small), 0)]
+        found = find_faces(np.asarray(small))
     x, y = image.width / small.width, image.height / small.height
-    faces = [Face(r.left() * x, r.top() * y, (r.right() + 1) * x, (r.bottom() + 1) * y, score) for r, score in found]
+    faces = [
+        Face(left * x, top * y, (right + 1) * x, (bottom + 1) * y, score) for score, (left, top, right, bottom) in found
+    ]
     return sorted(faces, key=lambda face: -face.score)
 
 

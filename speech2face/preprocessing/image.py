@@ -20,6 +20,7 @@ from speech2face.preprocessing.photo import from_array, from_pillow, open_image
 if TYPE_CHECKING:
     from torch import nn
 
+KEPT_PREVIEW = 720  # pixels; the preview of a photo that is not larger is the photo
 CROPS = ("face", "aligned", "require", "none")
 
 
@@ -155,8 +156,10 @@ class Image:
             place = face_box(faces[0], self.margin) if faces else (0, 0, image.width, image.height)
             crop = crop_padded(image, place).resize((self.size, self.size), PillowImage.Resampling.BILINEAR)
             matrix = box_matrix(place, self.size)
-        preview = image.copy()
-        preview.thumbnail((512, 512))
+        preview = image
+        if max(image.size) > KEPT_PREVIEW:  # scaling takes longer than anything that shows a smaller one
+            preview = image.copy()
+            preview.thumbnail((512, 512))
         return Prepared(
             features=self.normalize(to_batch(np.array(crop)[None])),
             preview={

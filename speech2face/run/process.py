@@ -6,11 +6,16 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 from speech2face.errors import UserError
+from speech2face.files import end_workers, leave_to_parent
+
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
 
 STARTED = time.perf_counter()  # this module is imported first
 RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
@@ -87,10 +92,10 @@ def _terminate_by_default() -> None:
 
 
 def interrupted() -> int:
-    """The exit status of this process after an interruption, after which it ignores further signals of TERMINATIONS."""
+    """End the workers, ignore further signals of TERMINATIONS, and return the exit status after an interruption."""
     for number in TERMINATIONS:
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler raises an error for workers that ended, too
+    end_workers()
     return 128 + (terminated_by or signal.SIGINT)
 
 
@@ -109,10 +114,34 @@ def single_thread() -> None:
     """Initialise a worker process: torch uses one thread, and the parent handles interrupts."""
     import torch
 
-    from speech2face.files import leave_to_parent
-
     torch.set_num_threads(1)
     leave_to_parent()
+
+
+@contextmanager
+def worker_processes(
+    count: int, initializer: Callable[..., None] = single_thread, arguments: tuple[Any, ...] = ()
+) -> "Iterator[ProcessPoolExecutor]":
+    """An executor with so many processes of one thread each. If the block raises, they are ended at once.
+
+    Otherwise an interrupt would wait for the work that they have begun. initializer: calls `single_thread`.
+    """
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
+    executor = ProcessPoolExecutor(count, context, initializer=initializer, initargs=arguments)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # in the processes, too, which start here
+    for _ in range(count):
+        executor.submit(int)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    try:
+        yield executor
+    except BaseException:
+        end_workers()
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from PIL import Image
 from torch.optim.swa_utils import get_ema_avg_fn
 
-from speech2face.files import atomic
+from speech2face.files import atomic, end_workers
 from speech2face.training.modules import Training
 from speech2face.training.trackers import write_picture
 from speech2face.weights.ours import save
@@ -45,6 +45,11 @@ class Interrupts(lightning.Callback):
     def on_train_batch_start(self, *_: Any) -> None:
         if self.came:
             raise KeyboardInterrupt
+
+    def on_exception(self, trainer: lightning.Trainer, module: Training, exception: BaseException) -> None:
+        """End the processes that read, for which Lightning would wait until they have read a batch."""
+        if isinstance(exception, KeyboardInterrupt):
+            end_workers()
 
     def teardown(self, *_: Any, **__: Any) -> None:
         for number, handler in self.before.items():

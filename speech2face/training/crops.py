@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from tqdm import tqdm
 from speech2face.data.dataset import Dataset
 from speech2face.errors import UserError, defect, reason
 from speech2face.files import atomic, state
+from speech2face.inference.threads import reading_threads
 from speech2face.preprocessing.image import Image
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def crops(
                 errors[path] = f"could not be prepared ({defect(error)})"
             return np.zeros(shape[1:], np.uint8)
 
-        with ThreadPoolExecutor(workers) as executor, atomic(file) as partial, open(partial, "wb") as stream:
+        with reading_threads(workers) as executor, atomic(file) as partial, open(partial, "wb") as stream:
             for start in tqdm(range(0, len(paths), 256), f"reading {name}", unit="256 photos"):
                 for pixels in executor.map(crop, paths[start : start + 256]):
                     stream.write(np.ascontiguousarray(pixels).data)

@@ -84,14 +84,15 @@ class Data(lightning.LightningDataModule):
         parts = getattr(rows, "parts", ())
         sampler = Shuffled(len(rows), self.seed, *share, shuffle=train, starts=starts, parts=parts, repeat=self.repeat)
         sampler.set_epoch(self.epoch)
+        workers = 0 if getattr(rows, "cached", None) else self.workers  # handing such a row over takes twice its time
         return DataLoader(
             rows,
             self.batch_size,
             sampler=sampler,
-            num_workers=self.workers,
+            num_workers=workers,
             drop_last=train and len(sampler) > self.batch_size,
-            persistent_workers=self.workers > 0,
-            multiprocessing_context="fork" if self.workers else None,
+            persistent_workers=workers > 0,
+            multiprocessing_context="fork" if workers else None,
             worker_init_fn=leave_to_parent,
             pin_memory=self.trainer.strategy.root_device.type == "cuda",
         )

@@ -87,6 +87,11 @@ class Mixture(Dataset):
     def __len__(self) -> int:
         return int(self.ends[-1])
 
+    @property
+    def cached(self) -> bool:
+        """Whether all of them have the outputs of a trunk."""
+        return all(one.cached for one in self.clips)
+
     def failures(self) -> dict[str, str]:
         """Why recordings were passed over, by absolute path."""
         return {str(one.root / path): why for one in self.clips for path, why in one.failures().items()}

@@ -57,7 +57,7 @@ def read_state_dicts(path: Path) -> dict[str, Tensors]:
             raise UserError(f"{path}: Keras files need h5py: {extra('convert')}") from None
         return {"": read_keras(path)}
     if kind == "dlib":
-        from speech2face.weights.dlib_dat import read_dlib
+        from speech2face.preprocessing.dlib_dat import read_dlib
 
         return {"": read_dlib(path)}
     from safetensors import SafetensorError

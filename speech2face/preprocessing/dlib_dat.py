@@ -5,6 +5,7 @@ their bytes; fractions as mantissa and exponent, which are whole numbers; tensor
 code is run, and no more is read than the file has.
 """
 
+import math
 import mmap
 from pathlib import Path
 
@@ -18,26 +19,30 @@ WHOLE, FRACTION, TENSOR, ALIAS = "whole", "fraction", "tensor", "alias"
 CONVOLUTION = (TENSOR, *[WHOLE] * 7, ALIAS, ALIAS, *[FRACTION] * 4)
 FIELDS = {
     "input_rgb_image_sized": (*[FRACTION] * 3, WHOLE, WHOLE),
+    "input_rgb_image_pyramid": (FRACTION,) * 3,
     "con_4": CONVOLUTION,  # filters, rows, columns, strides, paddings; shapes of weight and bias; learning rates
     "affine_": (TENSOR, ALIAS, ALIAS, WHOLE),
+    "bn_con2": (TENSOR, ALIAS, ALIAS, *[TENSOR] * 4, WHOLE, WHOLE, *[FRACTION] * 5),  # with means, variances, epsilon
     "fc_2": (WHOLE, WHOLE, TENSOR, ALIAS, ALIAS, WHOLE, *[FRACTION] * 4),
     "relu_": (),
     "max_pool_2": (WHOLE,) * 6,
     "avg_pool_2": (WHOLE,) * 6,
     "add_prev_": (),
 }
-KINDS = {"con_4": "convolution", "affine_": "affine", "fc_2": "dense"}
+KINDS = {"con_4": "convolution", "affine_": "affine", "bn_con2": "affine", "fc_2": "dense"}
+# Losses by name: what follows the name, and the number of layers with weights. The network comes after it.
+LOSSES = {"loss_metric_2": ((FRACTION,) * 2, 59), "loss_mmod_": ((*[WHOLE] * 3, *[FRACTION] * 7), 13)}
 LONGEST_NAME = 64
 MOST_NUMBERS = 1 << 32  # of a tensor
 
 
 def read_dlib(path: Path) -> dict[str, torch.Tensor]:
-    """Read the weights of a network for metric learning (loss_metric) as float32, with axes in dlib's order.
+    """Read the weights of dlib's face descriptor or of its face detector as float32, with axes in dlib's order.
 
     Tensors are named as those of Keras files: by the number and kind of the layer among those with weights, such as
     layer1.convolution.weight and .bias, layer2.affine.weight and .bias, layer59.dense.weight. A convolution has axes
-    (outputs, inputs, rows, columns), a dense layer (inputs, outputs). Raises UserError for a file that is damaged or
-    has layers of other kinds.
+    (outputs, inputs, rows, columns), a dense layer (inputs, outputs). Batch normalisation is read as the affine layer
+    that it is after training. Raises UserError for a file that is damaged or has layers of other kinds.
     """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -66,9 +71,9 @@ class _Reader:
         value = int.from_bytes(self.bytes(head & 0x0F), "little")
         return -value if head & 0x80 else value
 
-    def fraction(self) -> tuple[int, int]:
-        """Mantissa and exponent. No fraction of the file is used, so it is not computed."""
-        return self.whole(), self.whole()
+    def fraction(self) -> float:
+        mantissa, exponent = self.whole(), self.whole()
+        return math.ldexp(mantissa, exponent)
 
     def name(self) -> str:
         """The next name. Versions, which are small, and flags may come before it."""
@@ -98,19 +103,22 @@ class _Reader:
 
 def _layers(reader: _Reader) -> dict[str, torch.Tensor]:
     loss = reader.name()
-    if loss != "loss_metric_2":
-        raise ValueError(f"its loss is {loss[:LONGEST_NAME]}, not loss_metric_2")
-    reader.fields((FRACTION, FRACTION))
+    if loss not in LOSSES:
+        raise ValueError(f"its loss is {loss}, not one of {', '.join(LOSSES)}")
+    options, layers = LOSSES[loss]
+    reader.fields(options)
     tensors: dict[str, torch.Tensor] = {}
-    number, layer = 0, ""
-    while layer != "fc_2":  # the last one of such a network
+    number = 0
+    while number < layers:
         layer = reader.name()
         if layer not in FIELDS:
             raise ValueError(f"layers of the kind {layer!r} are not known")
         fields = reader.fields(FIELDS[layer])
         if layer in KINDS:
             number += 1
-            values = next(one for one in fields if isinstance(one, torch.Tensor))
+            values, *others = (one for one in fields if isinstance(one, torch.Tensor))
+            if layer == "bn_con2":
+                values = _affine(values, *others[2:], epsilon=fields[-1])
             first, second = (one for one in fields if isinstance(one, tuple) and len(one) == 4)
             for part, shape in (("weight", first), ("bias", second)):
                 count = int(np.prod(shape, dtype=np.int64))
@@ -119,10 +127,19 @@ def _layers(reader: _Reader) -> dict[str, torch.Tensor]:
                 if count:
                     tensors[f"layer{number}.{KINDS[layer]}.{part}"] = _shaped(values[:count], shape, layer, part)
                 values = values[count:]
-        if layer != "input_rgb_image_sized":  # what is left of training: three flags and three tensors
+        if not layer.startswith("input_"):  # what is left of training: three flags and three tensors
             reader.bytes(3)
             reader.fields((TENSOR,) * 3)
     return tensors
+
+
+def _affine(values: torch.Tensor, means: torch.Tensor, variances: torch.Tensor, epsilon: float) -> torch.Tensor:
+    """Scales and offsets of a batch normalisation -> factors and offsets of the affine layer that is the same."""
+    if not len(values) == 2 * len(means) == 2 * len(variances):
+        raise ValueError("a batch normalisation of several sizes")
+    scales, offsets = values.view(2, -1)
+    factors = scales / (variances + epsilon).sqrt()
+    return torch.cat([factors, offsets - factors * means])
 
 
 def _shaped(values: torch.Tensor, shape: tuple[int, ...], layer: str, part: str) -> torch.Tensor:
