@@ -1,10 +1,12 @@
 """Runs of many inputs: what is written of each, one table of embeddings, and shards that several processes share."""
 
 import csv
+import json
 import os
 import shutil
 import signal
 import time
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -86,3 +88,58 @@ def test_a_table_of_embeddings_is_resumed_and_compared(run, tmp_path: Path, clip
     for a, b in zip(one.to_pylist(), other.to_pylist(), strict=True):
         x, y = np.float64(a["embedding"]), np.float64(b["embedding"])
         assert float(compared[a["input"]]) == pytest.approx(x @ y / np.linalg.norm(x) / np.linalg.norm(y), abs=1e-4)
+
+
+def same_run(one: Path, other: Path) -> None:
+    """Both have the same files and rows, but for the times."""
+    assert rows(one) == rows(other) and files(one) == files(other)
+    for name in files(one):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def test_shards_of_which_one_was_killed_make_the_run_of_one_process(run, tmp_path: Path, clips: Path) -> None:
+    for number in range(9):
+        (clips / f"{number:02}.wav").write_bytes(SPEECH.read_bytes()[: -(2 * number + 2)])
+    run(*COMMAND, "hydra.run.dir=one", status=1)
+    shards = ["shards=3", "hydra/launcher=joblib", "hydra.launcher.n_jobs=1", "hydra.sweep.dir=sweep"]
+    killed = start_py("-m", *COMMAND, *shards, "shard=range(0,3)", cwd=tmp_path)
+    begun = tmp_path / "sweep" / "1" / "results.csv"
+    while not (begun.exists() and len(begun.read_bytes().splitlines()) > 1):
+        assert killed.poll() is None, killed.communicate()
+        time.sleep(0.02)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    merge = ["pipeline=merge", "runs=sweep", "hydra.run.dir=merged"]
+    assert "of 3 shards are missing or not complete (1, 2)" in run(*merge, status=1).stderr
+    assert not (tmp_path / "merged" / "results.csv").exists()
+    (clips / "new.wav").symlink_to(SPEECH)
+    changed = run(*COMMAND, "shards=3", "shard=1", "resume=sweep/1", status=1).stderr
+    assert "had shard 1 of 3 of 14 inputs, and this one has shard 1 of 3 of 15 inputs" in changed
+    (clips / "new.wav").unlink()
+    run(*COMMAND, "shards=3", "shard=1", "resume=sweep/1")
+    run(*COMMAND, "shards=3", "shard=2", "seed=1", "hydra.run.dir=sweep/2", status=1)
+    assert "not shards of one run" in run(*merge[:-1], "hydra.run.dir=wrong", status=1).stderr
+    shutil.rmtree(tmp_path / "sweep" / "2")
+    run(*COMMAND, "shards=3", "shard=2", "hydra.run.dir=sweep/2", status=1)
+    run(*merge[:-1], "hydra.run.dir=whole", status=1)
+    same_run(tmp_path / "one", tmp_path / "whole")
+
+
+def test_ray_on_two_nodes_makes_the_run_of_one_process(run, tmp_path: Path, clips: Path) -> None:
+    cluster_utils = pytest.importorskip("ray.cluster_utils", reason="the extra cluster, with Ray, is not installed")
+    pytest.importorskip("hydra_plugins.hydra_ray_launcher", reason="the extra cluster is not installed")
+    (clips / "bad.wav").unlink()
+    run(*COMMAND, "hydra.run.dir=one")
+    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        cluster.add_node(num_cpus=1)
+        ray = ["hydra/launcher=ray", f"+hydra.launcher.ray.init.address={cluster.address}"]
+        ray += ["+hydra.launcher.ray.remote.num_cpus=1", "hydra.sweep.dir=sweep"]
+        run("-m", *COMMAND, "shards=2", "shard=range(0,2)", *ray, real=True)
+    finally:
+        cluster.shutdown()
+    spans = [json.loads((tmp_path / "sweep" / job / "run.json").read_text()) for job in "01"]
+    began = [datetime.fromisoformat(one["started"]).timestamp() for one in spans]
+    assert max(began) < min(start + one["seconds"]["total"] for start, one in zip(began, spans, strict=True))
+    run("pipeline=merge", "runs=sweep", "hydra.run.dir=whole")
+    same_run(tmp_path / "one", tmp_path / "whole")

@@ -4,7 +4,7 @@ import csv
 import io
 import logging
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from speech2face.inference import pictures
 if TYPE_CHECKING:
     from speech2face.inference.decoder import Face
     from speech2face.inference.reconstructor import Reconstruction
+    from speech2face.run.inputs import Input
 
 log = logging.getLogger(__name__)
 COLUMNS = ("input", "sha256", "status", "error", "seconds", "output")
@@ -71,6 +72,13 @@ class Results:
 
     def close(self) -> None:
         os.close(self._file)
+
+
+def sort_results(directory: Path, columns: tuple[str, ...], inputs: "Sequence[Input]") -> None:
+    """Bring the rows of a resumed run into the order of its inputs. Those of other inputs come first."""
+    order = {str(one.path): number for number, one in enumerate(inputs)}
+    rows = sorted(read_results(directory), key=lambda row: order.get(row["input"], -1))
+    Results(directory, columns[len(COLUMNS) : -1], rows).close()
 
 
 def is_untrained(weights: dict[str, dict[str, Any]]) -> bool:
@@ -202,8 +210,8 @@ def write_passed_over(directory: Path, root: Path, errors: dict[str, str]) -> No
 
 
 def write_contact_sheet(directory: Path, total: int) -> None:
-    """Write contact_sheet.png of the faces in results.csv, if there are any. total: number of faces of the run."""
+    """Write contact_sheet.png of the first faces of a run, if there are any. total: number of faces of the run."""
     faces = [directory / row["output"] / "face.png" for row in islice(rows_done(directory), SHEET_FACES)]
-    if faces:
+    if faces and faces[0].exists():
         with atomic(directory / "contact_sheet.png") as partial:
             pictures.contact_sheet(directory, faces, total).save(partial, "PNG")

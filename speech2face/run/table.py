@@ -1,7 +1,7 @@
 """embeddings.parquet: all embeddings of a run in one table, and the store in which they are until the run ends."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
@@ -11,9 +11,11 @@ import numpy as np
 
 from speech2face.data.folders import SPELT
 from speech2face.data.parquet import write_embeddings
+from speech2face.errors import UserError
 from speech2face.run.results import rows_done
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from speech2face.inference.cache import Cache
@@ -91,6 +93,44 @@ def write_table(directory: Path, store: "Cache") -> None:
     if store.count:
         write_embeddings(directory / EMBEDDINGS, map(batch, iter(lambda: list(islice(rows, GROUP)), [])))
     shutil.rmtree(directory / STORE)
+
+
+def merge_tables(directory: Path, files: Sequence[Path]) -> int:
+    """Write the table of several tables one after the other. Returns the number of its rows.
+
+    Its row groups have as many rows as those of a run, so that a run of all inputs has the same bytes. Raises UserError
+    for a table that cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    count = 0
+
+    def groups() -> "Iterator[pa.Table]":
+        nonlocal count
+        held: list[pa.Table] = []
+        for file in files:
+            try:
+                with pq.ParquetFile(file) as table:
+                    for number in range(table.num_row_groups):
+                        held.append(table.read_row_group(number))
+                        while sum(map(len, held)) >= GROUP:
+                            rows = pa.concat_tables(held)
+                            count += GROUP
+                            yield rows.slice(0, GROUP)
+                            held = [rows.slice(GROUP)]
+            except (pa.ArrowException, OSError) as error:
+                raise UserError(f"{file}: not a table that can be read ({' '.join(str(error).split())})") from None
+        if rest := sum(map(len, held)):
+            count += rest
+            yield pa.concat_tables(held)
+
+    def batch(rows: "pa.Table") -> tuple[dict[str, list[str | None]], np.ndarray]:
+        texts = {name: rows[name].to_pylist() for name in rows.column_names if name != "embedding"}
+        return texts, rows["embedding"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1)
+
+    write_embeddings(directory / EMBEDDINGS, map(batch, groups()))
+    return count
 
 
 def person_of(file: Path) -> str | None:
