@@ -133,8 +133,8 @@ def test_ray_on_two_nodes_makes_the_run_of_one_process(run, tmp_path: Path, clip
     cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     try:
         cluster.add_node(num_cpus=1)
-        ray = ["hydra/launcher=ray", f"+hydra.launcher.ray.init.address={cluster.address}"]
-        ray += ["+hydra.launcher.ray.remote.num_cpus=1", "hydra.sweep.dir=sweep"]
+        ray = ["hydra/launcher=ray", f"hydra.launcher.ray.init.address='{cluster.address}'", "hydra.sweep.dir=sweep"]
+        ray += ["+hydra.launcher.ray.init.object_store_memory=null", "+hydra.launcher.ray.remote.num_cpus=1"]
         run("-m", *COMMAND, "shards=2", "shard=range(0,2)", *ray, real=True)
     finally:
         cluster.shutdown()

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from speech2face.config.compose import explain
+from speech2face.config.names import quoted
 from speech2face.config.options import SCHEMAS, Options, Train
 from speech2face.errors import UserError
 from speech2face.run.process import is_first
@@ -64,8 +65,11 @@ class KeepEarlierRuns(Callback):
                 raise UserError("resume= goes on with one run, not with a sweep")
             if not is_first(trains(config)):
                 raise UserError("a sweep of trainings runs in one process: unset RANK, SLURM_PROCID and the like")
-            directory = _writable_by_hydra(Path(config.hydra.sweep.dir))
+            directory = _writable_by_hydra(Path(config.hydra.sweep.dir)).absolute()
             directory.mkdir(parents=True, exist_ok=True)
+            with open_dict(config):  # a worker on another machine has another working directory
+                config.hydra.sweep.dir = str(directory)
+                config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(str(directory))}")
             _claim(directory, directory / "multirun.yaml", False)
 
 
