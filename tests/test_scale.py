@@ -135,7 +135,7 @@ def test_shards_of_which_one_was_killed_make_the_run_of_one_process(home: Path) 
 def test_a_shard_is_not_resumed_with_other_inputs(tmp_path: Path) -> None:
     """The order of the rows would then be another."""
     options = options_of("pipeline=speech", "audio=clips", "shards=3", "shard=1")
-    inputs = [Input(Path(f"{name}.wav"), name) for name in "abcdefgh"]
+    inputs = [Input(f"{name}.wav", name) for name in "abcdefgh"]
     taken = [inputs_of_shard(inputs, replace(options, shard=shard))[0] for shard in range(3)]
     assert [one for part in taken for one in part] == inputs and {len(one) for one in taken} == {2, 3}
     run = Run(tmp_path, [])

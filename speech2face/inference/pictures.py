@@ -58,7 +58,7 @@ def _text(
 
 @lru_cache(256)
 def _mask(text: str, size: int) -> tuple[Image.Image, int, int]:
-    """A line of text as a mask, its left and its top. Most lines are the same on every panel, and drawing takes time."""
+    """A line of text as a mask, its left and its top. Most lines are the same on every panel, and drawing is slow."""
     font = _font(size, text.isascii())
     left, top, right, bottom = (math.floor(one) for one in font.getbbox(text))
     mask = Image.new("L", (right - left + 2, bottom - top + 2))

@@ -40,7 +40,7 @@ def inputs_of_shard(inputs: list[Input], options: Reconstruct) -> tuple[list[Inp
         return inputs, None
     names = hashlib.sha256()
     for one in inputs:
-        names.update(str(one.path).encode(errors="surrogateescape") + b"\0")
+        names.update(one.file.encode(errors="surrogateescape") + b"\0")
     part = {"shard": options.shard, "shards": options.shards, "inputs": len(inputs), "names": names.hexdigest()}
     return inputs[slice(*bounds(options.shard, options.shards, len(inputs)))], part
 

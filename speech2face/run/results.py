@@ -76,7 +76,7 @@ class Results:
 
 def sort_results(directory: Path, columns: tuple[str, ...], inputs: "Sequence[Input]") -> None:
     """Bring the rows of a resumed run into the order of its inputs. Those of other inputs come first."""
-    order = {str(one.path): number for number, one in enumerate(inputs)}
+    order = {one.file: number for number, one in enumerate(inputs)}
     rows = sorted(read_results(directory), key=lambda row: order.get(row["input"], -1))
     Results(directory, columns[len(COLUMNS) : -1], rows).close()
 
