@@ -1,9 +1,11 @@
 """`pipeline=merge`: put the results of all shards of a reconstruction together, as if one process had made them."""
 
+import csv
 import logging
 import os
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from speech2face.pipelines.shards import bounds
 from speech2face.run.comparison import run_directories
 from speech2face.run.console import counted
 from speech2face.run.record import Run, read_record
-from speech2face.run.results import read_results, write_contact_sheet
+from speech2face.run.results import write_contact_sheet
 from speech2face.run.table import EMBEDDINGS, merge_tables
 
 log = logging.getLogger(__name__)
@@ -96,11 +98,7 @@ def merge_results(directory: Path, shards: list[Shard]) -> dict[str, int]:
     counts = dict.fromkeys(STATES, 0)
     with atomic(directory / "results.csv") as partial, open(partial, "wb") as file:
         for number, (one, record) in enumerate(shards):
-            own: Counter[str] = Counter()
-            for row in read_results(one):
-                own[row["status"]] += 1
-                if row["status"] == "done" and (folder := one / row["output"]).is_dir():
-                    shutil.copytree(folder, directory / row["output"], copy_function=_link, dirs_exist_ok=True)
+            own = Counter(_states(one, directory))
             if wrong := [status for status in STATES if own[status] != record["counts"][status]]:
                 told = f"{own[wrong[0]]} rows of results.csv are {wrong[0]}, and run.json counts"
                 raise UserError(f"{one}: {told} {record['counts'][wrong[0]]}")
@@ -112,6 +110,21 @@ def merge_results(directory: Path, shards: list[Shard]) -> dict[str, int]:
                     file.write(head)
                 shutil.copyfileobj(rows, file)
     return counts
+
+
+def _states(shard: Path, directory: Path) -> Iterator[str]:
+    """The status of each row of a shard's results.csv. Links the folders of its inputs, if it has written folders."""
+    with open(shard / "results.csv", newline="", encoding="utf-8", errors="surrogateescape") as stream:
+        rows = csv.reader(stream)
+        columns = next(rows)
+        status, output = columns.index("status"), columns.index("output")
+        folders = None
+        for row in rows:
+            if row[status] == "done" and folders is not False:
+                folders = folders or (shard / row[output]).is_dir()
+                if folders:
+                    shutil.copytree(shard / row[output], directory / row[output], copy_function=_link)
+            yield row[status]
 
 
 def _link(source: str, target: str) -> None:
