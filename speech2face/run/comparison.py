@@ -15,9 +15,9 @@ from PIL import Image
 
 from speech2face.config.names import short
 from speech2face.files import atomic, csv_line
-from speech2face.inference import pictures
+from speech2face.inference import pictures, sheets
 from speech2face.run.console import counted
-from speech2face.run.results import SHEET_FACES, read_results
+from speech2face.run.results import read_results
 from speech2face.run.table import reader
 
 log = logging.getLogger(__name__)
@@ -119,13 +119,13 @@ def compare(directory: Path, jobs: list[Path], labels: list[str], records: list[
                 for job, rows, record in zip(jobs, results, records, strict=True)
             ],
         )
-        for name in shown[:SHEET_FACES]
+        for name in shown[: sheets.ROWS]
     ]
     title = f"{counted(len(jobs), 'job')}, {counted(len(shown), 'input')}"
-    title += f", the first {SHEET_FACES} shown" * (len(shown) > SHEET_FACES)
+    title += f", the first {sheets.ROWS} shown" * (len(shown) > sheets.ROWS)
     if table:
         with atomic(directory / "comparison.png") as partial:
-            pictures.sheet(table, ["input", *labels], title).save(partial, "PNG")
+            sheets.table(table, ["input", *labels], title).save(partial, "PNG")
 
 
 def original(jobs: list[Path], rows: list[dict[str, str] | None]) -> np.ndarray:

@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 from speech2face import __version__
 from speech2face.decoders.landmarks import LANDMARK_PARTS
 from speech2face.files import atomic, csv_line
-from speech2face.inference import pictures
+from speech2face.inference import pictures, sheets
 
 if TYPE_CHECKING:
     from speech2face.inference.decoder import Face
@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 COLUMNS = ("input", "sha256", "status", "error", "seconds", "output")
 FILES = ("face.png", "embedding.npy", "panel.png")  # of every input, unless write= leaves them out
 SAMPLES = "samples.npz"  # with samples=
-SHEET_FACES = 200  # most faces on a contact sheet
 
 
 def read_results(directory: Path) -> Iterator[dict[str, str]]:
@@ -211,7 +210,9 @@ def write_passed_over(directory: Path, root: Path, errors: dict[str, str]) -> No
 
 def write_contact_sheet(directory: Path, total: int) -> None:
     """Write contact_sheet.png of the first faces of a run, if there are any. total: number of faces of the run."""
-    faces = [directory / row["output"] / "face.png" for row in islice(rows_done(directory), SHEET_FACES)]
-    if faces and faces[0].exists():
+    rows = islice(rows_done(directory), sheets.FACES)
+    faces = [(row["output"], directory / row["output"] / "face.png") for row in rows]
+    if faces and faces[0][1].exists():
+        title = f"{total} faces" + f", the first {len(faces)} shown" * (total > len(faces))
         with atomic(directory / "contact_sheet.png") as partial:
-            pictures.contact_sheet(directory, faces, total).save(partial, "PNG")
+            sheets.contact_sheet(faces, title).save(partial, "PNG")
