@@ -88,16 +88,16 @@ def evaluate(options: Evaluate, run: Run) -> int:
     judge = with_paths(options.judge, judges)
     run.save_options(settled(options, loaded, data=data, judge=judge, precision=encoder.precision))
     run.save(device=str(encoder.device), precision=encoder.precision, seed=options.seed)
-    alone = options.shard is None
+    whole = options.shard is None
     with run.stage("encode"):
         cache = Path(options.cache).expanduser()
         workers = options.workers
         of_photos = partial(embed, dataset.root, encoder=face, directory=cache, workers=workers, name="photos")
         of_queries = partial(embed, dataset.root, encoder=encoder, directory=cache, workers=workers, name="queries")
         material, errors = gather(dataset, chosen, of_photos, of_queries, options.encoder.modality, options.per_person)
-        scored = score_trials(listed, options, encoder, face, run.directory, errors) if listed and alone else {}
+        scored = score_trials(listed, options, encoder, face, run.directory, errors) if listed and whole else {}
     write_failures(run.directory, dataset.root, errors)
-    if not alone:
+    if not whole:
         counts = {"people": len(material.people), "queries": len(material.queries), "failed": len(errors)}
         run.save(counts=counts)
         log.info("%s encoded", ", ".join(f"{count} {what}" for what, count in counts.items()))
