@@ -15,10 +15,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import EXAMPLES, SPEECH, TINY_AST, run_py, start_py
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from speech2face.config.compose import options_of, store_defaults
+from speech2face.config.names import quoted
+from speech2face.data.parquet import write_embeddings
 from speech2face.errors import UserError
 from speech2face.pipelines.shards import inputs_of_shard, record_part
+from speech2face.run import table
 from speech2face.run.inputs import Input
 from speech2face.run.record import Run
 
@@ -95,14 +99,14 @@ def test_a_table_of_embeddings_is_resumed_and_compared(run, home: Path, tmp_path
     run(*command, "resume=out")
     counts = json.loads((tmp_path / "out" / "run.json").read_text())["counts"]
     assert counts["done"] == 11 and counts["kept"] >= 3
-    table = pq.read_table(tmp_path / "out" / "embeddings.parquet")
-    assert table.equals(pq.read_table(home / "all" / "embeddings.parquet"))
+    first = pq.read_table(tmp_path / "out" / "embeddings.parquet")
+    assert first.equals(pq.read_table(home / "all" / "embeddings.parquet"))
     assert files(tmp_path / "out") == {"embeddings.parquet"}
     shutil.copy(EXAMPLES / "alsa_female.flac", clips / "a.wav")
     assert "11 done (10 of them before)" in run(*command, "resume=out").stderr
     run("-m", *command, "seed=0,1", "hydra.sweep.dir=sweep")
     one, other, out = (pq.read_table(tmp_path / name / "embeddings.parquet") for name in ("sweep/0", "sweep/1", "out"))
-    assert out.equals(one) and not out.equals(table)
+    assert out.equals(one) and not out.equals(first)
     with open(tmp_path / "sweep" / "comparison.csv", newline="") as file:
         compared = {row["input"]: row["cosine seed=1"] for row in csv.DictReader(file)}
     for a, b in zip(one.to_pylist(), other.to_pylist(), strict=True):
@@ -144,6 +148,29 @@ def test_a_shard_is_not_resumed_with_other_inputs(tmp_path: Path) -> None:
     record_part(again, inputs_of_shard(inputs, options)[1], options)
     with pytest.raises(UserError, match="had shard 1 of 3 of 8 inputs, and this one has shard 1 of 3 of 7 inputs"):
         record_part(again, inputs_of_shard(inputs[1:], options)[1], options)
+
+
+def test_tables_of_any_length_become_the_table_of_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "GROUP", 4)
+    generator, groups = np.random.default_rng(0), lambda rows: [rows[at : at + 4] for at in range(0, len(rows), 4)]
+    embeddings = generator.normal(size=(19, 6)).astype(np.float32)
+
+    def write(folder: str, rows: list[int]) -> Path:
+        (tmp_path / folder).mkdir()
+        texts = [{"input": [f"{row}.wav" for row in some], "person": [None] * len(some)} for some in groups(rows)]
+        batches = zip(texts, (embeddings[some] for some in groups(rows)), strict=True)
+        write_embeddings(tmp_path / folder / table.EMBEDDINGS, batches)
+        return tmp_path / folder / table.EMBEDDINGS
+
+    one, every = write("one", list(range(19))), [range(3), range(3, 12), range(12, 16), range(16, 19)]
+    table.merge_tables(tmp_path, [write(str(number), list(rows)) for number, rows in enumerate(every)])
+    assert (tmp_path / table.EMBEDDINGS).read_bytes() == one.read_bytes()
+
+
+@pytest.mark.parametrize("text", ["/a b/c", "it's", "x\\", "x\\'y\\\\", "é=[1,2]", "2024_05", "/[x]/,{y}", "a\\b"])
+def test_the_directory_of_a_sweep_may_have_any_name(text: str) -> None:
+    override = OverridesParser.create().parse_overrides([f"hydra.sweep.dir={quoted(text)}"])[0]
+    assert override.value() == text
 
 
 def test_ray_on_two_nodes_makes_the_run_of_one_process(home: Path) -> None:

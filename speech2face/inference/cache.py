@@ -82,7 +82,7 @@ class Cache:
         lines = [text[i : i + LINE] for i in range(0, len(text), LINE)]
         whole = next((i for i, line in enumerate(lines) if not re.fullmatch(rb"[0-9a-f]{64}\n", line)), len(lines))
         stored = (self.folder / "embeddings.f32").stat().st_size // (4 * self.width)
-        more = lines[: min(whole, stored - self.count)]
+        more = lines[: max(min(whole, stored - self.count), 0)]
         self.rows |= {line[:-1].decode(): self.count + row for row, line in enumerate(more)}
         self.count += len(more)
 

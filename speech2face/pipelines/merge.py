@@ -17,7 +17,7 @@ from speech2face.run.comparison import run_directories
 from speech2face.run.console import counted
 from speech2face.run.record import Run, read_record
 from speech2face.run.results import write_contact_sheet
-from speech2face.run.table import EMBEDDINGS, merge_tables
+from speech2face.run.table import EMBEDDINGS, merge_tables, rows_of
 
 log = logging.getLogger(__name__)
 NAMED = 8  # most shards that a message names
@@ -37,16 +37,14 @@ def merge(options: Merge, run: Run) -> int:
         raise UserError("pipeline=merge needs runs= the directory of a sweep over shards")
     with run.stage("find"):
         shards = find_shards(Path(options.runs).expanduser().absolute())
+        tables = find_tables(shards)
     run.save_options(options)
     run.record["weights"] = shards[0][1]["weights"]
     run.record["shards"] = [str(directory) for directory, _ in shards]
     with run.stage("write"):
         counts = merge_results(run.directory, shards)
-        tables = [directory / EMBEDDINGS for directory, record in shards if record["counts"]["done"]]
-        if any(table.exists() for table in tables):
-            rows = merge_tables(run.directory, tables)
-            if rows != counts["done"]:
-                raise UserError(f"runs={options.runs}: {rows} embeddings of {counts['done']} inputs that are done")
+        if tables:
+            merge_tables(run.directory, tables)
         if sum(counts.values()) > 1:
             write_contact_sheet(run.directory, counts["done"])
     run.save(counts=counts)
@@ -88,6 +86,20 @@ def find_shards(directory: Path) -> list[Shard]:
             f"to go on with them: the command of the sweep with resume={directory}"
         )
     return [found[shard] for shard in range(shards)]
+
+
+def find_tables(shards: list[Shard]) -> list[Path]:
+    """The tables of embeddings of the shards; none if the run writes none.
+
+    Raises UserError if one is missing, cannot be read, or has not as many rows as inputs of its shard are done.
+    """
+    tables = {one / EMBEDDINGS: record["counts"]["done"] for one, record in shards if record["counts"]["done"]}
+    if not any(file.exists() for file in tables):
+        return []
+    for file, done in tables.items():
+        if (rows := rows_of(file)) != done:
+            raise UserError(f"{file}: {rows} embeddings, and run.json counts {done} inputs that are done")
+    return list(tables)
 
 
 def merge_results(directory: Path, shards: list[Shard]) -> dict[str, int]:

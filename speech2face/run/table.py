@@ -95,42 +95,43 @@ def write_table(directory: Path, store: "Cache") -> None:
     shutil.rmtree(directory / STORE)
 
 
-def merge_tables(directory: Path, files: Sequence[Path]) -> int:
-    """Write the table of several tables one after the other. Returns the number of its rows.
+def rows_of(file: Path) -> int:
+    """The number of rows of a table. Raises UserError if it is missing or cannot be read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    Its row groups have as many rows as those of a run, so that a run of all inputs has the same bytes. Raises UserError
-    for a table that cannot be read.
+    try:
+        return pq.read_metadata(file).num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{file}: not a table that can be read ({' '.join(str(error).split())})") from None
+
+
+def merge_tables(directory: Path, files: Sequence[Path]) -> None:
+    """Write the table of several tables one after the other.
+
+    Its row groups have as many rows as those of a run, so that a run of all inputs has the same bytes.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    count = 0
-
     def groups() -> "Iterator[pa.Table]":
-        nonlocal count
-        held: list[pa.Table] = []
+        held = None
         for file in files:
-            try:
-                with pq.ParquetFile(file) as table:
-                    for number in range(table.num_row_groups):
-                        held.append(table.read_row_group(number))
-                        while sum(map(len, held)) >= GROUP:
-                            rows = pa.concat_tables(held)
-                            count += GROUP
-                            yield rows.slice(0, GROUP)
-                            held = [rows.slice(GROUP)]
-            except (pa.ArrowException, OSError) as error:
-                raise UserError(f"{file}: not a table that can be read ({' '.join(str(error).split())})") from None
-        if rest := sum(map(len, held)):
-            count += rest
-            yield pa.concat_tables(held)
+            with pq.ParquetFile(file) as table:
+                for number in range(table.num_row_groups):
+                    more = table.read_row_group(number)
+                    held = pa.concat_tables([held, more]) if held else more
+                    while len(held) >= GROUP:
+                        yield held.slice(0, GROUP)
+                        held = held.slice(GROUP)
+        if held:
+            yield held
 
     def batch(rows: "pa.Table") -> tuple[dict[str, list[str | None]], np.ndarray]:
         texts = {name: rows[name].to_pylist() for name in rows.column_names if name != "embedding"}
         return texts, rows["embedding"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1)
 
     write_embeddings(directory / EMBEDDINGS, map(batch, groups()))
-    return count
 
 
 def person_of(file: Path) -> str | None:
