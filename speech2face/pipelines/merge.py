@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from speech2face.config.options import Merge
-from speech2face.errors import UserError
+from speech2face.errors import UserError, counted
 from speech2face.files import atomic
 from speech2face.pipelines.shards import bounds
 from speech2face.run.comparison import run_directories
-from speech2face.run.console import counted
 from speech2face.run.record import Run, read_record
 from speech2face.run.results import write_contact_sheet
 from speech2face.run.table import EMBEDDINGS, merge_tables, rows_of
