@@ -82,7 +82,7 @@ def find_shards(directory: Path) -> list[Shard]:
         named = ", ".join(map(str, missing[:NAMED])) + (", ..." if len(missing) > NAMED else "")
         raise UserError(
             f"runs={directory}: {len(missing)} of {shards} shards are missing or not complete ({named}); "
-            f"to do one: the command with shard={missing[0]} and resume= its directory, or hydra.run.dir= a new one here"
+            f"to do one: the command with shard={missing[0]} and resume=, or hydra.run.dir= a new directory there"
         )
     return [found[shard] for shard in range(shards)]
 
