@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import textwrap
@@ -53,13 +54,14 @@ class Bench:
     """A run of the benchmarks.
 
     home: temporary directory with the weights. quick: fewer clips and one call of each kind. lines: of the report.
-    precisions: those that are measured; best: the fastest of them. rates: GFLOP/s of a matrix product in each.
+    cpu: seconds of the processor that the last process took. precisions: those that are measured; best: the fastest of
+    them. rates: GFLOP/s of a matrix product in each.
     growth: (size, seconds, MB) by name, for the plot.
     """
 
     def __init__(self, home: Path, quick: bool) -> None:
         self.home, self.quick, self.lines = home, quick, []
-        self.count = 0
+        self.count, self.cpu = 0, 0.0
         self.precisions = fast_precisions()
         self.best = self.precisions[-1]
         self.rates: dict[str, float] = {}
@@ -90,7 +92,7 @@ class Bench:
     def process(self, command: list[str]) -> tuple[float, float]:
         """Wall time in s and greatest resident memory in MB of a process that must succeed."""
         log, peak = self.home / "process.log", 0.0
-        began = time.perf_counter()
+        began, before = time.perf_counter(), children_cpu()
         with open(log, "wb") as output:
             process = subprocess.Popen(command, cwd=self.home, stdout=output, stderr=output)
             try:
@@ -102,6 +104,7 @@ class Bench:
                 process.wait()
         if process.returncode:
             sys.exit(f"{' '.join(command)}: {log.read_text()[-2000:]}")
+        self.cpu = children_cpu() - before
         return time.perf_counter() - began, peak
 
     def run(self, *arguments: str) -> tuple[float, float, dict[str, Any]]:
@@ -148,6 +151,12 @@ def write_wav(path: Path, samples: np.ndarray) -> Path:
 def clip_features(net: Reconstructor) -> torch.Tensor:
     """Features of the example, (1, ...)."""
     return net.encoder.prepare(CLIP).features
+
+
+def children_cpu() -> float:
+    """Seconds of the processor that processes have taken which this one has started and which have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def peak_memory(process: int | str = "self") -> float:

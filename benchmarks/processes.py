@@ -2,6 +2,7 @@
 
 import statistics
 import sys
+import time
 
 import numpy as np
 import torch
@@ -81,22 +82,29 @@ def folders(bench: Bench) -> None:
     bench.say("## A folder of recordings", "")
     rows = []
     number = 16 if bench.quick else 256
-    for name, arguments in (BUNDLED if bench.quick else FULL | BUNDLED).items():
+    only = "write=embeddings"
+    cases = (BUNDLED if bench.quick else FULL | BUNDLED) | {f"{n}, {only}": [*BUNDLED[n], only] for n in BUNDLED}
+    for name, arguments in cases.items():
         arguments = [*arguments, f"precision={bench.best}"]
         net = bench.built(*arguments)
+        if only in arguments:
+            net.decoder = None
         features = clip_features(net)
         took, _, record = bench.run(*arguments, f"audio={bench.clips(number)}")
+        began = time.process_time()
         own = time_once(lambda net=net, features=features: one_by_one(net, features, number))
-        stages = record["seconds"]
+        cpu, stages = time.process_time() - began, record["seconds"]
         rows.append([name, number, f"{took:.1f}", f"{own:.1f}", f"{took / own:.2f}"])
-        rows[-1] += [f"{stages['preprocess'] / number * 1e3:.0f}", f"{stages['write'] / number * 1e3:.0f}"]
+        rows[-1] += [f"{bench.cpu:.1f}", f"{cpu:.1f}", f"{bench.cpu / cpu:.2f}"]
+        rows[-1] += [f"{stages[stage] / number * 1e3:.0f}" for stage in ("preprocess", "write")]
     bench.explain(
         'Clips of 6 s, `batch_size=1`. "run.py" is the whole process with its start. "networks alone" is the time '
-        "that encoder and decoder take for as many clips in a process that does nothing else. Preprocessing and "
-        "writing run on other threads."
+        "that encoder and decoder, or with `write=embeddings` the encoder, take for as many clips in a process that "
+        "does nothing else. Preprocessing and writing run on other threads. Seconds of the processor (CPU) depend less "
+        "on other programs."
     )
-    head = ["", "clips", "run.py, s", "networks alone, s", "ratio", "preprocess, ms a clip", "write, ms a clip"]
-    bench.table(head, rows)
+    head = ["", "clips", "run.py, s", "networks alone, s", "ratio", "run.py, CPU s", "networks alone, CPU s", "ratio"]
+    bench.table([*head, "preprocess, ms a clip", "write, ms a clip"], rows)
     grown = []
     for number in (16, 64) if bench.quick else (16, 64, 256, 1024, 4096):
         took, memory, _ = bench.run("encoder=ast", *TALKERS, f"precision={bench.best}", f"audio={bench.clips(number)}")
@@ -107,9 +115,11 @@ def folders(bench: Bench) -> None:
 
 
 def one_by_one(net: Reconstructor, features: torch.Tensor, number: int) -> None:
-    """Encode and decode the same clip so many times."""
+    """Encode the same clip so many times, and decode the embedding if there is a decoder."""
     for _ in range(number):
-        net.decoder.decode(net.encoder.encode([features]))
+        embeddings = net.encoder.encode([features])
+        if net.decoder:
+            net.decoder.decode(embeddings)
 
 
 def lengths(bench: Bench) -> None:

@@ -402,6 +402,19 @@ def sweep(evaluate, home) -> Path:
     return home / "sweep"
 
 
+def test_shards_of_an_evaluation_fill_the_cache_for_one_that_says_the_same(evaluate, sweep, home):
+    shards = ["cache=shared", "shards=2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=1"]
+    evaluate(*RANDOM, *QUICK, *shards, "shard=range(0,2)", "hydra.sweep.dir=shards", first=["-m"])
+    parts = [json.loads((home / "shards" / job / "run.json").read_text())["counts"] for job in "01"]
+    whole = json.loads((sweep / "0" / "run.json").read_text())["counts"]
+    assert {key: sum(part[key] for part in parts) for key in parts[0]} == {key: whole[key] for key in parts[0]}
+    encoded = {file: file.read_bytes() for file in (home / "shared").glob("*/embeddings.f32")}
+    evaluate(*RANDOM, *QUICK, "cache=shared", "hydra.run.dir=of_shards")
+    assert {file: file.read_bytes() for file in (home / "shared").glob("*/embeddings.f32")} == encoded
+    for name in ("metrics.json", "embeddings.parquet", "results.csv"):
+        assert (home / "of_shards" / name).read_bytes() == (sweep / "0" / name).read_bytes(), name
+
+
 def test_a_second_evaluation_encodes_nothing_and_says_the_same(evaluate, sweep, home):
     embeddings = {file: file.stat().st_mtime_ns for file in (home / "outputs/embeddings").rglob("embeddings.f32")}
     assert len(embeddings) >= 3  # of two voice encoders and a face encoder

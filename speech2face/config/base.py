@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from speech2face.config.describe import says
+from speech2face.config.describe import Natural, says
 from speech2face.weights.part import Part
 
 
@@ -68,3 +68,11 @@ class Sampling:
     truncation: Annotated[
         float, says("factor of the prior's noise; less than 1: faces nearer to the typical one", gt=0, le=2)
     ] = 1.0
+
+
+@dataclass(kw_only=True, frozen=True)
+class Sharded:
+    """Options of the pipelines whose work several jobs can share."""
+
+    shards: Annotated[int, says("number of parts that the work is divided into", ge=1)] = 16
+    shard: Annotated[Natural | None, says("do only this part, from 0; all parts are then put together")] = None

@@ -63,6 +63,11 @@ def _as_text(item: str) -> str:
     return item
 
 
+def quoted(text: str) -> str:
+    """A text as the value of an override, in quotes."""
+    return "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + "\\'" * bool(found[2]), text) + "'"
+
+
 def short(override: str) -> str:
     """The short form of an override: the reverse of `canonical` for the front end of the encoder."""
     return override.replace(FRONT_END, "preprocessing", 1).replace("encoder.preprocessing.", "preprocessing.", 1)

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal, get_args
 
 from msgspec import Meta
 
-from speech2face.config.base import Options, Sampling, Tracked
+from speech2face.config.base import Options, Sampling, Sharded, Tracked
 from speech2face.config.data import Data, Protocol
-from speech2face.config.describe import Natural, says
+from speech2face.config.describe import says
 from speech2face.config.serving import Serve
 from speech2face.config.training import DecoderTraining, FaceTraining, PriorTraining, VoiceTraining
 from speech2face.weights.part import Part
@@ -21,7 +21,7 @@ Output = Literal["embeddings", "faces", "panels"]
 
 
 @dataclass(kw_only=True, frozen=True)
-class Reconstruct(Options):
+class Reconstruct(Sharded, Options):
     """Options of pipeline=speech and pipeline=face."""
 
     resumable = True
@@ -59,6 +59,13 @@ class Face(Reconstruct):
 
 
 @dataclass(kw_only=True, frozen=True)
+class Merge(Options):
+    """Put the results of all shards of pipeline=speech or pipeline=face together."""
+
+    runs: Annotated[str | None, says("directory of the sweep over the shards")] = None
+
+
+@dataclass(kw_only=True, frozen=True)
 class Convert(Options):
     """Convert any readable checkpoint to the project's format."""
 
@@ -81,21 +88,17 @@ class Talkers(Options):
 
 
 @dataclass(kw_only=True, frozen=True)
-class Prepare(Options):
+class Prepare(Sharded, Options):
     """Measure recordings and photos, and list them in a manifest for training and evaluation."""
 
     data: Data
     face: Part
     workers: Annotated[int, says("processes that measure; 0: one per core", ge=0)] = 0
     landmarks: Annotated[bool, says("find 72 landmarks of each face")] = True
-    shards: Annotated[int, says("number of parts that the people are divided into", ge=1)] = 16
-    shard: Annotated[Natural | None, says("measure only this part, from 0; after all parts, run once without it")] = (
-        None
-    )
 
 
 @dataclass(kw_only=True, frozen=True)
-class Evaluate(Sampling, Tracked, Options):
+class Evaluate(Sampling, Sharded, Tracked, Options):
     """Compare an encoder's embeddings with those of the true faces."""
 
     data: Data
@@ -196,6 +199,7 @@ class TrainPrior(Train):
 SCHEMAS: dict[str, type[Options]] = {
     "speech": Speech,
     "face": Face,
+    "merge": Merge,
     "serve": Serve,
     "convert": Convert,
     "talkers": Talkers,

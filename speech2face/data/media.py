@@ -1,6 +1,7 @@
 """The type of a media file, guessed from its name alone."""
 
 import mimetypes
+from functools import lru_cache
 from pathlib import PurePath
 
 MEDIA = {"speech": ("audio", "video"), "face": ("image",)}
@@ -20,8 +21,16 @@ NAMES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}  # written by file
 
 def kind_of(name: str) -> str:
     """The MIME type of a file by its name, such as audio/flac; "" if the name does not show it."""
+    if name.lower() in NAMES:
+        return "text/system"
+    return _kind_of(".".join(["x", *name.split(".")[1:][-2:]]))
+
+
+@lru_cache(1024)
+def _kind_of(name: str) -> str:
+    """The same of a name that is reduced to its last two suffixes. Millions of names have few of these."""
     suffix = PurePath(name).suffix.lower()
-    if name.lower() in NAMES or suffix.endswith(":zone.identifier"):
+    if suffix.endswith(":zone.identifier"):
         return "text/system"
     if suffix == ".ts":  # on some machines mapped to translations of Qt, which are text
         return "video/mp2t"

@@ -69,16 +69,21 @@ class Cache:
         (self.folder / "what.json").write_text(text + "\n")
         for name in ("embeddings.f32", "sha256.txt"):
             open(self.folder / name, "a").close()
+        self.count, self.rows = 0, {}
         self._read()
 
     def _read(self) -> None:
-        """Read the SHA-256 of the complete rows. A killed process may have left incomplete ones at the end."""
-        text = (self.folder / "sha256.txt").read_bytes()
-        self.size = len(text)
+        """Read the SHA-256 of further complete rows. A killed process may have left incomplete ones at the end."""
+        with open(self.folder / "sha256.txt", "rb") as index:
+            index.seek(LINE * self.count)
+            text = index.read()
+        self.size = LINE * self.count + len(text)
         lines = [text[i : i + LINE] for i in range(0, len(text), LINE)]
-        whole = (i for i, line in enumerate(lines) if not re.fullmatch(rb"[0-9a-f]{64}\n", line))
-        self.count = min(next(whole, len(lines)), (self.folder / "embeddings.f32").stat().st_size // (4 * self.width))
-        self.rows = {line[:-1].decode(): row for row, line in enumerate(lines[: self.count])}
+        whole = next((i for i, line in enumerate(lines) if not re.fullmatch(rb"[0-9a-f]{64}\n", line)), len(lines))
+        stored = (self.folder / "embeddings.f32").stat().st_size // (4 * self.width)
+        more = lines[: max(min(whole, stored - self.count), 0)]
+        self.rows |= {line[:-1].decode(): self.count + row for row, line in enumerate(more)}
+        self.count += len(more)
 
     def add(self, digests: Sequence[str], embeddings: np.ndarray) -> None:
         """Append embeddings (n, width) float32 of files, given by their SHA-256."""

@@ -23,6 +23,7 @@ from speech2face.pipelines.parts import (
     untrained,
 )
 from speech2face.pipelines.seen import warning as seen
+from speech2face.pipelines.shards import check_shard, people_of_shard
 from speech2face.pipelines.trials import evaluate_trials, find_trials, score_trials
 from speech2face.run.process import quick_imports
 from speech2face.run.record import Run
@@ -54,6 +55,9 @@ def measure(options: Evaluate, run: Run) -> int:
             "pipeline=evaluate needs no resume: what was encoded is kept, the same command goes on from there"
         )
     check_modality(options.face, "face", "pipeline=evaluate")
+    check_shard(options)
+    if options.data.root is None and options.shard is not None:
+        raise UserError("shard= divides the people of data.root=, which is not given")
     if options.data.root is None and options.trials:
         return evaluate_trials(options, run)
     if options.data.root is None:
@@ -64,6 +68,7 @@ def measure(options: Evaluate, run: Run) -> int:
     with run.stage("find"):
         dataset = read_dataset(options.data.root, options.data.where)
     options, chosen = choose(dataset, options)
+    chosen = people_of_shard(chosen, options, run)
     with quick_imports():
         import torch  # noqa: F401
     run.imported()
@@ -90,14 +95,20 @@ def measure(options: Evaluate, run: Run) -> int:
     judge = with_paths(options.judge, judges)
     run.save_options(settled(options, loaded, data=data, judge=judge, precision=encoder.precision))
     run.save(device=str(encoder.device), precision=encoder.precision, seed=options.seed)
+    whole = options.shard is None
     with run.stage("encode"):
         cache = Path(options.cache).expanduser()
         workers = options.workers
         of_photos = partial(embed, dataset.root, encoder=face, directory=cache, workers=workers, name="photos")
         of_queries = partial(embed, dataset.root, encoder=encoder, directory=cache, workers=workers, name="queries")
         material, errors = gather(dataset, chosen, of_photos, of_queries, options.encoder.modality, options.per_person)
-        scored = score_trials(listed, options, encoder, face, run.directory, errors) if listed else {}
+        scored = score_trials(listed, options, encoder, face, run.directory, errors) if listed and whole else {}
     write_failures(run.directory, dataset.root, errors)
+    if not whole:
+        counts = {"people": len(material.people), "queries": len(material.queries), "failed": len(errors)}
+        run.save(counts=counts)
+        log.info("%s encoded", ", ".join(f"{count} {what}" for what, count in counts.items()))
+        return int(bool(errors))
     if len(material.people) < 2 or not material.queries:
         raise UserError(f"data.root={dataset.root}: too few files could be read; results.csv has the reasons")
     about = {"people": len(material.people), "queries": len(material.queries), "training photos": len(material.train)}
@@ -167,7 +178,7 @@ def gather(
         digests=embedded.digests | queries.digests,
         modality=modality,
     )
-    if per_person:
+    if per_person and people:
         material = averaged(material, [embedded.of(photos[person]) for person in people])
     return material, embedded.errors | queries.errors
 

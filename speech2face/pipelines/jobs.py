@@ -123,6 +123,8 @@ def digest(job: Job) -> str | None:
 
 def write_outputs(run: Run, job: Job, write: Sequence[str]) -> Job:
     """Write the files of one input, unless it has failed. write: see write_files."""
+    if not job.error and digest(job) is None:
+        job.error = f"{job.input.path}: it vanished while it was read"
     if not job.error:
         try:
             with run.stage("write"), timed(job):

@@ -23,6 +23,7 @@ from speech2face.data.parquet import is_manifest
 from speech2face.errors import UserError
 from speech2face.files import lock
 from speech2face.pipelines.parts import build_encoder, check_modality, load_parts, locate_parts, settled
+from speech2face.pipelines.shards import check_shard
 from speech2face.pipelines.sources import sources
 from speech2face.preparation.sources import File, find, shard_of
 from speech2face.run.process import quick_imports, raise_lost_interrupt, single_thread, worker_processes
@@ -52,8 +53,7 @@ def prepare(options: Prepare, run: Run) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     workers = options.workers or cores
     check_modality(options.face, "face", "pipeline=prepare")
-    if options.shard is not None and options.shard >= options.shards:
-        raise UserError(f"shard={options.shard}: must be a whole number from 0 to {options.shards - 1} (shards - 1)")
+    check_shard(options)
     if options.data.root is None:
         raise UserError("pipeline=prepare needs data.root= a directory: <person>/audios, <person>/images")
     root, bases, joined, traits = sources(options.data)

@@ -29,11 +29,12 @@ from speech2face.pipelines.parts import (
     without_unused,
 )
 from speech2face.pipelines.resume import rows_to_keep
+from speech2face.pipelines.shards import check_shard, inputs_of_shard, record_part
 from speech2face.run.console import job_label
 from speech2face.run.inputs import Input, find_inputs
 from speech2face.run.process import quick_imports, raise_lost_interrupt
 from speech2face.run.record import Run
-from speech2face.run.results import Results, rows_done, write_contact_sheet
+from speech2face.run.results import Results, rows_done, sort_results, write_contact_sheet
 from speech2face.run.table import EMBEDDINGS, STORE, open_store, write_table
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def reconstruct(options: Reconstruct, run: Run) -> int:
         raise UserError(f"pipeline={modality} needs {option}= a file, a directory or a glob")
     check_modality(options.encoder, modality, f"pipeline={modality}")
     sources = given if isinstance(given, list) else [given]
-    inputs = find_inputs(sources, modality, option)
+    check_shard(options)
+    inputs, part = inputs_of_shard(find_inputs(sources, modality, option), options)
     located = locate_parts(options, but=["decoder"] if options.write == ["embeddings"] else [])
     with ThreadPoolExecutor(options.workers + 1, "prepare", after_the_networks) as executor:
         try:
@@ -70,6 +72,7 @@ def reconstruct(options: Reconstruct, run: Run) -> int:
             precision = reconstructor.encoder.precision
             absolute = [str(Path(str(source)).expanduser().absolute()) for source in sources]
             effective = settled(options, loaded, precision=precision, **{option: absolute})
+            record_part(run, part, effective)
             kept = rows_to_keep(effective, run, inputs, executor)
             run.record["weights"] = weights
             run.begin()
@@ -161,13 +164,15 @@ def process(
                 log.warning("%s: %s", job.input.path, warning)
             bar.update()
     run.record["counts"] = counts
+    if kept:
+        sort_results(run.directory, results.columns, inputs)
     with run.stage("write"):
         if store:
             write_table(run.directory, store)
         if "faces" in write and (len(inputs) > 1 or len(kept) > 1):
             write_contact_sheet(run.directory, counts["done"])
     log.info("%s: %s", _counted(counts), _picture(run.directory, counts["done"]))
-    return int(counts["failed"] > 0 or counts["done"] == 0)
+    return int(counts["failed"] > 0 or (counts["done"] == 0 and options.shard is None))
 
 
 def _named(weights: dict[str, Any]) -> str:

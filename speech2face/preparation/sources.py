@@ -117,4 +117,9 @@ def _printable(name: str) -> str:
 
 def shard_of(files: Iterable[File], shard: int, shards: int) -> list[File]:
     """The files of one shard of people. A person's shard depends on the name alone, not on the other people."""
-    return [file for file in files if zlib.crc32(file.person.encode()) % shards == shard]
+    return [file for file in files if is_in_shard(file.person, shard, shards)]
+
+
+def is_in_shard(person: str, shard: int, shards: int) -> bool:
+    """Whether a person belongs to a shard."""
+    return zlib.crc32(person.encode(errors="surrogateescape")) % shards == shard

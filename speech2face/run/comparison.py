@@ -36,7 +36,7 @@ class Comparison(Callback):
         failed = 0
         try:
             directory = Path(config.hydra.sweep.dir)
-            jobs = sorted(_jobs(directory), key=_number)
+            jobs = sorted(run_directories(directory), key=_number)
             records = [_record(job, stopped_by(directory)) for job in jobs]
             counts = Counter(record["status"] for record in records)
             failed = len(records) - counts["finished"]
@@ -65,7 +65,7 @@ class Comparison(Callback):
             sys.exit(1)
 
 
-def _jobs(directory: Path) -> Iterator[Path]:
+def run_directories(directory: Path) -> Iterator[Path]:
     """Output directories of a sweep's jobs, at any depth, because hydra.sweep.subdir sets it."""
     for folder, subfolders, files in os.walk(directory):
         if ".hydra" in subfolders or {"run.json", "run.log"} & set(files):
@@ -105,6 +105,8 @@ def compare(directory: Path, jobs: list[Path], labels: list[str], records: list[
     The table has, for every job, its status or error, and the cosine of its embedding and that of the first job that
     has an embedding of this input.
     """
+    if any("part" in record for record in records):
+        return  # shards of one run have nothing to compare
     results = [{row["input"]: row for row in read_results(job)} for job in jobs]
     if not any(results) and all(record["status"] == "finished" for record in records):
         return  # a pipeline without reconstructions

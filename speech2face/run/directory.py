@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from speech2face.config.compose import explain
+from speech2face.config.names import quoted
 from speech2face.config.options import SCHEMAS, Options, Train
 from speech2face.errors import UserError
 from speech2face.run import sweep
@@ -66,8 +67,11 @@ class KeepEarlierRuns(Callback):
             earlier_sweep = resumes(config)
             if earlier_sweep:
                 sweep.go_on(config)
-            directory = _writable_by_hydra(Path(config.hydra.sweep.dir))
+            directory = _writable_by_hydra(Path(config.hydra.sweep.dir)).absolute()
             directory.mkdir(parents=True, exist_ok=True)
+            with open_dict(config):  # a worker on another machine has another working directory
+                config.hydra.sweep.dir = str(directory)
+                config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(str(directory))}")
             if not earlier_sweep:
                 _claim(directory, directory / sweep.COMMAND, True)
             sweep.begin(config, directory)

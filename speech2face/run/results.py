@@ -4,7 +4,7 @@ import csv
 import io
 import logging
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from speech2face.inference import pictures, sheets
 if TYPE_CHECKING:
     from speech2face.inference.decoder import Face
     from speech2face.inference.reconstructor import Reconstruction
+    from speech2face.run.inputs import Input
 
 log = logging.getLogger(__name__)
 COLUMNS = ("input", "sha256", "status", "error", "seconds", "output")
@@ -70,6 +71,13 @@ class Results:
 
     def close(self) -> None:
         os.close(self._file)
+
+
+def sort_results(directory: Path, columns: tuple[str, ...], inputs: "Sequence[Input]") -> None:
+    """Bring the rows of a resumed run into the order of its inputs. Those of other inputs come first."""
+    order = {one.file: number for number, one in enumerate(inputs)}
+    rows = sorted(read_results(directory), key=lambda row: order.get(row["input"], -1))
+    Results(directory, columns[len(COLUMNS) : -1], rows).close()
 
 
 def is_untrained(weights: dict[str, dict[str, Any]]) -> bool:
@@ -201,10 +209,10 @@ def write_passed_over(directory: Path, root: Path, errors: dict[str, str]) -> No
 
 
 def write_contact_sheet(directory: Path, total: int) -> None:
-    """Write contact_sheet.png of the faces in results.csv, if there are any. total: number of faces of the run."""
+    """Write contact_sheet.png of the first faces of a run, if there are any. total: number of faces of the run."""
     rows = islice(rows_done(directory), sheets.FACES)
     faces = [(row["output"], directory / row["output"] / "face.png") for row in rows]
-    if faces:
+    if faces and faces[0][1].exists():
         title = f"{total} faces" + f", the first {len(faces)} shown" * (total > len(faces))
         with atomic(directory / "contact_sheet.png") as partial:
             sheets.contact_sheet(faces, title).save(partial, "PNG")

@@ -48,7 +48,6 @@ def go_on(config: DictConfig) -> None:
     with open_dict(config):
         typed = next(one for one in config.hydra.overrides.task if one.lstrip("+").startswith("resume="))
         config.hydra.overrides.task.remove(typed)
-        config.hydra.overrides.hydra.append(f"hydra.sweep.dir={typed.partition('=')[2]}")
         config.hydra.sweep.dir, config.resume = str(directory), "???"
 
 

@@ -1,7 +1,7 @@
 """embeddings.parquet: all embeddings of a run in one table, and the store in which they are until the run ends."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
@@ -11,9 +11,11 @@ import numpy as np
 
 from speech2face.data.folders import SPELT
 from speech2face.data.parquet import write_embeddings
+from speech2face.errors import UserError
 from speech2face.run.results import rows_done
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from speech2face.inference.cache import Cache
@@ -91,6 +93,45 @@ def write_table(directory: Path, store: "Cache") -> None:
     if store.count:
         write_embeddings(directory / EMBEDDINGS, map(batch, iter(lambda: list(islice(rows, GROUP)), [])))
     shutil.rmtree(directory / STORE)
+
+
+def rows_of(file: Path) -> int:
+    """The number of rows of a table. Raises UserError if it is missing or cannot be read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_metadata(file).num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{file}: not a table that can be read ({' '.join(str(error).split())})") from None
+
+
+def merge_tables(directory: Path, files: Sequence[Path]) -> None:
+    """Write the table of several tables one after the other.
+
+    Its row groups have as many rows as those of a run, so that a run of all inputs has the same bytes.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def groups() -> "Iterator[pa.Table]":
+        held = None
+        for file in files:
+            with pq.ParquetFile(file) as table:
+                for number in range(table.num_row_groups):
+                    more = table.read_row_group(number)
+                    held = pa.concat_tables([held, more]) if held else more
+                    while len(held) >= GROUP:
+                        yield held.slice(0, GROUP)
+                        held = held.slice(GROUP)
+        if held:
+            yield held
+
+    def batch(rows: "pa.Table") -> tuple[dict[str, list[str | None]], np.ndarray]:
+        texts = {name: rows[name].to_pylist() for name in rows.column_names if name != "embedding"}
+        return texts, rows["embedding"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1)
+
+    write_embeddings(directory / EMBEDDINGS, map(batch, groups()))
 
 
 def person_of(file: Path) -> str | None:
