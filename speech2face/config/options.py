@@ -14,6 +14,7 @@ from speech2face.config.base import Options, Sampling
 from speech2face.config.data import Data, Protocol
 from speech2face.config.describe import Natural, says
 from speech2face.config.serving import Serve
+from speech2face.config.sharing import Export
 from speech2face.config.training import DecoderTraining, FaceTraining, PriorTraining, VoiceTraining
 from speech2face.weights.part import Part
 
@@ -195,6 +196,7 @@ SCHEMAS: dict[str, type[Options]] = {
     "face": Face,
     "serve": Serve,
     "convert": Convert,
+    "export": Export,
     "talkers": Talkers,
     "prepare": Prepare,
     "evaluate": Evaluate,
