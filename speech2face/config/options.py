@@ -14,7 +14,7 @@ from speech2face.config.base import Options, Sampling
 from speech2face.config.data import Data, Protocol
 from speech2face.config.describe import Natural, says
 from speech2face.config.serving import Serve
-from speech2face.config.sharing import Export
+from speech2face.config.sharing import Export, Publish
 from speech2face.config.training import DecoderTraining, FaceTraining, PriorTraining, VoiceTraining
 from speech2face.weights.part import Part
 
@@ -197,6 +197,7 @@ SCHEMAS: dict[str, type[Options]] = {
     "serve": Serve,
     "convert": Convert,
     "export": Export,
+    "publish": Publish,
     "talkers": Talkers,
     "prepare": Prepare,
     "evaluate": Evaluate,

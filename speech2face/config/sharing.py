@@ -16,3 +16,18 @@ class Export(Options):
     encoder: Part
     decoder: Part
     format: Annotated[Literal["onnx", "torch"], says("model.onnx, or model.pt2 of torch.export")] = "onnx"
+
+
+@dataclass(kw_only=True, frozen=True)
+class Publish(Options):
+    """Push weights, with a card, to a repository of the Hugging Face hub."""
+
+    own_directory = True
+    encoder: Part
+    decoder: Part
+    prior: Part
+    part: Annotated[Literal["encoder", "decoder", "prior"], says("the part whose weights are pushed")] = "encoder"
+    repo: Annotated[str | None, says("repository of the hub, owner/name; it is made if there is none")] = None
+    licence: Annotated[str | None, says("licence of the weights as the hub names it, such as cc-by-4.0")] = None
+    evaluation: Annotated[str | None, says("directory of an evaluation whose metrics the card shows")] = None
+    private: Annotated[bool, says("make a repository that only its owner sees")] = False
