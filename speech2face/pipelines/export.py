@@ -3,8 +3,6 @@
 import importlib.util
 import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from speech2face import __version__
@@ -49,7 +47,8 @@ def export(options: Export, run: Run) -> int:
     run.save_options(settled(options, loaded, precision="fp32"))
     path = run.directory / graphs.NAMES[options.format]
     with atomic(path) as partial:
-        with run.stage("write"), quiet():
+        with run.stage("write"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporters, about themselves
             graphs.save(graph, options.format, partial, describe(loaded))
         with run.stage("check"):
             given = graph.example(3)
@@ -58,16 +57,6 @@ def export(options: Export, run: Run) -> int:
     named = "onnxruntime" if options.format == "onnx" else "the graph"
     log.info("%s and this program agree to %.0e: %s", named, difference, path)
     return 0
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Hide what the exporters say of their own work."""
-    for name in ("onnx_ir", "onnxscript", "torch"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def describe(loaded: "dict[str, Loaded]") -> dict[str, Any]:

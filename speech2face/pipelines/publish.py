@@ -86,7 +86,6 @@ def push(folder: Path, options: Publish) -> str:
     token = get_token()
     if not token:
         raise UserError(f"repo={options.repo}: no token of the hub: hf auth login stores one, or set HF_TOKEN")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     hub = HfApi()
     try:
         hub.create_repo(options.repo, private=options.private, exist_ok=True)
