@@ -20,7 +20,6 @@ from tqdm import tqdm
 
 from speech2face import build
 from speech2face.data.dataset import read_dataset
-from speech2face.inference import pictures
 
 MOST_CLIPS = 10  # of a person
 
@@ -65,7 +64,7 @@ def main(root: Path, split: str = "test", encoders: str = "ge2e,ast,paper") -> N
         + sorted(range(len(people)), key=lambda i: sexes[i])[-10:]
     )
     table = [(encoder, [faces[i] for i in shown]) for encoder, faces in sheets]
-    pictures.sheet(table, [sexes[i] for i in shown], "Faces drawn for voices").save("human_speech.jpg", quality=90)
+    sheets.table(table, [sexes[i] for i in shown], "Faces drawn for voices").save("human_speech.jpg", quality=90)
 
 
 def report(encoder: str, rows: list[tuple]) -> None:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
 
-from speech2face.inference import pictures
+from speech2face.inference import sheets
 from speech2face.preprocessing.channel import RATE
 from speech2face.talkers.conditions import draw_clip
 from speech2face.talkers.population import portraits
@@ -59,8 +59,9 @@ def main() -> None:
     figure.savefig(DOCS / "voices.png", dpi=90)
     people = [draw_person(0, index) for index in range(PEOPLE)]
     images = list(portraits(people, [0] * PEOPLE)[0].permute(0, 2, 3, 1).numpy())
-    rows = [("", images[i : i + 8]) for i in range(0, PEOPLE, 8)]
-    pictures.sheet(rows, (), f"{PEOPLE} simulated people").save(DOCS / "talkers.jpg", quality=88)
+    sheets.contact_sheet([("", image) for image in images], f"{PEOPLE} simulated people").save(
+        DOCS / "talkers.jpg", quality=88
+    )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from speech2face.inference.pictures import draw_waveform, panel, png, sheet
+from speech2face.inference.pictures import draw_waveform, panel, png
+from speech2face.inference.sheets import table
 from speech2face.inference.waveforms import ticks
 
 
@@ -56,7 +57,7 @@ def test_the_panel_shades_what_was_heard_and_nothing_else() -> None:
 
 
 def test_letters_of_other_alphabets_are_drawn() -> None:
-    drawn = [np.asarray(sheet([(name, ["x"])], ["job"], "")) for name in ("é", "e\u0301", "è", "Привет", "Прибор")]
+    drawn = [np.asarray(table([(name, ["x"])], ["job"], "")) for name in ("é", "e\u0301", "è", "Привет", "Прибор")]
     assert (drawn[0] == drawn[1]).all()
     assert (drawn[0] != drawn[2]).any() and (drawn[3] != drawn[4]).any()  # not the box of a missing letter
 

@@ -115,14 +115,16 @@ def test_report_and_manifest_name_every_problem_and_nothing_else(degraded):
     root, planted = degraded
     found = manifest(root, "clips") | manifest(root, "faces")
     report = html.unescape((root / "prepared" / "report.html").read_text())
-    told = dict(re.findall(r"<td>([^\n]*?)</td><td>([^\n]*?)</td></tr>", report.split("Problems:")[1]))
+    told = dict(re.findall(r"<td>([^\n]*?)</td><td>([^\n]*?)</td><td>", report.split("Problems:")[1]))
     for where, (status, problem) in planted.items():
         assert problem in told[where], where
         if status:
             assert found[where]["status"] == status and problem in found[where]["problem"], where
     assert {path for path, row in found.items() if row["problem"]} == {path for path in planted if "/" in path}
     assert not any(".DS_Store" in path for path in found)
-    assert "src='data:" in report and not re.search(r"(src|href)=.(?!data:)", report)  # self-contained
+    assert (
+        'src="data:image' in report and 'src="data:audio' in report and not re.search(r"(src|href)=.(?!data:)", report)
+    )  # self-contained
     files = {os.path.relpath(file, root) for file in root.rglob("*/[!.]*") if file.is_file()}
     there = {file for file in files if not file.startswith("prepared") and "\udcff" not in file}
     assert there <= found.keys()

@@ -15,7 +15,8 @@ from speech2face.evaluation import comparison, page, paired, statistics, summary
 from speech2face.evaluation.describe import describe, group_of
 from speech2face.evaluation.estimator import Estimator
 from speech2face.evaluation.observers import ideal_observer
-from speech2face.run.results import person_of
+from speech2face.inference.page import render
+from speech2face.run.table import person_of
 
 GENERATOR = np.random.default_rng(0)
 EASE = GENERATOR.normal(0, 3, 200)  # of a person, for both encoders
@@ -211,9 +212,9 @@ def test_published_figures_stand_above_those_of_this_run(published):
 
 
 def test_texts_of_users_are_escaped():
-    text = page.render(
-        "comparison.html", title="<script>x</script>", labels=[], asked=[], failed=[], answers=[], tested=[],
-        untested={}, samples=1, against_first=False, values=[], plots="", simulated=False, pair="",
+    text = render(
+        page.TEMPLATES / "comparison.html", title="<script>x</script>", labels=[], asked=[], failed=[], answers=[],
+        tested=[], untested={}, samples=1, against_first=False, values=[], plots="", simulated=False, pair="",
     )  # fmt: skip
     assert "<script>" not in text and "&lt;script&gt;" in text
 

@@ -6,7 +6,7 @@ the groups data, trainer and logger are in conf/.
 """
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from msgspec import Meta
 
@@ -18,6 +18,8 @@ from speech2face.config.sharing import Export, Publish
 from speech2face.config.training import DecoderTraining, FaceTraining, PriorTraining, VoiceTraining
 from speech2face.weights.part import Part
 
+Output = Literal["embeddings", "faces", "panels"]
+
 
 @dataclass(kw_only=True, frozen=True)
 class Reconstruct(Options):
@@ -26,6 +28,10 @@ class Reconstruct(Options):
     resumable = True
     encoder: Part
     decoder: Part
+    write: Annotated[
+        Annotated[list[Output], Meta(min_length=1)] | Output,
+        says("what is written; embeddings alone: one table, and neither pictures nor folders"),
+    ] = field(default_factory=lambda: list(get_args(Output)))
     samples: Annotated[int, says("further faces that the input may belong to, if the decoder can draw them", ge=0)] = 0
 
 

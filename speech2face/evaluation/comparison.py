@@ -14,6 +14,7 @@ from speech2face.evaluation.paired import SAMPLES, Difference, Rows, difference,
 from speech2face.evaluation.plots import plot_comparison
 from speech2face.evaluation.report import HEADLINES
 from speech2face.files import atomic, csv_line
+from speech2face.inference.page import plot_data, render
 
 Row = Mapping[str, float | None]  # of the table of metrics, by column
 ALL_PAIRS = 4  # most jobs of which all pairs are compared; of more, each is compared with the first
@@ -83,8 +84,8 @@ def compare(
             file.write(
                 csv_line([one.metric, labels[one.b], labels[one.a], *(f"{x:.6g}" for x in numbers), one.found.people])
             )
-    text = page.render(
-        "comparison.html",
+    text = render(
+        page.TEMPLATES / "comparison.html",
         title=f"{len(jobs)} evaluations compared",
         labels=labels,
         asked=[_asked(label, head) for label, head in zip(labels, heads, strict=True)],
@@ -96,7 +97,7 @@ def compare(
         pair=shown(tested[0], labels)["pair"] if tested and len(jobs) == 2 else "",
         against_first=len(jobs) > ALL_PAIRS,
         values=[_values(name, tables, simulated) for name in names],
-        plots=page.as_data(figure),
+        plots=plot_data(figure),
         simulated=simulated,
     )
     with atomic(directory / "comparison.html") as partial:

@@ -1,28 +1,20 @@
 """The gallery of an evaluation: some people, the faces drawn of them, and the photos that were retrieved."""
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from speech2face.errors import UserError
 from speech2face.evaluation.evaluation import Evaluation, Material
 from speech2face.evaluation.retrieval import top
-from speech2face.inference import pictures
-from speech2face.preprocessing.channel import LOSSY, encode
-from speech2face.preprocessing.decode import decode
+from speech2face.inference import sheets
+from speech2face.inference.page import SIDE, recording_data
 from speech2face.preprocessing.photo import open_image
 
 SHOWN = 12  # people
 RETRIEVED = 5
-SIDE = 168  # pixels of a picture
 FRAME, RIGHT = 8, "#2e9e4f"  # of the right person among the retrieved
-SECONDS = 4.0  # of a clip that is played
-RATE = 16_000
 
 
 @dataclass
@@ -62,7 +54,7 @@ def lines(material: Material, evaluation: Evaluation, modality: str, play: bool)
         for place, row in enumerate(rows.tolist(), 1):
             name = "right person" if row == true else material.people[row]
             cells.append((f"{place}. {name}", photo_of(row), row == true))
-        clip = clip_of(material.dataset.root / material.queries[number]) if play and modality == "speech" else ""
+        clip = recording_data(material.dataset.root / material.queries[number]) if play and modality == "speech" else ""
         found.append(Line(material.people[true], int(outcome.ranks["cosine"][number]), cells, clip))
     return found
 
@@ -75,7 +67,7 @@ def sheet(found: Sequence[Line], title: str) -> Image.Image:
     ]
     first = [caption for caption, *_ in found[0].cells[:3]]
     columns = first + [f"{place}. nearest photo, green: right" for place in range(1, len(found[0].cells) - 2)]
-    return pictures.sheet(rows, [", ".join(_halves(one)) for one in columns], title)
+    return sheets.table(rows, [", ".join(_halves(one)) for one in columns], title)
 
 
 def _halves(text: str) -> list[str]:
@@ -89,22 +81,3 @@ def framed(picture: np.ndarray, right: bool) -> np.ndarray:
         inner = whole.resize((SIDE - 2 * FRAME, SIDE - 2 * FRAME), Image.Resampling.BICUBIC)
         whole = ImageOps.expand(inner, FRAME, RIGHT)
     return np.asarray(whole)
-
-
-def as_data(picture: np.ndarray) -> str:
-    """A picture (height, width, 3) as the data URI of a JPEG of at most SIDE pixels."""
-    image = Image.fromarray(picture)
-    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=88)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def clip_of(recording: Path) -> str:
-    """The first SECONDS of a recording as the data URI of an MP3 file; "" if it cannot be read."""
-    try:
-        waveform = decode(recording, RATE, max_seconds=SECONDS).waveform
-    except UserError:
-        return ""
-    data = encode(waveform, *LOSSY["mp3"])
-    return f"data:audio/mpeg;base64,{base64.b64encode(data).decode()}"

@@ -1,34 +1,15 @@
-"""report.html of an evaluation and comparison.html of a sweep: one self-contained file each, from templates."""
+"""What report.html of an evaluation and comparison.html of a sweep show of metrics and published figures."""
 
-import base64
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from speech2face.evaluation.describe import describe, group_of, sorted_by_group
 from speech2face.evaluation.summary import is_better
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-Row = Mapping[str, float | None]  # of the table of metrics, by column
 TEMPLATES = Path(__file__).parent / "templates"
+Row = Mapping[str, float | None]  # of the table of metrics, by column
 MAIN = ("retrieval/cosine/all/", "retrieval/cosine/100/")  # what is shown of retrieval at once
-
-
-def render(template: str, **values: Any) -> str:
-    """Fill in a template of this package. All texts are escaped, and no line breaks before a percent sign."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(template).render(**values).replace(" %", "\u00a0%")
 
 
 def groups(metrics: Mapping[str, Row], simulated: bool) -> list[dict[str, Any]]:
@@ -67,13 +48,6 @@ def metric_row(name: str, row: Row, simulated: bool) -> dict[str, Any]:
 def interval(number: Any, low: float | None, high: float | None) -> str:
     """Two bounds as text; "" if they are unknown."""
     return f"{number(low)} to {number(high)}" if low is not None and high is not None else ""
-
-
-def as_data(figure: "Figure") -> str:
-    """A figure as the data URI of a PNG."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def published_table(published: Any, metrics: Mapping[str, Row]) -> dict[str, Any] | None:

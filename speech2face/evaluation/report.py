@@ -18,6 +18,7 @@ from speech2face.evaluation.retrieval import DISTANCES
 from speech2face.evaluation.statistics import of_kind, resampled
 from speech2face.evaluation.summary import Asked
 from speech2face.files import atomic, csv_line
+from speech2face.inference.page import picture_data, plot_data, render
 
 Row = dict[str, float | None]  # of the table of metrics, by column
 
@@ -95,11 +96,11 @@ def write_report(
     with atomic(directory / "plots.png") as partial:
         figure.savefig(partial, format="png", dpi=110)
     pictured = [
-        replace(line, cells=[(caption, gallery.as_data(picture), right) for caption, picture, right in line.cells])
+        replace(line, cells=[(caption, picture_data(picture), right) for caption, picture, right in line.cells])
         for line in lines
     ]
-    text = page.render(
-        "report.html",
+    text = render(
+        page.TEMPLATES / "report.html",
         encoder=asked.parts["encoder"]["choice"],
         dataset=asked.dataset,
         warnings=head["notes"],
@@ -109,7 +110,7 @@ def write_report(
         observer=summary.observer(evaluation.observer),
         ideal="ideal" in evaluation.outcomes,
         groups=page.groups(metrics, asked.simulated),
-        plots=page.as_data(figure),
+        plots=plot_data(figure),
         lines=pictured,
         retrieved=min(gallery.RETRIEVED, len(material.people)),
         framed=sum(any(right for *_, right in line.cells) for line in lines),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 
 from speech2face.inference.decoder import Decoder, Faces
-from speech2face.inference.encoder import Encoder
+from speech2face.inference.encoder import NOT_FINITE, Encoder
 from speech2face.inference.estimates import NOTHING, Estimate
 from speech2face.inference.threads import after_the_networks, ahead
 from speech2face.preprocessing import Prepared
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 class Reconstruction:
     """The result of one input.
 
-    embedding: (4096,) float32. faces: decoded from it. prepared: the encoder's input. estimate: sex and age that the
-    embedding tells.
+    embedding: (4096,) float32. faces: decoded from it; None without a decoder. prepared: the encoder's input. estimate:
+    sex and age that the embedding tells.
     """
 
     embedding: np.ndarray
-    faces: Faces
+    faces: Faces | None
     prepared: Prepared
     estimate: Estimate = NOTHING
 
@@ -48,6 +48,7 @@ class Reconstruction:
 class Reconstructor:
     """Files or arrays -> embeddings and faces. It can be pickled, and called from several threads.
 
+    decoder: None: only embeddings are computed.
     stage: returns a context manager for a stage ("encode", "decode"), which can measure its time.
     workers: threads that read the files of a list while the networks run.
     """
@@ -55,7 +56,7 @@ class Reconstructor:
     def __init__(
         self,
         encoder: Encoder,
-        decoder: Decoder,
+        decoder: Decoder | None,
         stage: Callable[[str], AbstractContextManager[None]] = nullcontext,
         workers: int = 2,
     ) -> None:
@@ -71,10 +72,14 @@ class Reconstructor:
         """
         with self.stage("encode"):
             embeddings = self.encoder.encode([one.features for one in prepared], [one.weights for one in prepared])
-        with self.stage("decode"):
-            keys = [_key(one) for one in prepared] if self.decoder.samples else None
-            faces = self.decoder(embeddings, keys)
-            arrays = embeddings.cpu().numpy()
+        faces: Sequence[Faces | None] = [None] * len(prepared)
+        if self.decoder:
+            with self.stage("decode"):
+                keys = [_key(one) for one in prepared] if self.decoder.samples else None
+                faces = self.decoder(embeddings, keys)
+        elif not bool(embeddings.isfinite().all()):
+            raise ValueError(NOT_FINITE)
+        arrays = embeddings.cpu().numpy()
         estimates = map(self.encoder.estimates, arrays)
         return [Reconstruction(*one) for one in zip(arrays, faces, prepared, estimates, strict=True)]
 

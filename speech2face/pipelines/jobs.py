@@ -1,7 +1,7 @@
 """The inputs of a run, one by one: prepare, reconstruct in batches, write. A failure stops no other input."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +14,8 @@ from speech2face.run.record import Run
 from speech2face.run.results import write_files
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from speech2face.inference.reconstructor import Reconstruction, Reconstructor
     from speech2face.preprocessing import Prepared
 
@@ -22,15 +24,16 @@ if TYPE_CHECKING:
 class Job:
     """An input and its results so far.
 
-    digest: SHA-256 of the file. prepared: its features. result: its faces, until they are written. told: the columns
-    of results.csv that come from the embedding. estimate: sex and age in words. error: why it has no
-    faces. seconds: processing time.
+    digest: SHA-256 of the file. prepared: its features. result: its faces, until they are written. embedding: (4096,)
+    float32. told: the columns of results.csv that come from it. estimate: sex and age in words. error: why it has no
+    embedding or faces. seconds: processing time.
     """
 
     input: Input
     digest: Future[str] | None = None
     prepared: "Prepared | None" = None
     result: "Reconstruction | None" = None
+    embedding: "np.ndarray | None" = None
     told: dict[str, object] = field(default_factory=dict)
     estimate: str = ""
     error: str | None = None
@@ -41,7 +44,7 @@ def row_of(job: Job, status: str) -> dict[str, object]:
     """The job's row of results.csv."""
     row = {
         "input": str(job.input.path),
-        "sha256": _digest(job),
+        "sha256": digest(job),
         "status": status,
         "error": job.error.removeprefix(f"{job.input.path}: ") if job.error else None,
         "seconds": round(job.seconds, 3),
@@ -88,8 +91,9 @@ def reconstruct_batch(reconstructor: "Reconstructor", jobs: list[Job]) -> list[J
     with timed(*good):
         try:
             for job, result in zip(good, reconstructor.reconstruct([job.prepared for job in good]), strict=True):
-                job.result = result
-                heard = {f"heard_{name}": round(share, 3) for name, share in result.faces.heard.items()}
+                job.result, job.embedding = result, result.embedding
+                shares = result.faces.heard if result.faces else {}
+                heard = {f"heard_{name}": round(share, 3) for name, share in shares.items()}
                 job.told, job.estimate = result.estimate.row() | heard, str(result.estimate)
         except Exception as error:  # networks raise anything, and one input must not stop the others
             if len(good) == 1:
@@ -109,20 +113,21 @@ def timed(*jobs: Job) -> Iterator[None]:
         job.seconds += (time.perf_counter() - began) / len(jobs)
 
 
-def _digest(job: Job) -> str | None:
+def digest(job: Job) -> str | None:
+    """SHA-256 of the input in hexadecimal; None if it cannot be read."""
     try:
         return job.digest.result() if job.digest else None
     except OSError:
         return None
 
 
-def write_outputs(run: Run, job: Job) -> Job:
-    """Write the files of one input, unless it has failed."""
+def write_outputs(run: Run, job: Job, write: Sequence[str]) -> Job:
+    """Write the files of one input, unless it has failed. write: see write_files."""
     if not job.error:
         try:
             with run.stage("write"), timed(job):
                 folder = run.directory / job.input.name
-                write_files(folder, job.input.name, _digest(job), job.result, run.record["weights"])
+                write_files(folder, job.input.name, digest(job), job.result, run.record["weights"], write)
         except ValueError as error:
             job.error = f"{job.input.path}: could not be written ({error})"
     job.result = None

@@ -2,12 +2,13 @@
 
 import dataclasses
 import logging
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, get_args
 
 import yaml
 
 from speech2face.config.compose import CONF
-from speech2face.config.options import Options, Reconstruct, Sampling
+from speech2face.config.options import Options, Output, Reconstruct, Sampling
 from speech2face.config.read import parts, with_parts
 from speech2face.errors import UserError
 from speech2face.weights.front_end import TAKES
@@ -47,9 +48,12 @@ def _modalities() -> dict[str, str]:
     return {name: modality(name) for name in files}
 
 
-def locate_parts(options: Options) -> dict[str, Located]:
-    """Locate the weights of each slot, without importing torch. Raises UserError for weights that do not exist."""
-    return {slot: locate(part) for slot, part in parts(options).items()}
+def locate_parts(options: Options, but: Collection[str] = ()) -> dict[str, Located]:
+    """Locate the weights of each slot, without importing torch. Raises UserError for weights that do not exist.
+
+    but: slots that are not needed.
+    """
+    return {slot: locate(part) for slot, part in parts(options).items() if slot not in but}
 
 
 def load_parts(options: Options, located: dict[str, Located]) -> dict[str, "Loaded"]:
@@ -107,6 +111,14 @@ def without_unused(options: Reconstruct) -> Reconstruct:
     return (
         options if options.samples or not getattr(options, "prior", None) else dataclasses.replace(options, prior=None)
     )
+
+
+def with_outputs(options: Reconstruct) -> Reconstruct:
+    """The options with `write` as a list in one order. Raises UserError for samples of which nothing is written."""
+    given = [options.write] if isinstance(options.write, str) else options.write
+    if options.samples and "faces" not in given:
+        raise UserError(f"samples={options.samples}: faces, which write={','.join(given)} leaves out; add faces to it")
+    return dataclasses.replace(options, write=[one for one in get_args(Output) if one in given])
 
 
 def build_prior(loaded: dict[str, "Loaded"], options: Sampling) -> "Prior | None":

@@ -1,6 +1,7 @@
 """`pipeline=speech` and `pipeline=face`: reconstruct a face for every input."""
 
 import logging
+import shutil
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import fields
@@ -24,6 +25,7 @@ from speech2face.pipelines.parts import (
     locate_parts,
     settled,
     untrained,
+    with_outputs,
     without_unused,
 )
 from speech2face.pipelines.resume import rows_to_keep
@@ -31,7 +33,8 @@ from speech2face.run.console import counted, job_label
 from speech2face.run.inputs import Input, find_inputs
 from speech2face.run.process import quick_imports, raise_lost_interrupt
 from speech2face.run.record import Run
-from speech2face.run.results import EMBEDDINGS, Results, read_results, write_contact_sheet, write_embedding_table
+from speech2face.run.results import Results, rows_done, write_contact_sheet
+from speech2face.run.table import EMBEDDINGS, STORE, open_store, write_table
 
 if TYPE_CHECKING:
     from speech2face.inference.reconstructor import Reconstructor
@@ -42,7 +45,7 @@ log = logging.getLogger(__name__)
 
 def reconstruct(options: Reconstruct, run: Run) -> int:
     """Reconstruct the faces of all inputs that `audio` or `image` names. Returns 0, or 1 if any input failed."""
-    options = without_unused(options)
+    options = with_outputs(without_unused(options))
     option, given = options.sources
     modality = options.pipeline.name
     if given in (None, "", []):
@@ -50,7 +53,7 @@ def reconstruct(options: Reconstruct, run: Run) -> int:
     check_modality(options.encoder, modality, f"pipeline={modality}")
     sources = given if isinstance(given, list) else [given]
     inputs = find_inputs(sources, modality, option)
-    located = locate_parts(options)
+    located = locate_parts(options, but=["decoder"] if options.write == ["embeddings"] else [])
     with ThreadPoolExecutor(options.workers + 1, "prepare", after_the_networks) as executor:
         try:
             # Hash the weights while torch is imported. That also brings the files into memory.
@@ -78,7 +81,7 @@ def reconstruct(options: Reconstruct, run: Run) -> int:
                 others = sum(one.skipped is not None for one in inputs)
                 beside = f" and {counted(others, 'other file')}" if others else ""
                 log.info("found %s%s", counted(len(inputs) - others, "input"), beside)
-            return process(run, inputs, kept, reconstructor, executor, options.workers)
+            return process(run, inputs, kept, reconstructor, executor, options)
         except BaseException:
             executor.shutdown(wait=False, cancel_futures=True)
             raise
@@ -87,18 +90,22 @@ def reconstruct(options: Reconstruct, run: Run) -> int:
 def build(options: Reconstruct, loaded: "dict[str, Loaded]", run: Run | None = None) -> "Reconstructor":
     """Build encoder and decoder from loaded parts, with weights in the precision. Warns of random weights.
 
+    Without a loaded decoder, only embeddings are computed.
+
     run: records the time of the stages.
     """
     from speech2face.inference.decoder import Decoder
     from speech2face.inference.reconstructor import Reconstructor
 
-    if warning := untrained(loaded) or apart(loaded["encoder"], loaded["decoder"]):
+    drawing = "decoder" in loaded
+    if warning := untrained(loaded) or (drawing and apart(loaded["encoder"], loaded["decoder"])):
         log.warning(warning)
-    encoder = build_encoder(loaded["encoder"], options)
-    network, prior = loaded["decoder"].network, build_prior(loaded, options)
-    decoder = Decoder(network, options.device, encoder.precision, options.samples, options.seed, prior)
+    encoder, decoder = build_encoder(loaded["encoder"], options), None
+    if drawing:
+        network, prior = loaded["decoder"].network, build_prior(loaded, options)
+        decoder = Decoder(network, options.device, encoder.precision, options.samples, options.seed, prior)
+        decoder.lower()
     encoder.lower()
-    decoder.lower()
     return Reconstructor(encoder, decoder, *([run.stage] if run else []))
 
 
@@ -108,17 +115,20 @@ def process(
     kept: list[dict[str, str]],
     reconstructor: "Reconstructor",
     executor: Executor,
-    workers: int,
+    options: Reconstruct,
 ) -> int:
     """Reconstruct the inputs on this thread; prepare them and write the results on other threads, in order.
 
     kept: rows of an earlier run, which are not done again. Returns 0, or 1 if any input failed.
     """
+    write, workers = options.write, options.workers
     counts = {"done": len(kept), "kept": len(kept), "failed": 0, "passed_over": 0}
     names = {row["output"] for row in kept}
     todo = [one for one in inputs if one.name not in names]
     prepared = ahead(executor, lambda one: prepare(one, reconstructor, run, executor), todo, workers + 1)
-    written = ahead(executor, lambda job: write_outputs(run, job), reconstructed(prepared, reconstructor), workers)
+    written = ahead(
+        executor, lambda job: write_outputs(run, job, write), reconstructed(prepared, reconstructor), workers
+    )
     bar = tqdm(
         total=len(todo) + len(kept),
         initial=len(kept),
@@ -127,9 +137,12 @@ def process(
         disable=len(inputs) < 2,
     )
     measurements = (*reconstructor.encoder.preprocessing.measurements, *(one.name for one in fields(Estimate)))
-    prior = reconstructor.decoder.prior
-    heard = [f"heard_{name}" for name, _ in prior.spread] if prior and reconstructor.decoder.samples else []
+    prior = reconstructor.decoder and reconstructor.decoder.prior
+    heard = [f"heard_{name}" for name, _ in prior.spread] if prior and options.samples else []
+    if not kept:  # the run that is resumed may have had other options
+        shutil.rmtree(run.directory / STORE, ignore_errors=True)
     (run.directory / EMBEDDINGS).unlink(missing_ok=True)  # of the run that is resumed
+    store = open_store(run.directory) if "embeddings" in write else None
     results = Results(run.directory, (*measurements, *heard), kept)
     with closing(results), bar, logging_redirect_tqdm():
         for job in written:
@@ -138,7 +151,10 @@ def process(
             counts[status] += 1
             if len(inputs) == 1 and (told := job.estimate):
                 log.info("%s: %s", job.input.path, told)
-            results.add(row_of(job, status))
+            row = row_of(job, status)
+            if status == "done" and store and row["sha256"] not in store.rows:
+                store.add([row["sha256"]], job.embedding[None])
+            results.add(row)
             if status == "failed":
                 log.error("failed: %s", job.error)
             for warning in job.prepared.warnings if status == "done" else ():
@@ -146,8 +162,9 @@ def process(
             bar.update()
     run.record["counts"] = counts
     with run.stage("write"):
-        write_embedding_table(run.directory)
-        if len(inputs) > 1 or len(kept) > 1:
+        if store:
+            write_table(run.directory, store)
+        if "faces" in write and (len(inputs) > 1 or len(kept) > 1):
             write_contact_sheet(run.directory, counts["done"])
     log.info("%s: %s", _counted(counts), _picture(run.directory, counts["done"]))
     return int(counts["failed"] > 0 or counts["done"] == 0)
@@ -168,7 +185,8 @@ def _counted(counts: dict[str, int]) -> str:
 
 
 def _picture(directory: Path, done: int) -> Path:
-    """The picture to look at first: the only panel, or the contact sheet; the directory if there is none."""
+    """The picture to look at first: the only panel or face, or the contact sheet; the directory if there is none."""
     sheet = directory / "contact_sheet.png"
-    panels = [directory / row["output"] / "panel.png" for row in read_results(directory) if row["status"] == "done"]
-    return sheet if sheet.exists() else panels[0] if done == 1 and panels else directory
+    folder = directory / next((row["output"] for row in rows_done(directory)), "")
+    only = [file for file in (folder / "panel.png", folder / "face.png") if done == 1 and file.exists()]
+    return sheet if sheet.exists() else only[0] if only else directory

@@ -6,13 +6,13 @@ import re
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from omegaconf import OmegaConf
 from tqdm import tqdm
 
 from speech2face.config.names import short
-from speech2face.config.options import Reconstruct, Train
+from speech2face.config.options import Output, Reconstruct, Train
 from speech2face.config.read import freeze, parts
 from speech2face.data.dataset import Dataset
 from speech2face.errors import UserError, exists
@@ -20,7 +20,8 @@ from speech2face.files import sha256
 from speech2face.pipelines.parts import settled
 from speech2face.run.inputs import Input
 from speech2face.run.record import Run
-from speech2face.run.results import FILES, SAMPLES, read_results
+from speech2face.run.results import files_of, rows_done
+from speech2face.run.table import restored
 from speech2face.weights.front_end import leaves
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from speech2face.weights.load import Loaded
 
 log = logging.getLogger(__name__)
-SHARED = ("pipeline", "encoder", "decoder", "precision", "seed", "samples")  # of both runs of a reconstruction
+SHARED = ("pipeline", "encoder", "decoder", "precision", "seed", "samples", "write")  # of both runs of a reconstruction
 SAMPLING = ("prior", "guidance", "steps", "truncation")  # the same with samples
 FREE = re.compile(  # options of a training that may change
     r"(choices|logger)\..*|device|workers|metric|from_weights|resume|resume_changed|defaults|training\.(patience|cache|crops)"
@@ -40,14 +41,15 @@ FREE = re.compile(  # options of a training that may change
 def rows_to_keep(options: Reconstruct, run: Run, inputs: list[Input], executor: Executor) -> list[dict[str, str]]:
     """The rows of the earlier run in this directory that are done and need not be done again.
 
-    A row is kept if its files exist and its input is unchanged, or is not among the inputs of this run. Raises
-    UserError if the earlier run had other options (SHARED).
+    A row is kept if its files and its embedding exist and its input is unchanged, or is not among the inputs of this
+    run. Raises UserError if the earlier run had other options (SHARED).
     """
     before = run.directory / ".hydra" / "effective.yaml"
-    rows = [row for row in read_results(run.directory) if row["status"] == "done"]
+    rows = list(rows_done(run.directory))
     if not run.earlier or "weights" not in run.earlier or not before.exists() or not rows:
         return []  # the earlier run left no usable record, so start over
     earlier, now = OmegaConf.load(before), OmegaConf.create(freeze(options))
+    earlier.setdefault("write", list(get_args(Output)))  # a run of an earlier version
     for key in SHARED + (SAMPLING if options.samples else ()):
         if earlier.get(key) != now.get(key):
             what = _difference(key, earlier, now)
@@ -55,11 +57,13 @@ def rows_to_keep(options: Reconstruct, run: Run, inputs: list[Input], executor: 
                 f"resume={run.directory}: that run has another {what}; resume it with the same, or start anew"
             )
     wanted = {os.path.realpath(one.path): one for one in inputs}
-    names = {one.name for one in inputs}
+    names, files = {one.name for one in inputs}, files_of(options.write, bool(options.samples))
+    embedded = restored(run.directory).rows if "embeddings" in options.write else None
 
     def keep(row: dict[str, str]) -> bool:
-        files = (*FILES, *([SAMPLES] if options.samples else []))
         if not all((run.directory / row["output"] / name).exists() for name in files):
+            return False
+        if embedded is not None and row["sha256"] not in embedded:
             return False
         one = wanted.get(os.path.realpath(row["input"]))
         if one is None:

@@ -15,7 +15,7 @@ from speech2face.config.options import Talkers, Train
 from speech2face.data.folders import directory
 from speech2face.errors import UserError
 from speech2face.files import atomic, csv_line, lock, unlock
-from speech2face.inference import pictures
+from speech2face.inference import sheets
 from speech2face.run.process import single_thread
 from speech2face.run.record import Run
 
@@ -87,12 +87,10 @@ def make(root: Path, run: Run, people: int, workers: int, made_of: dict[str, Any
         write_tables(root, drawn, tables)
         faces, clips = tables["faces"], tables["clips"]
         if faces:
-            shown = [root / person.name / "images" / "00.png" for person in drawn[:SHOWN]]
+            shown = [("", root / person.name / "images" / "00.png") for person in drawn[:SHOWN]]
             title = f"{people} people" + f", the first {SHOWN} shown" * (people > SHOWN)
             with atomic(run.directory / "contact_sheet.png") as partial:
-                pictures.sheet([("", shown[i : i + 8]) for i in range(0, len(shown), 8)], (), title).save(
-                    partial, "PNG"
-                )
+                sheets.contact_sheet(shown, title).save(partial, "PNG")
     seconds = sum(row["seconds"] for row in clips)
     run.record["counts"] = {"people": people, "photos": len(faces), "clips": len(clips), "speech_seconds": seconds}
     run.save(seed=made_of["seed"])

@@ -1,10 +1,8 @@
 """report.html: counts, histograms, sample faces and problems of a dataset, on one self-contained page."""
 
-import base64
-import html
-import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +13,7 @@ from PIL import Image
 
 from speech2face.decoders.landmarks import LANDMARK_PARTS
 from speech2face.files import atomic
+from speech2face.inference.page import SECONDS, picture_data, plot_data, recording_data, render
 from speech2face.inference.pictures import draw_landmarks
 from speech2face.preprocessing.faces import points_in_crop
 
@@ -23,14 +22,24 @@ if TYPE_CHECKING:
 
 SHOWN = 32  # faces on the page, of as many people
 LISTED = 2000  # problems on the page
+PREVIEWED = 12  # files of each kind of problem that are shown or can be played
+FACE = 336  # pixels, twice what the page shows, for fine screens
 COLOUR = "#2f6f8f"
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1d2733; max-width: 1100px; margin: 2em auto; padding: 0 1em }
-table { border-collapse: collapse; margin: 1em 0 } td, th { padding: .2em .8em; text-align: left; vertical-align: top }
-th { border-bottom: 1px solid #9aa5b1 } td.n { text-align: right } tr:nth-child(even) { background: #f3f5f7 }
-td { overflow-wrap: anywhere } img { max-width: 100% } figure { display: inline-block; margin: .3em; width: 112px }
-figure img { width: 112px; height: 112px; border-radius: 6px } figcaption { font-size: 11px; overflow-wrap: anywhere }
-"""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A problem of a dataset.
+
+    kind: "cannot be used", "duplicate", "to be looked at", "no recording" or "no photo". where: the file or the person.
+    what: in words. crop: path of the face, "" if there is none. recording: whether `where` is a recording.
+    """
+
+    kind: str
+    where: str
+    what: str
+    crop: str = ""
+    recording: bool = False
 
 
 def write_report(
@@ -42,42 +51,58 @@ def write_report(
     """
     clips, faces = tables["clips"], tables["faces"]
     problems = list_problems(tables, splits)
-    parts = [
-        f"<h1>{html.escape(root.name)}</h1>",
-        "<h2>Contents</h2>",
-        table(("", "train", "val", "test", "all"), overview(clips, faces, splits)),
-        picture(plot(clips, faces)),
-        f"<p>Log-mel energies of {statistics['recordings']} recordings: mean {statistics['mean']}, deviation "
-        f"{statistics['std']} (<code>preprocessing.features.mean</code>, <code>.std</code>).</p>"
-        if statistics["recordings"]
-        else "",
-        "<h2>Face crops</h2>",
-        *samples(root, faces),
-        f"<h2>Problems: {len(problems)}</h2>",
-        table(("what", "how often"), Counter(kind for kind, _, _ in problems).most_common()),
-        table(("file or person", "problem"), [(where, what) for _, where, what in problems[:LISTED]]),
-        f"<p>The first {LISTED} are listed; the manifest has all of them.</p>" if len(problems) > LISTED else "",
-    ]
-    page = f"<!doctype html><meta charset=utf-8><title>{html.escape(root.name)}</title><style>{STYLE}</style>"
+    figure = plot(clips, faces)
+    page = render(
+        Path(__file__).parent / "templates" / "report.html",
+        name=root.name,
+        overview=overview(clips, faces, splits),
+        plots=plot_data(figure) if figure else "",
+        statistics=statistics,
+        faces=samples(root, faces),
+        landmarks=pc.any(pc.is_valid(faces["landmarks"])).as_py(),
+        problems=problems,
+        counts=Counter(problem.kind for problem in problems).most_common(),
+        listed=LISTED,
+        previews=previews(root, problems),
+        seconds=round(SECONDS),
+    )
     with atomic(root / "prepared" / "report.html") as partial:
-        partial.write_text(page + "\n".join(parts), encoding="utf-8")
+        partial.write_text(page, encoding="utf-8", errors="replace")
     return len(problems)
 
 
-def list_problems(tables: dict[str, pa.Table], splits: dict[str, str]) -> list[tuple[str, str, str]]:
-    """The problems of a dataset as (kind, file or person, description), files that cannot be used first."""
+def list_problems(tables: dict[str, pa.Table], splits: dict[str, str]) -> list[Problem]:
+    """The problems of a dataset, files that cannot be used first."""
     found = []
     for name in ("clips", "faces"):
-        rows = tables[name].select(("path", "status", "problem")).filter(pc.is_valid(tables[name]["problem"]))
-        for row in rows.to_pylist():
+        columns = ("path", "status", "problem", *(["crop"] if name == "faces" else []))
+        for row in tables[name].select(columns).filter(pc.is_valid(tables[name]["problem"])).to_pylist():
             kind = {"failed": "cannot be used", "duplicate": "duplicate"}.get(row["status"], "to be looked at")
-            found.append((kind, row["path"], row["problem"]))
+            found.append(Problem(kind, row["path"], row["problem"], row.get("crop") or "", name == "clips"))
     for name, lacking in (("clips", "no recording"), ("faces", "no photo")):
         good = tables[name].filter(pc.equal(tables[name]["status"], "ok"))
         have = set(pc.unique(good["person"]).to_pylist())
-        found += [(lacking, person, f"{lacking} that can be used") for person in sorted(splits.keys() - have)]
+        found += [Problem(lacking, person, f"{lacking} that can be used") for person in sorted(splits.keys() - have)]
     order = ("cannot be used", "duplicate", "to be looked at")
-    return sorted(found, key=lambda problem: order.index(problem[0]) if problem[0] in order else len(order))
+    return sorted(found, key=lambda one: order.index(one.kind) if one.kind in order else len(order))
+
+
+def previews(root: Path, problems: Sequence[Problem]) -> dict[str, str]:
+    """Data URIs of the face, by its path, or of the recording, for the first problems of each kind."""
+    found: dict[str, str] = {}
+    left = Counter({(one.kind, one.recording): PREVIEWED for one in problems})
+    for one in problems[:LISTED]:
+        if left[one.kind, one.recording] and (one.crop or one.recording):
+            data = picture_data(read_crop(root / one.crop)) if one.crop else recording_data(root / one.where)
+            found |= {one.crop or one.where: data} if data else {}
+            left[one.kind, one.recording] -= 1
+    return found
+
+
+def read_crop(path: Path) -> np.ndarray:
+    """A face that preparation has written, (224, 224, 3) uint8."""
+    with Image.open(path) as file:
+        return np.asarray(file.convert("RGB"))
 
 
 def overview(clips: pa.Table, faces: pa.Table, splits: dict[str, str]) -> list[tuple]:
@@ -105,30 +130,26 @@ def overview(clips: pa.Table, faces: pa.Table, splits: dict[str, str]) -> list[t
     return rows
 
 
-def samples(root: Path, faces: pa.Table) -> list[str]:
-    """HTML figures of one face crop per person, with landmarks. The people are evenly spaced among all."""
+def samples(root: Path, faces: pa.Table) -> list[tuple[str, str]]:
+    """People, evenly spaced among all, with a face crop each as a data URI. Landmarks are drawn on it."""
     good = faces.select(("person", "status", "crop", "box", "landmarks"))
     good = good.filter(pc.and_(pc.equal(good["status"], "ok"), pc.is_valid(good["crop"])))
     _, first = np.unique(np.array(good["person"].to_pylist()), return_index=True)
     first = first[np.unique(np.linspace(0, len(first) - 1, SHOWN).round().astype(int))] if len(first) else first
-    figures = []
+    found = []
     for row in good.take(first).to_pylist():
-        with Image.open(root / row["crop"]) as file:
-            crop = file.convert("RGB")
+        crop = read_crop(root / row["crop"])
         if row["landmarks"]:
             points = np.array(row["landmarks"], np.float32).reshape(-1, 2)
-            points = points_in_crop(points, row["box"], crop.width)
-            crop = draw_landmarks(np.asarray(crop), points, LANDMARK_PARTS)
-        figures.append(
-            f"<figure><img src='{_data(crop.resize((224, 224)), 'JPEG')}' alt=''>"
-            f"<figcaption>{html.escape(row['person'])}</figcaption></figure>"
-        )
-    return figures
+            crop = draw_landmarks(crop, points_in_crop(points, row["box"], crop.shape[1]), LANDMARK_PARTS)
+        found.append((row["person"], picture_data(np.asarray(crop), FACE)))
+    return found
 
 
-def plot(clips: pa.Table, faces: pa.Table) -> "Figure":
-    """Histograms: durations, levels and speech of the recordings, files per person, sizes of the photos."""
+def plot(clips: pa.Table, faces: pa.Table) -> "Figure | None":
+    """Histograms of what there is: durations, levels and speech of recordings, files per person, sizes of photos."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
     clips, faces = (one.filter(pc.equal(one["status"], "ok")) for one in (clips, faces))
     panels = {
@@ -139,42 +160,31 @@ def plot(clips: pa.Table, faces: pa.Table) -> "Figure":
         "people by photos": _counts(faces),
         "photos by shorter side, pixels": np.minimum(faces["width"], faces["height"]),
     }
-    figure = Figure((10, 5), layout="constrained")
-    for axis, (title, values) in zip(figure.subplots(2, 3).flat, panels.items(), strict=True):
+    panels = {title: values for title, values in panels.items() if len(values)}
+    if not panels:
+        return None
+    figure = Figure((10, 2.5 * -(-len(panels) // 3)), layout="constrained")
+    for axis, (title, values) in zip(figure.subplots(-(-len(panels) // 3), 3).flat, panels.items(), strict=False):
         bins = min(40, max(5, len(values) // 5))
-        if len(values) and values.min() > 0 and values.max() > 20 * values.min():
+        if title.startswith("people") and np.ptp(values) < 40:
+            bins = np.arange(values.min(), values.max() + 2) - 0.5
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
+        elif "share" in title:
+            bins = np.linspace(0, 1, 21)
+        elif values.min() > 0 and values.max() > 20 * values.min():
             bins = np.geomspace(values.min(), values.max(), bins)
             axis.set_xscale("log")
-        axis.hist(values, bins=bins, color=COLOUR)
+            axis.xaxis.set_major_formatter(ScalarFormatter())
+        axis.hist(values, bins=bins, color=COLOUR, edgecolor="white", linewidth=0.4)
+        if np.ptp(values) == 0 and "share" not in title:
+            axis.set_xticks(values[:1])
+        axis.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         axis.set_title(title, fontsize=10)
         axis.spines[["top", "right"]].set_visible(False)
+    for axis in figure.axes[len(panels) :]:
+        axis.remove()
     return figure
 
 
 def _counts(table: pa.Table) -> np.ndarray:
     return pc.value_counts(table["person"]).field("counts").to_numpy()
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """An HTML table with its numbers aligned to the right."""
-
-    def cell(value: object) -> str:
-        number = str(value).replace(",", "").replace(".", "").isdigit()
-        return f"<td{' class=n' * number}>{html.escape(str(value))}</td>"
-
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
-    body = "".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
-
-
-def picture(figure: "Figure") -> str:
-    """A matplotlib figure as an HTML image with its data inside."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return f"<img src='{_data(Image.open(buffer), 'PNG')}' alt='histograms'>"
-
-
-def _data(image: Image.Image, form: str) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, form)
-    return f"data:image/{form.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -111,14 +111,18 @@ def by_pitch(waveform: np.ndarray) -> float:
 
 def _pitch(waveform: np.ndarray) -> "list[tuple[np.ndarray, np.ndarray, np.ndarray]]":
     """For each frame: autocorrelation at the period (Boersma 1993), pitch in semitones above 1 Hz, level in dB."""
+    import torch
+
     window = np.hanning(FRAME).astype(np.float32)
     own = np.fft.irfft(np.abs(np.fft.rfft(window, SIZE)) ** 2)[::2][: LAGS.stop + 1]
     frames = np.lib.stride_tricks.sliding_window_view(waveform, FRAME)[::HOP]
     found = []
     for start in range(0, len(frames), TOGETHER):
-        powers = np.abs(np.fft.rfft(frames[start : start + TOGETHER] * window, SIZE)) ** 2
+        spectra = torch.fft.rfft(torch.from_numpy(frames[start : start + TOGETHER] * window), SIZE)
+        powers = (spectra.real**2 + spectra.imag**2).numpy()
         powers[:, : SIZE * 80 // RATE] = 0
-        lags = np.fft.irfft(powers[:, : SIZE // 4], SIZE // 2)[:, : LAGS.stop + 1]  # up to 4 kHz: at 8 kHz
+        lags = torch.fft.irfft(torch.from_numpy(powers[:, : SIZE // 4]), SIZE // 2)  # up to 4 kHz: at 8 kHz
+        lags = lags[:, : LAGS.stop + 1].numpy()
         lags /= np.maximum(lags[:, :1], 1e-12) * (own / own[0])
         each, best = np.arange(len(lags)), LAGS.start + lags[:, LAGS].argmax(axis=1)
         before, at, after = lags[each, best - 1], lags[each, best], lags[each, best + 1]

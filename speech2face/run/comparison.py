@@ -15,9 +15,10 @@ from PIL import Image
 
 from speech2face.config.names import short
 from speech2face.files import atomic, csv_line
-from speech2face.inference import pictures
+from speech2face.inference import pictures, sheets
 from speech2face.run.console import counted
-from speech2face.run.results import SHEET_FACES, read_results
+from speech2face.run.results import read_results
+from speech2face.run.table import reader
 
 log = logging.getLogger(__name__)
 
@@ -85,15 +86,16 @@ def compare(directory: Path, jobs: list[Path], labels: list[str], records: list[
     if not any(results) and all(record["status"] == "finished" for record in records):
         return  # a pipeline without reconstructions
     inputs = list(dict.fromkeys(name for rows in results for name in rows)) or [""]
+    tables = [reader(job) for job in jobs]
     with atomic(directory / "comparison.csv") as partial, open(partial, "wb") as file:
         file.write(csv_line(["input", *labels, *(f"cosine {label}" for label in labels)]))
         for name in inputs:
             cells, cosines, first = [], [], None
-            for job, rows, record in zip(jobs, results, records, strict=True):
+            for table, rows, record in zip(tables, results, records, strict=True):
                 row = rows.get(name)
                 cells.append(_cell(row, record))
-                if row and row["status"] == "done":
-                    embedding = np.load(job / row["output"] / "embedding.npy")
+                embedding = table(row["sha256"]) if row and row["status"] == "done" else None
+                if embedding is not None:
                     first = embedding if first is None else first
                     norm = float(np.linalg.norm(first) * np.linalg.norm(embedding))
                     cosines.append(f"{float(first @ embedding) / norm:.4f}" if norm else "")
@@ -107,19 +109,21 @@ def compare(directory: Path, jobs: list[Path], labels: list[str], records: list[
             os.path.relpath(name, above) if name else "",
             [original(jobs, [rows.get(name) for rows in results])]
             + [
-                job / row["output"] / "face.png"
-                if (row := rows.get(name)) and row["status"] == "done"
+                face
+                if (row := rows.get(name))
+                and row["status"] == "done"
+                and (face := job / row["output"] / "face.png").exists()
                 else _cell(row, record)
                 for job, rows, record in zip(jobs, results, records, strict=True)
             ],
         )
-        for name in shown[:SHEET_FACES]
+        for name in shown[: sheets.ROWS]
     ]
     title = f"{counted(len(jobs), 'job')}, {counted(len(shown), 'input')}"
-    title += f", the first {SHEET_FACES} shown" * (len(shown) > SHEET_FACES)
+    title += f", the first {sheets.ROWS} shown" * (len(shown) > sheets.ROWS)
     if table:
         with atomic(directory / "comparison.png") as partial:
-            pictures.sheet(table, ["input", *labels], title).save(partial, "PNG")
+            sheets.table(table, ["input", *labels], title).save(partial, "PNG")
 
 
 def original(jobs: list[Path], rows: list[dict[str, str] | None]) -> np.ndarray:

@@ -13,8 +13,10 @@ from speech2face.data.folders import Found, Parts, log_problems, obstacle, searc
 from speech2face.data.media import passed_over
 from speech2face.errors import UserError, exists
 from speech2face.run.results import FILES
+from speech2face.run.table import EMBEDDINGS, STORE
 
 RESERVED = {"", ".", "..", ".hydra", "run.log", "run.json", "results.csv", "contact_sheet.png", *FILES}
+RESERVED |= {EMBEDDINGS, STORE}
 # What pipeline=prepare and pipeline=talkers write to prepared/.
 PREPARED = {
     "parts",

@@ -4,7 +4,8 @@ import csv
 import io
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,9 @@ import numpy as np
 from PIL.PngImagePlugin import PngInfo
 
 from speech2face import __version__
-from speech2face.data.folders import SPELT
-from speech2face.data.parquet import write_embeddings
 from speech2face.decoders.landmarks import LANDMARK_PARTS
 from speech2face.files import atomic, csv_line
-from speech2face.inference import pictures
+from speech2face.inference import pictures, sheets
 
 if TYPE_CHECKING:
     from speech2face.inference.decoder import Face
@@ -24,20 +23,29 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 COLUMNS = ("input", "sha256", "status", "error", "seconds", "output")
-FILES = ("face.png", "embedding.npy", "panel.png")  # of every input
+FILES = ("face.png", "embedding.npy", "panel.png")  # of every input, unless write= leaves them out
 SAMPLES = "samples.npz"  # with samples=
-EMBEDDINGS = "embeddings.parquet"
-GROUP = 1024  # rows of a row group of this table
-SHEET_FACES = 200  # most faces on a contact sheet
 
 
-def read_results(directory: Path) -> list[dict[str, str]]:
-    """The rows of a run's results.csv, or none if there is no such file."""
+def read_results(directory: Path) -> Iterator[dict[str, str]]:
+    """The rows of a run's results.csv one by one, or none if there is no such file."""
     file = directory / "results.csv"
-    if not file.exists():
-        return []
-    with open(file, newline="", encoding="utf-8", errors="surrogateescape") as stream:
-        return list(csv.DictReader(stream))
+    if file.exists():
+        with open(file, newline="", encoding="utf-8", errors="surrogateescape") as stream:
+            yield from csv.DictReader(stream)
+
+
+def rows_done(directory: Path) -> Iterator[dict[str, str]]:
+    """The rows of the inputs that are done."""
+    return (row for row in read_results(directory) if row["status"] == "done")
+
+
+def files_of(write: Collection[str], samples: bool) -> tuple[str, ...]:
+    """The files that every input has in its folder. write: what is written (options.Output); samples: with samples=."""
+    if list(write) == ["embeddings"]:
+        return ()
+    written = {"face.png": "faces" in write, "embedding.npy": "embeddings" in write, "panel.png": "panels" in write}
+    return tuple(name for name, asked in (written | {SAMPLES: samples}).items() if asked)
 
 
 class Results:
@@ -95,46 +103,39 @@ def marks(digest: str | None, weights: dict[str, dict[str, Any]]) -> PngInfo:
 
 
 def write_files(
-    folder: Path, name: str, digest: str | None, result: "Reconstruction", weights: dict[str, dict[str, Any]]
+    folder: Path,
+    name: str,
+    digest: str | None,
+    result: "Reconstruction",
+    weights: dict[str, dict[str, Any]],
+    write: Collection[str] = ("embeddings", "faces", "panels"),
 ) -> None:
-    """Write face.png, embedding.npy, landmarks.csv, samples/N.png, samples.npz and panel.png of one input, atomically.
+    """Write the files of one input, atomically. Without pictures there is no folder of it.
 
-    name: of the input. digest: its SHA-256. weights: record["weights"] of run.json, of encoder and decoder.
+    name: of the input. digest: its SHA-256. weights: record["weights"] of run.json, of encoder and decoder. write:
+    "faces": face.png, landmarks.csv, samples/N.png and samples.npz; "panels": panel.png; "embeddings": embedding.npy.
     """
+    if not files_of(write, False):
+        return
     folder.mkdir(parents=True, exist_ok=True)
     untrained, text = is_untrained(weights), marks(digest, weights)
 
     def marked(face: "Face") -> np.ndarray:
         return pictures.mark_untrained(face.image) if untrained else face.image
 
+    if "embeddings" in write:
+        with atomic(folder / "embedding.npy") as partial, open(partial, "wb") as file:
+            np.save(file, result.embedding)
     samples = result.faces.samples
-    files = {"face": result.faces.typical} | {f"samples/{number}": face for number, face in enumerate(samples, 1)}
-    if samples:
-        (folder / "samples").mkdir(exist_ok=True)
-    for stem, face in files.items():
-        with atomic(folder / f"{stem}.png") as partial:
-            partial.write_bytes(pictures.png(marked(face), text))
-    if samples:
-        with atomic(folder / SAMPLES) as partial, open(partial, "wb") as file:
-            np.savez(file, **as_arrays(samples))
-    with atomic(folder / "embedding.npy") as partial, open(partial, "wb") as file:
-        np.save(file, result.embedding)
-    if result.landmarks is not None:
-        table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(("part", "x", "y"))
-        names = [part for part, count in LANDMARK_PARTS.items() for _ in range(count)]
-        writer.writerows(
-            (part, f"{x:.4f}", f"{y:.4f}") for part, (x, y) in zip(names, result.landmarks.tolist(), strict=True)
-        )
-        with atomic(folder / "landmarks.csv") as partial:
-            partial.write_text(table.getvalue())
+    if "faces" in write:
+        _write_faces(folder, result, marked, text)
+    if "panels" not in write:
+        return
     caption = "   ".join(f"{part} {one['choice']}: {Path(one['weights']).name}" for part, one in weights.items())
-    image = marked(result.faces.typical)
     picture = pictures.panel(
         name,
         result.prepared.preview,
-        image,
+        marked(result.faces.typical),
         result.landmarks,
         LANDMARK_PARTS,
         caption,
@@ -145,6 +146,30 @@ def write_files(
     )
     with atomic(folder / "panel.png") as partial:
         partial.write_bytes(pictures.png(picture, text))
+
+
+def _write_faces(folder: Path, result: "Reconstruction", marked: "Callable[[Face], np.ndarray]", text: PngInfo) -> None:
+    """Write the faces and their landmarks. marked: the pixels of a face. text: fields of the PNG files."""
+    samples = result.faces.samples
+    files = {"face": result.faces.typical} | {f"samples/{number}": face for number, face in enumerate(samples, 1)}
+    if samples:
+        (folder / "samples").mkdir(exist_ok=True)
+    for stem, face in files.items():
+        with atomic(folder / f"{stem}.png") as partial:
+            partial.write_bytes(pictures.png(marked(face), text))
+    if samples:
+        with atomic(folder / SAMPLES) as partial, open(partial, "wb") as file:
+            np.savez(file, **as_arrays(samples))
+    if result.landmarks is not None:
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(("part", "x", "y"))
+        names = [part for part, count in LANDMARK_PARTS.items() for _ in range(count)]
+        writer.writerows(
+            (part, f"{x:.4f}", f"{y:.4f}") for part, (x, y) in zip(names, result.landmarks.tolist(), strict=True)
+        )
+        with atomic(folder / "landmarks.csv") as partial:
+            partial.write_text(table.getvalue())
 
 
 def as_arrays(faces: "list[Face]") -> dict[str, np.ndarray]:
@@ -169,7 +194,7 @@ def write_failures(directory: Path, root: Path, errors: dict[str, str]) -> None:
 
 def write_passed_over(directory: Path, root: Path, errors: dict[str, str]) -> None:
     """Add rows to results.csv for files without which a training went on. The arguments are those of write_failures."""
-    results = Results(directory, (), read_results(directory))
+    results = Results(directory, (), list(read_results(directory)))
     for path, error in errors.items():
         results.add({"input": str(root / path), "status": "passed_over", "error": error})
     results.close()
@@ -177,36 +202,9 @@ def write_passed_over(directory: Path, root: Path, errors: dict[str, str]) -> No
 
 def write_contact_sheet(directory: Path, total: int) -> None:
     """Write contact_sheet.png of the faces in results.csv, if there are any. total: number of faces of the run."""
-    rows = [row for row in read_results(directory) if row["status"] == "done"]
-    faces = [directory / row["output"] / "face.png" for row in rows[:SHEET_FACES]]
+    rows = islice(rows_done(directory), sheets.FACES)
+    faces = [(row["output"], directory / row["output"] / "face.png") for row in rows]
     if faces:
+        title = f"{total} faces" + f", the first {len(faces)} shown" * (total > len(faces))
         with atomic(directory / "contact_sheet.png") as partial:
-            pictures.contact_sheet(directory, faces, total).save(partial, "PNG")
-
-
-def write_embedding_table(directory: Path) -> None:
-    """Write embeddings.parquet: input, person, sha256 and embedding of every row of results.csv that is done.
-
-    It is made of the files embedding.npy, and is therefore right after resume=, too. person: see `person_of`.
-    """
-    rows = [row for row in read_results(directory) if row["status"] == "done"]
-
-    def batch(some: list[dict[str, str]]) -> tuple[dict[str, list[str | None]], np.ndarray]:
-        inputs = [_readable(row["input"]) for row in some]
-        people = [person_of(Path(one)) for one in inputs]
-        columns = {"input": inputs, "person": people, "sha256": [row["sha256"] for row in some]}
-        return columns, np.stack([np.load(directory / row["output"] / "embedding.npy") for row in some])
-
-    if rows:
-        batches = (batch(rows[start : start + GROUP]) for start in range(0, len(rows), GROUP))
-        write_embeddings(directory / EMBEDDINGS, batches)
-
-
-def person_of(file: Path) -> str | None:
-    """The person of a file in the layout of a dataset, <person>/audios/** or <person>/images/**; None elsewhere."""
-    folders = [folder for folder in file.parents if folder.name.lower() in set.union(*SPELT.values())]
-    return folders[0].parent.name or None if folders else None
-
-
-def _readable(name: str) -> str:
-    return name.encode(errors="surrogateescape").decode("utf-8", "replace")
+            sheets.contact_sheet(faces, title).save(partial, "PNG")

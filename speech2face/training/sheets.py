@@ -8,7 +8,7 @@ import torch
 from PIL.Image import Image
 
 from speech2face.evaluation.retrieval import top
-from speech2face.inference import pictures
+from speech2face.inference import sheets
 from speech2face.inference.decoder import Decoder, to_pixels
 from speech2face.training.data import Clips, Photos, Portraits
 from speech2face.training.decoder import DecoderTraining
@@ -35,7 +35,7 @@ def draw_neighbours(module: FaceTraining, rows: Photos, names: Sequence[str]) ->
         for row, near in zip(queries, nearest, strict=True)
     ]
     headings = ["photo", *(f"{i + 1}. nearest" for i in range(nearest.shape[1]))]
-    return pictures.sheet(cells, headings, "first photos of others nearest to a photo")
+    return sheets.table(cells, headings, "first photos of others nearest to a photo")
 
 
 def draw_portraits(module: DecoderTraining, rows: Portraits, names: Sequence[str]) -> Image:
@@ -45,7 +45,7 @@ def draw_portraits(module: DecoderTraining, rows: Portraits, names: Sequence[str
     embeddings = torch.from_numpy(np.stack([np.array(rows.embeddings[0][row]) for row in chosen]))
     drawn = to_pixels(module.network(embeddings.to(module.device))[1]).cpu().numpy()
     cells = [("truth", [np.array(rows.pictures[rows.which[0][row]]) for row in chosen]), ("drawn", list(drawn))]
-    return pictures.sheet(
+    return sheets.table(
         cells, [names[rows.which[0][row]] for row in chosen], "normalized faces, and the faces drawn of photos"
     )
 
@@ -65,7 +65,7 @@ def draw_voices(module: VoiceTraining, rows: Clips, photos: dict[int, Path], dec
     drawn = [[faces.image for faces in decoder(one.float())] for one in (of_photos, of_voices)]
     shown = [photos[rows.people[row]] for row in chosen]
     cells = [("photo", shown), ("face from photo", drawn[0]), ("face from voice", drawn[1])]
-    return pictures.sheet(cells, [name_of(rows, row) for row in chosen], "people of the validation set")
+    return sheets.table(cells, [name_of(rows, row) for row in chosen], "people of the validation set")
 
 
 def draw_samples(module: PriorTraining, rows: Clips, decoder: Decoder) -> Image:
@@ -78,7 +78,7 @@ def draw_samples(module: PriorTraining, rows: Clips, decoder: Decoder) -> Image:
     drawn = [[one.image, *(face.image for face in one.samples)] for one in decoder(voices)]
     headings = ["typical", *(f"sample {number + 1}" for number in range(decoder.samples))]
     cells = [(name_of(rows, row), faces) for row, faces in zip(chosen, drawn, strict=True)]
-    return pictures.sheet(cells, headings, "people of the validation set")
+    return sheets.table(cells, headings, "people of the validation set")
 
 
 def name_of(rows: Clips, row: int) -> str:
