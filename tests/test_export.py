@@ -148,6 +148,9 @@ def test_onnx_gives_the_face_of_the_run_without_this_program(tmp_path: Path, cli
         "face": np.asarray(Image.open(tmp_path / "face.ppm")) / 255,
     }
     agree(found, reconstruct(file), "pauses")
+    silent = session.run(None, {"samples": np.zeros((1, 400), np.float32)})  # nothing shorter is taken
+    assert np.isneginf(silent[names.index("level_dbfs")]).all()
+    assert all(np.isfinite(silent[names.index(one)]).all() for one in ("embedding", "face"))
     alone = session.run(["embedding"], {"samples": both[1:]})[0]
     np.testing.assert_allclose(alone, together["embedding"][1:], atol=1e-4 * np.abs(alone).max(), rtol=0)
 
