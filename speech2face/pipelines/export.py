@@ -10,7 +10,6 @@ from speech2face.config.options import Export
 from speech2face.errors import UserError, extra
 from speech2face.files import atomic
 from speech2face.pipelines.parts import apart, load_parts, locate_parts, settled, untrained
-from speech2face.preprocessing.speech import silero_weights
 from speech2face.run.record import Run
 
 if TYPE_CHECKING:
@@ -44,8 +43,6 @@ def export(options: Export, run: Run) -> int:
         graph = graphs.Graph(encoder.network, encoder.preprocessing, decoder.network).eval()
     if warning := untrained(loaded) or apart(encoder, decoder):
         log.warning(warning)
-    if graph.listening and encoder.preprocessing.windows > 1 and silero_weights():
-        log.warning("the graph weighs the windows by their pitch, and this program by Silero VAD: see docs/sharing.md")
     run.record["weights"] = {slot: one.record() for slot, one in loaded.items()}
     run.save_options(settled(options, loaded, precision="fp32"))
     path = run.directory / graphs.NAMES[options.format]

@@ -62,5 +62,6 @@ class Spectrogram:
         channels = transform(waveform, window, self.n_fft, self.hop_length, self.centered)
         if self.representation == "magnitude_phase":
             real, imaginary = channels.unbind(1)
-            channels = torch.stack([torch.hypot(real, imaginary), torch.atan2(imaginary, real)], dim=1)
+            magnitude = (real.square() + imaginary.square()).sqrt()
+            channels = torch.stack([magnitude, torch.atan2(imaginary, real)], dim=1)
         return channels.sign() * channels.abs() ** self.power

@@ -1,4 +1,4 @@
-"""The share of windows that is speech, in tensors alone, for a graph: speech2face.preprocessing.speech.by_pitch."""
+"""The share of windows that is speech, in tensors alone, for a graph, as in speech2face.preprocessing.speech."""
 
 import math
 
@@ -12,7 +12,13 @@ from speech2face.preprocessing.fourier import convolve
 
 def speech_share(windows: torch.Tensor) -> torch.Tensor:
     """Windows (n, samples) at 16 kHz -> shares of speech (n,) in [0, 1]. All windows have one fixed length."""
-    strength, pitch, level = _pitch(windows / windows.abs().amax(1, keepdim=True).clamp(min=1e-9))
+    windows = windows / windows.abs().amax(1, keepdim=True).clamp(min=1e-9)
+    return speech.silero_shares(windows) if speech.silero_weights() else by_pitch(windows)
+
+
+def by_pitch(windows: torch.Tensor) -> torch.Tensor:
+    """`speech_share` of windows with a peak of 1 by their pitch."""
+    strength, pitch, level = _pitch(windows)
     frames, steps = level.shape[1], speech.STEPS
     place = 0.95 * (frames - 1)  # of the quantile, between two of the sorted levels
     low, high = level.sort(1).values[:, math.floor(place) :][:, :2].unbind(1)
