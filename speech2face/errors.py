@@ -1,4 +1,4 @@
-"""Errors: a user's mistake is reported as one line that names the problem and the way out, without a traceback."""
+"""Words for users: a mistake is reported as one line that names the problem and the way out, without a traceback."""
 
 import os
 from pathlib import Path
@@ -50,3 +50,9 @@ def why_not(path: Path, error: Exception, expected: str) -> str:
     if path.is_dir():
         return f"a directory, not {expected}"
     return f"not {expected}" if path.stat().st_size else "the file is empty"
+
+
+def counted(number: int, noun: str) -> str:
+    """Such as "1 job" or "2 jobs", "1 person" or "2 people", "1 query" or "2 queries"."""
+    plural = {"person": "people", "query": "queries"}.get(noun, f"{noun}s")
+    return f"{number} {noun if number == 1 else plural}"

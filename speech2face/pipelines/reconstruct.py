@@ -12,7 +12,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from speech2face.config.options import Reconstruct
-from speech2face.errors import UserError
+from speech2face.errors import UserError, counted
 from speech2face.inference.estimates import Estimate
 from speech2face.inference.threads import after_the_networks, ahead
 from speech2face.pipelines.jobs import prepare, reconstructed, row_of, write_outputs
@@ -29,7 +29,7 @@ from speech2face.pipelines.parts import (
     without_unused,
 )
 from speech2face.pipelines.resume import rows_to_keep
-from speech2face.run.console import counted, job_label
+from speech2face.run.console import job_label
 from speech2face.run.inputs import Input, find_inputs
 from speech2face.run.process import quick_imports, raise_lost_interrupt
 from speech2face.run.record import Run

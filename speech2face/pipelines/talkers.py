@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from speech2face.config.options import Talkers, Train
 from speech2face.data.folders import directory
-from speech2face.errors import UserError
+from speech2face.errors import UserError, counted
 from speech2face.files import atomic, csv_line, lock, unlock
 from speech2face.inference import sheets
 from speech2face.run.process import single_thread
@@ -94,7 +94,8 @@ def make(root: Path, run: Run, people: int, workers: int, made_of: dict[str, Any
     seconds = sum(row["seconds"] for row in clips)
     run.record["counts"] = {"people": people, "photos": len(faces), "clips": len(clips), "speech_seconds": seconds}
     run.save(seed=made_of["seed"])
-    log.info("%d people, %d photos, %.1f h of speech: %s", people, len(faces), seconds / 3600, root)
+    made = f"{counted(people, 'person')}, {counted(len(faces), 'photo')}"
+    log.info("%s, %s of speech: %s", made, f"{seconds / 3600:.1f} h" if seconds >= 360 else f"{seconds:.0f} s", root)
     return 0
 
 

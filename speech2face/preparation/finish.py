@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from speech2face.data.people import read_people
+from speech2face.errors import counted
 from speech2face.files import atomic, csv_line
 from speech2face.preparation import manifest
 from speech2face.preparation.normalized import Each, write_normalized
@@ -70,7 +71,8 @@ def finish(
             statistics["mean"],
             statistics["std"],
         )
-    log.info("%d people, %d problems: %s", len(people), problems, prepared / "report.html")
+    found = f"{counted(len(people), 'person')}, {counted(problems, 'problem')}"
+    log.info("%s: %s", found, prepared / "report.html")
 
 
 def assign_splits(

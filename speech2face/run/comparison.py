@@ -14,9 +14,9 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from speech2face.config.names import short
+from speech2face.errors import counted
 from speech2face.files import atomic, csv_line
 from speech2face.inference import pictures, sheets
-from speech2face.run.console import counted
 from speech2face.run.results import read_results
 from speech2face.run.table import reader
 

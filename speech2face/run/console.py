@@ -28,8 +28,3 @@ def job_label() -> str:
     """The number of the job in a sweep, such as "[0] "; "" outside of sweeps."""
     sweeping = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
     return f"[{HydraConfig.get().job.num}] " if sweeping else ""
-
-
-def counted(number: int, noun: str) -> str:
-    """Such as "1 job" or "2 jobs"."""
-    return f"{number} {noun}" + ("" if number == 1 else "s")

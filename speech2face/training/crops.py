@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -15,6 +16,7 @@ from speech2face.errors import UserError, defect, reason
 from speech2face.files import atomic, state
 from speech2face.preprocessing.image import Image
 
+log = logging.getLogger(__name__)
 THUMBNAIL = 28  # width and height of a thumbnail in pixels
 
 
@@ -52,6 +54,7 @@ def crops(
                     stream.write(np.ascontiguousarray(pixels).data)
         with atomic(errors_file) as partial:
             partial.write_text(json.dumps(errors))
+        log.info("the crops of %s are kept for the next training: %s (training.crops=)", name, file)
     return np.memmap(file, np.uint8, "r", shape=shape), json.loads(errors_file.read_text())
 
 
