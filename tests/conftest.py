@@ -35,6 +35,8 @@ LONGEST = [
     "test_command_line",
     "test_prepare",
     "test_goldens",
+    "test_study",
+    "test_export",
     "test_readme",
 ]
 

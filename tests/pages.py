@@ -18,14 +18,18 @@ PAGES = [
 ]
 
 
+def blocks(text: str, language: str) -> list[str]:
+    """The contents of the blocks in one language of a page."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
 def commands(page: str) -> list[str]:
     """The lines of ```bash blocks that begin with `python run.py`, then the commands in tables.
 
     Commands in ```sh blocks are not run: they take hours, or need several machines.
     """
     text = (ROOT / page).read_text()
-    blocks = re.findall(r"^```bash\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    found = [line for block in blocks for line in block.splitlines() if line.startswith("python run.py")]
+    found = [line for block in blocks(text, "bash") for line in block.splitlines() if line.startswith("python run.py")]
     rows = re.findall(r"^\|.*\|$", text, re.MULTILINE)
     return found + [command for row in rows for command in re.findall(r"`(python run\.py [^`]*)`", row)]
 

@@ -138,6 +138,8 @@ def become(
     os.environ.update(env)
     sys.path[:1] = [str(RUN.parent), *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
     sys.argv = [str(RUN), *arguments]
+    for name in [one for one in sys.modules if one.partition(".")[0] == "huggingface_hub"]:
+        del sys.modules[name]  # it reads the environment when it is imported
     importlib.import_module("numpy").random.seed()  # of its own, as Python's is after a fork
     code: object = 0
     try:

@@ -8,7 +8,7 @@ from speech2face.errors import UserError
 FRONT_END = "preprocessing@encoder.preprocessing"  # `preprocessing` is short for it
 # Options whose value is text even if it looks like a number, such as the folder 2024_05_01.
 TEXT = re.compile(
-    r"audio|image|resume|average|keep|hydra\.(run\.dir|sweep\.(sub)?dir)|data\.(root|audios|images|names|splits)|trials"
+    r"audio|image|resume|average|keep|hydra\.(run\.dir|sweep\.(sub)?dir)|data\.(root|audios|images|names|splits)|trials|evaluation"
     r"|(training\.)?(cache|crops)|.*\.(weights|init)"
 )
 NUMBER = re.compile(r"[-+]?([\d._]+(e[-+]?\d+)?|inf|nan)|true|false", re.IGNORECASE)

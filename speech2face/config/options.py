@@ -14,6 +14,7 @@ from speech2face.config.base import Options, Sampling, Sharded, Tracked
 from speech2face.config.data import Data, Protocol
 from speech2face.config.describe import says
 from speech2face.config.serving import Serve
+from speech2face.config.sharing import Export, Publish
 from speech2face.config.training import DecoderTraining, FaceTraining, PriorTraining, VoiceTraining
 from speech2face.weights.part import Part
 
@@ -202,6 +203,8 @@ SCHEMAS: dict[str, type[Options]] = {
     "merge": Merge,
     "serve": Serve,
     "convert": Convert,
+    "export": Export,
+    "publish": Publish,
     "talkers": Talkers,
     "prepare": Prepare,
     "evaluate": Evaluate,

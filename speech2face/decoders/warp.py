@@ -24,11 +24,11 @@ def warp(image: torch.Tensor, source: torch.Tensor, target: torch.Tensor, step: 
 def _warp(image: torch.Tensor, source: torch.Tensor, target: torch.Tensor, step: int) -> torch.Tensor:
     size = image.shape[-1]
     border = _border(size, target)
-    controls = torch.cat([target, border.expand(len(target), -1, -1)], 1) / size
+    controls = torch.cat([target, border.expand(target.shape[0], -1, -1)], 1) / size
     moves = F.pad((source - target) / size, (0, 0, 0, border.shape[0]))
     axis = torch.arange(0, size + step, step, device=image.device, dtype=target.dtype)
     grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).flatten(0, 1) / size
-    field = _spline(controls, moves, grid.expand(len(target), -1, -1))
+    field = _spline(controls, moves, grid.expand(target.shape[0], -1, -1))
     field = field.unflatten(1, (len(axis), len(axis))).permute(0, 3, 1, 2)
     whole = (len(axis) - 1) * step + 1
     field = F.interpolate(field, (whole, whole), mode="bilinear", align_corners=True)[..., :size, :size]

@@ -120,7 +120,7 @@ class AudioSpectrogramTransformer(EncoderNetwork):
         if x.shape[1] < self.least_frames:
             raise ValueError(f"{x.shape[1]} frames are too few: the Audio Spectrogram Transformer needs {PATCH}")
         x = self.patch_projection(x.transpose(1, 2).unsqueeze(1))  # (batch, hidden_size, rows, columns)
-        tokens = [token.expand(len(x), -1, -1) for token in (self.class_token, self.distillation_token)]
+        tokens = [token.expand(x.shape[0], -1, -1) for token in (self.class_token, self.distillation_token)]
         x = torch.cat([*tokens, x.flatten(2).transpose(1, 2)], dim=1) + self.positions(x.shape[-1])
         for block in self.blocks:
             x = block(x)

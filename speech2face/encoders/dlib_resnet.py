@@ -144,7 +144,7 @@ def sample_chip(photos: torch.Tensor) -> torch.Tensor:
     """Aligned photos (batch, 3, height, width) -> dlib's face chips (batch, 3, 150, 150), by bilinear interpolation."""
     (x, y), scale = [(2 * one + 1) / CROP - 1 for one in CHIP_CENTRE], CHIP_WIDTH / CROP
     place = torch.tensor([[scale, 0, x], [0, scale, y]], device=photos.device, dtype=photos.dtype)
-    grid = F.affine_grid(place.expand(len(photos), 2, 3), [len(photos), 3, CHIP, CHIP], align_corners=False)
+    grid = F.affine_grid(place.expand(photos.shape[0], 2, 3), [photos.shape[0], 3, CHIP, CHIP], align_corners=False)
     return F.grid_sample(photos, grid, align_corners=False)
 
 

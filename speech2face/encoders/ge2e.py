@@ -58,7 +58,7 @@ class GE2E(EncoderNetwork):
         partials, weights = (
             torch.stack([one[:, start : start + self.partial_frames] for start in starts], 1) for one in (x, sound)
         )
-        described = self.describe(partials.flatten(0, 1)).unflatten(0, (len(x), number))
+        described = self.describe(partials.flatten(0, 1)).unflatten(0, (x.shape[0], number))
         weights = weights.mean(-1, keepdim=True) + 1e-6  # a window without any sound has a mean, too
         return (described * weights).sum(1) / weights.sum(1)
 

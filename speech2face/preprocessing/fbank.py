@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 
 from speech2face.preprocessing.arrays import check_number
+from speech2face.preprocessing.fourier import convolve
+
+PREEMPHASIS = 0.97  # Kaldi's
 
 
 class LogMelFilterBank:
@@ -63,6 +66,8 @@ class LogMelFilterBank:
         """(batch, samples) -> normalised log energies (batch, frames, mel_bins)."""
         from torchaudio.compliance.kaldi import fbank
 
+        if torch.compiler.is_exporting():
+            return self._finish(self._as_convolution(waveform))
         energies = torch.stack(
             [
                 fbank(
@@ -78,6 +83,23 @@ class LogMelFilterBank:
                 for clip in waveform
             ]
         )
+        return self._finish(energies)
+
+    def _finish(self, energies: torch.Tensor) -> torch.Tensor:
         if self.max_frames is not None:
             energies = F.pad(energies, (0, 0, 0, self.max_frames - energies.shape[1]))  # a negative pad cuts
         return (energies - self.mean) / (2 * self.std)
+
+    def _as_convolution(self, waveform: torch.Tensor) -> torch.Tensor:
+        """The same energies (batch, frames, mel_bins), for a graph: what precedes the transform is linear."""
+        from torchaudio.compliance.kaldi import get_mel_banks
+
+        frame, hop = (int(self.sample_rate * ms / 1000) for ms in (self.frame_ms, self.hop_ms))
+        size = 1 << (frame - 1).bit_length()
+        same = torch.eye(frame, dtype=torch.float64)
+        previous = F.one_hot((torch.arange(frame) - 1).clamp(min=0), frame)
+        steps = (same - PREEMPHASIS * previous) @ (same - 1 / frame)
+        taps = torch.hann_window(frame, periodic=False)[:, None] * steps
+        power = convolve(waveform, taps, size, hop).square().sum(1)[:, :-1].transpose(1, 2)
+        bands, _ = get_mel_banks(self.mel_bins, size, self.sample_rate, 20.0, 0.0, 100.0, -500.0, 1.0)
+        return (power @ bands.T).clamp(min=torch.finfo(torch.float32).eps).log()

@@ -1,8 +1,11 @@
 """Mel spectrograms of speaker encoders: power, as librosa has it, and decibels, as SpeechBrain has them."""
 
+from functools import cached_property
+
 import torch
 
 from speech2face.errors import UserError
+from speech2face.preprocessing.fourier import transform
 
 
 class MelSpectrogram:
@@ -31,19 +34,20 @@ class MelSpectrogram:
 
     def power(self, waveform: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
         """(batch, samples) -> power spectrum of the frames (batch, frames, frame / 2 + 1)."""
-        spectrum = torch.stft(
-            waveform, self.frame, self.hop, window=window, center=True, pad_mode="constant", return_complex=True
+        return transform(waveform, window, self.frame, self.hop, centered=True).square().sum(1).transpose(1, 2)
+
+    @cached_property
+    def bands(self) -> torch.Tensor:
+        """The mel bands (frame / 2 + 1, mel_bins)."""
+        from torchaudio.functional import melscale_fbanks
+
+        return melscale_fbanks(
+            self.frame // 2 + 1, 0.0, self.sample_rate / 2, self.mel_bins, self.sample_rate, "slaney", "slaney"
         )
-        return spectrum.abs().square().transpose(1, 2)
 
     def __call__(self, waveform: torch.Tensor) -> torch.Tensor:
         """(batch, samples) -> power (batch, frames, mel_bins); 1 + samples / hop frames."""
-        from torchaudio.functional import melscale_fbanks
-
-        bands = melscale_fbanks(
-            self.frame // 2 + 1, 0.0, self.sample_rate / 2, self.mel_bins, self.sample_rate, "slaney", "slaney"
-        )
-        return self.power(waveform, torch.hann_window(self.frame)) @ bands
+        return self.power(waveform, torch.hann_window(self.frame)) @ self.bands
 
 
 class MelDecibels(MelSpectrogram):

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 
 from speech2face.errors import UserError
 from speech2face.preprocessing.arrays import check_number
+from speech2face.preprocessing.fourier import transform
 
 REPRESENTATIONS = ("real_imaginary", "magnitude_phase")
 
@@ -58,18 +59,9 @@ class Spectrogram:
         if not self.centered:
             zeros = self.n_fft - self.win_length
             window, waveform = F.pad(window, (0, zeros)), F.pad(waveform, (0, zeros))
-        transform = torch.stft(
-            waveform,
-            self.n_fft,
-            self.hop_length,
-            win_length=len(window),
-            window=window,
-            center=self.centered,
-            pad_mode="constant",
-            return_complex=True,
-        )
-        if self.representation == "real_imaginary":
-            channels = torch.view_as_real(transform).movedim(-1, 1)
-        else:
-            channels = torch.stack([transform.abs(), transform.angle()], dim=1)
+        channels = transform(waveform, window, self.n_fft, self.hop_length, self.centered)
+        if self.representation == "magnitude_phase":
+            real, imaginary = channels.unbind(1)
+            magnitude = (real.square() + imaginary.square()).sqrt()
+            channels = torch.stack([magnitude, torch.atan2(imaginary, real)], dim=1)
         return channels.sign() * channels.abs() ** self.power

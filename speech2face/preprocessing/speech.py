@@ -68,26 +68,33 @@ def _silero() -> "dict[str, torch.Tensor]":
 
 
 def by_silero(waveform: np.ndarray) -> float:
-    """`speech_share` of a waveform with a peak of 1 by Silero VAD 6 (github.com/snakers4/silero-vad).
+    """`speech_share` of a waveform with a peak of 1 by Silero VAD 6 (github.com/snakers4/silero-vad)."""
+    import torch
 
-    This is the network of tinygrad_model.py in the package, applied to all frames at once.
+    with torch.inference_mode():
+        return float(silero_shares(torch.from_numpy(waveform)[None])[0])
+
+
+def silero_shares(waveforms: "torch.Tensor") -> "torch.Tensor":
+    """Waveforms (n, samples) with a peak of 1 -> shares of speech (n,).
+
+    This is the network of tinygrad_model.py in the package silero-vad, applied to all frames at once.
     """
     import torch
     import torch.nn.functional as F
 
-    w = _silero()
-    with torch.inference_mode():
-        sound = F.pad(torch.from_numpy(waveform) / 2, (CONTEXT, -len(waveform) % SILERO_FRAME))
-        frames = F.pad(sound.unfold(0, CONTEXT + SILERO_FRAME, SILERO_FRAME), (0, CONTEXT), "reflect")
-        parts = F.conv1d(frames[:, None], w["stft_conv.weight"], stride=128).chunk(2, dim=1)
-        x = torch.hypot(*parts)
-        for number, stride in enumerate((1, 2, 2, 1), 1):
-            x = F.relu(F.conv1d(x, w[f"conv{number}.weight"], w[f"conv{number}.bias"], stride, padding=1))
-        gates = [w[f"lstm_cell.{name}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-        state = [x.new_zeros(1, 1, 128)] * 2
-        x, _, _ = torch.lstm(x.squeeze(-1)[None], state, gates, True, 1, 0.0, False, False, True)
-        voice = F.relu(x[0]) @ w["final_conv.weight"].flatten() + w["final_conv.bias"]
-        return float((voice > 0).float().mean())  # a probability above 0.5
+    w, number = _silero(), waveforms.shape[0]
+    sound = F.pad(waveforms / 2, (CONTEXT, -waveforms.shape[1] % SILERO_FRAME))
+    frames = F.pad(sound.unfold(1, CONTEXT + SILERO_FRAME, SILERO_FRAME), (0, CONTEXT), "reflect")
+    real, imaginary = F.conv1d(frames.flatten(0, 1)[:, None], w["stft_conv.weight"], stride=128).chunk(2, dim=1)
+    x = (real.square() + imaginary.square()).sqrt()
+    for layer, stride in enumerate((1, 2, 2, 1), 1):
+        x = F.relu(F.conv1d(x, w[f"conv{layer}.weight"], w[f"conv{layer}.bias"], stride, padding=1))
+    gates = [w[f"lstm_cell.{name}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+    state = [x.new_zeros(1, number, 128)] * 2
+    x, _, _ = torch.lstm(x.view(number, frames.shape[1], 128), state, gates, True, 1, 0.0, False, False, True)
+    voice = F.relu(x) @ w["final_conv.weight"].flatten() + w["final_conv.bias"]
+    return (voice > 0).float().mean(1)  # a probability above 0.5
 
 
 def by_pitch(waveform: np.ndarray) -> float:

@@ -24,6 +24,47 @@ def model_card(card: dict[str, Any]) -> str:
     )
 
 
+def hub_card(card: dict[str, Any], option: str, repository: str, licence: str, metrics: dict[str, Any]) -> str:
+    """The model card of a repository of the hub, with the front matter that the hub reads.
+
+    option: the part's option in its configuration group. metrics: the content of an evaluation's metrics.json, or {}.
+    """
+    part = card["part"]
+    text = (
+        model_card(card) if "training" in card else UNTOLD.format(option=option, part=part, source=card.get("source"))
+    )
+    rows = "\n".join(
+        f"| {name} | {row['value']:.4g} | {_interval(row)} | {_number(row.get('chance'))} |"
+        for name, row in metrics.get("metrics", {}).items()
+        if name.startswith(HEADLINES) and row["value"] is not None
+    )
+    measured = f"\n| metric of the test people | value | 95 % interval | chance |\n| --- | --- | --- | --- |\n{rows}\n"
+    return HUB.format(part=part, option=option, repository=repository, licence=licence, card=text) + measured * bool(
+        rows
+    )
+
+
+def _interval(row: dict[str, Any]) -> str:
+    return "" if row.get("low") is None else f"{row['low']:.4g} to {row['high']:.4g}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+HEADLINES = ("retrieval/cosine/all", "embedding/", "face_to_face", "verification")  # first parts of names of metrics
+HUB = """---
+license: {licence}
+library_name: speech2face
+tags: [speech2face, {part}]
+---
+{card}
+Licence of the weights: {licence}. Speech2Face reads them by `{part}={option} {part}.weights={repository}`.
+"""
+UNTOLD = """# {option} ({part})
+
+Weights of Speech2Face without a record of a training. Source: {source}.
+"""
 CARD = """# {target} ({part})
 
 Trained by Speech2Face on {rows} files of {people} people ({root}), {how}, by
