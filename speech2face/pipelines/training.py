@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 VAL_SHARE = 10  # one person in 10 is for validation, if the dataset has no splits
+FEW = 100  # rows of validation, below which a rank among them is easy
 
 
 @dataclass
@@ -171,7 +172,8 @@ def carry_out(options: Train, run: Run, job: Job) -> int:
     balanced = getattr(options.training, "balanced", False)
     repeat = bool(options.trainer.get("overfit_batches"))
     data = Data(job.train, job.val, options.batch_size, options.workers, options.seed, balanced, repeat)
-    log.info("%d rows to train on, %d to validate", len(job.train), len(job.val))
+    few = "; so few rank each other easily, and R@K says little" if len(job.val) < FEW else ""
+    log.info("%d rows to train on, %d to validate%s", len(job.train), len(job.val), few)
     with tracked(options.logger, run) as loggers:
         begin_tracking(loggers, options.logger, run)
         settings = Settings(
