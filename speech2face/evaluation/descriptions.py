@@ -9,7 +9,8 @@ GROUPS = {
     "retrieval": (
         "Retrieval",
         "The photos of a gallery are ordered by the distance of their embeddings to the query's. The right photo is "
-        "the one of the query's person.",
+        "the one of the query's person. A gallery of 100 or another number stands for every gallery of that size that "
+        "could be drawn from all people: the value is what is expected over them, computed and not sampled.",
     ),
     "distance": ("Distance", "How far the query's embedding is from the embedding of the person's photo."),
     "embedding": (
