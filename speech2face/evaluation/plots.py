@@ -48,8 +48,9 @@ def plot(evaluation: Evaluation, metrics: Mapping[str, Row], people: int, simula
             panels.append(lambda axis, title=title, rows=rows: plot_bars(axis, title, rows, simulated))
     height = -(-len(panels) // 2)
     figure = Figure(figsize=(12, 4.4 * height), layout="constrained")
-    axes = [figure.add_subplot(height, 2, i + 1) for i in range(len(panels))]
-    for draw, axis in zip(panels, axes, strict=True):
+    rows = np.atleast_1d(figure.subfigures(height))  # each has margins of its own, as wide as its labels
+    for i, draw in enumerate(panels):
+        axis = rows[i // 2].add_subplot(1, 2, i % 2 + 1)
         draw(axis)
         axis.spines[["top", "right"]].set_visible(False)
     return figure
@@ -85,7 +86,7 @@ def plot_ranks(axis: "Axes", evaluation: Evaluation, people: int) -> None:
         axis.bar(np.arange(10) + 0.1 + (i + 0.5) * width, 100 * share, width, color=colour, label=label)
     axis.axhline(10, linestyle="--", color=CHANCE, label="chance")
     axis.set_xticks(range(11), [f"{10 * edge}" for edge in range(11)])
-    axis.set(xlabel="place of the right photo, % of the gallery (0: nearest)", ylabel="queries, %")
+    axis.set(xlabel="% of the gallery that is nearer", ylabel="queries, %")
     axis.set_title("place of the right photo")
     axis.legend(fontsize=9)
 
@@ -150,9 +151,7 @@ def _legend(axis: "Axes", controls: bool, ideal: bool) -> None:
     marks["95 % interval"] = Line2D([], [], color=INK, linewidth=1.2)
     marks |= {"chance": Line2D([], [], color=CHANCE, linewidth=3)}
     marks |= {"ideal (estimate)": Line2D([], [], color=IDEAL, linewidth=3)} if ideal else {}
-    axis.legend(
-        marks.values(), marks.keys(), fontsize=8, ncols=len(marks), loc="upper center", bbox_to_anchor=(0.4, -0.07)
-    )
+    axis.legend(marks.values(), marks.keys(), fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.4, -0.07))
 
 
 def plot_comparison(
