@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import shutil
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,6 +142,9 @@ def write(root: Path, people: int, workers: int, made_of: dict[str, Any]) -> Tab
                 bar.update(min(CHUNK, people - start))
     except BrokenProcessPool:
         raise UserError("a process was killed, perhaps for lack of memory; the same command goes on") from None
+    finally:
+        for unfinished in root.glob(".talker-*.partial"):  # of processes that were ended
+            shutil.rmtree(unfinished, ignore_errors=True)
     return tables
 
 
