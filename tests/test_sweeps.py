@@ -70,7 +70,7 @@ def test_a_failure_stops_a_sweep_and_what_is_missing_runs_later(run, tmp_path: P
     home = tmp_path / "sweep"
     said = run(*command, "hydra.sweep.dir=sweep", status=1)
     assert said.stdout.splitlines()[-2:] == [
-        f"to run what is missing: the same command with resume={home}/sweep",
+        f"to run what is missing: the same command with resume={home}",
         f"6 jobs, 1 failed, 3 not started: {home}/comparison.png",
     ]
     assert "job not started: job 2 failed (sweep.stop_on_failure)" in (home / "comparison.csv").read_text()
