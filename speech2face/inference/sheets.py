@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import zip_longest
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,14 @@ SCREEN = (1600, 1000)  # pixels
 SMALLEST = 96  # pixels of a face on a contact sheet
 CAPTION = 20
 ROWS = 10  # of a table that is to fit on a screen
-FACES = SCREEN[0] // (SMALLEST + PAD) * ((SCREEN[1] - 40) // (SMALLEST + PAD + CAPTION))  # of a contact sheet
+
+
+def _grid(cell: int, caption: int) -> tuple[int, int]:
+    """The columns and the lines of faces of `cell` pixels that fit on a screen below a title."""
+    return SCREEN[0] // (cell + PAD), (SCREEN[1] - 40) // (cell + PAD + caption)
+
+
+FACES = prod(_grid(SMALLEST, CAPTION))  # most on a contact sheet
 
 
 def table(
@@ -61,9 +69,9 @@ def contact_sheet(faces: Sequence[tuple[str, Path | np.ndarray]], title: str) ->
     differ = [len({one[i] for one in parts}) > 1 for i in range(min(map(len, parts)) - 1)]
     names = ["/".join(part for part, kept in zip_longest(one, differ, fillvalue=True) if kept) for one in parts]
     caption = CAPTION if any(names) else 0
-    sizes = (size for size in range(CELL, SMALLEST, -PAD) if len(faces) <= _fitting(size, caption))
+    sizes = (size for size in range(CELL, SMALLEST, -PAD) if len(faces) <= prod(_grid(size, caption)))
     cell = next(sizes, SMALLEST)
-    lines = (SCREEN[1] - 40) // (cell + PAD + caption)
+    _, lines = _grid(cell, caption)
     columns = max(-(-len(faces) // lines), min(len(faces), round((1.6 * len(faces)) ** 0.5)))
     height = 40 + -(-len(faces) // columns) * (cell + PAD + caption)
     image = Image.new("RGB", (max(columns * (cell + PAD) + PAD, 420), height), PAPER)
@@ -74,10 +82,6 @@ def contact_sheet(faces: Sequence[tuple[str, Path | np.ndarray]], title: str) ->
         image.paste(_face(face, cell), (x, y))
         write_text(draw, (x, y + cell + 2), name, 12, FAINT, width=cell)
     return image
-
-
-def _fitting(cell: int, caption: int) -> int:
-    return SCREEN[0] // (cell + PAD) * ((SCREEN[1] - 40) // (cell + PAD + caption))
 
 
 def _face(picture: Path | np.ndarray, cell: int) -> Image.Image:
