@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from speech2face.run.record import Run
+from speech2face.run.sweep import COMMAND
 from speech2face.weights.front_end import leaves
 from speech2face.weights.part import Description
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
-CONFIGURATION = (".hydra/effective.yaml", "multirun.yaml")
+CONFIGURATION = ".hydra/effective.yaml"
 PAGES = ("report.html", "comparison.html", "comparison.csv")
 
 
@@ -63,14 +64,14 @@ def begin(built: "Mapping[str, Logger]", loggers: Mapping[str, Description], run
         return
     ids = {name: trackers.run_id(loggers[name], logger) for name, logger in built.items()}
     run.save(loggers={name: one for name, one in ids.items() if one})
-    content = OmegaConf.load(run.directory / CONFIGURATION[0])
+    content = OmegaConf.load(run.directory / CONFIGURATION)
     parameters = leaves(OmegaConf.to_container(content, resolve=False))
     git = {f"git.{name}": value for name, value in (run.record["git"] or {}).items()}
     also = {"run.directory": str(run.directory), "run.sweep": run.record.get("sweep")}
     for name, logger in built.items():
         if name not in (run.earlier or {}).get("loggers", {}):
             trackers.write_parameters(logger, parameters | git | also)
-        trackers.write_files(logger, run.directory, [run.directory / CONFIGURATION[0]])
+        trackers.write_files(logger, run.directory, [run.directory / CONFIGURATION])
 
 
 def conclude(built: "Mapping[str, Logger]", directory: Path) -> None:
@@ -92,7 +93,7 @@ def track_sweep(loggers: Mapping[str, Description], directory: Path, parameters:
     built = trackers.build(kept, directory, _names(directory) | {"group": str(directory)}) if kept else {}
     for logger in built.values():
         trackers.write_parameters(logger, parameters)
-        trackers.write_files(logger, directory, [directory / CONFIGURATION[1]])
+        trackers.write_files(logger, directory, [directory / COMMAND])
     conclude(built, directory)
     for logger in built.values():
         trackers.close(logger, "success")
