@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -220,7 +221,7 @@ MISTAKES = [
     (["-m", f"audio={SPEECH}", *TINY_AST, "resume=x"], "resume=x: no sweep there to go on with"),
     (["--encoder", "ast"], "--encoder: an option is name=value, as in encoder=ast"),
     (["audio", "examples"], "audio: an option is name=value, as in audio=examples"),
-    (["-m", f"audio={SPEECH}", "hydra/launcher=ray"], "hydra/launcher=ray needs its package: pip install -e"),
+    ([f"audio={SPEECH}", "debug=fast"], "debug=fast sets trainer: pipeline=speech has no such option; pipeline=train_"),
     ([f"audio={SPEECH}", f"image={PHOTO}"], "image: pipeline=speech has no such option; pipeline=face has it"),
 ]
 
@@ -232,6 +233,12 @@ def test_a_mistake_is_one_line(run, arguments: list[str], message: str) -> None:
     (error,) = [line for line in lines if line.startswith("error: ")]
     assert message in error
     assert lines[-1] == error and "Traceback" not in result.stdout + result.stderr
+
+
+@pytest.mark.skipif(bool(find_spec("hydra_plugins.hydra_ray_launcher")), reason="the extra cluster is installed")
+def test_a_launcher_that_is_not_installed_is_one_line(run) -> None:
+    result = run("-m", f"audio={SPEECH}", "hydra/launcher=ray", status=1)
+    assert "error: hydra/launcher=ray needs its package: pip install -e" in result.stderr
 
 
 def test_a_dry_run_shows_what_would_run_and_leaves_nothing(run, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from omegaconf.errors import GrammarParseError, InterpolationResolutionError, Om
 
 from speech2face.config.names import canonical, nearest, short
 from speech2face.config.options import SCHEMAS, Options
-from speech2face.config.read import read
+from speech2face.config.read import of_others, read
 from speech2face.config.recipes import set_by_recipe
 from speech2face.data.media import kind_of
 from speech2face.errors import UserError, extra
@@ -113,7 +113,7 @@ def explain(error: Exception, overrides: list[str]) -> str:
 def _value_hint(word: str, overrides: list[str]) -> str:
     """How to write what a word without = may mean: an option whose value follows, or an input."""
     following = overrides[overrides.index(word) + 1 :] if word in overrides else []
-    if following and "=" not in following[0] and any(word in _names(schema) for schema in SCHEMAS.values()):
+    if following and "=" not in following[0] and of_others(word, ""):
         return f", as in {word}={following[0]}"
     kind = kind_of(word).partition("/")[0]
     if kind not in ("audio", "video", "image") and not Path(word).exists():
@@ -133,11 +133,6 @@ def _no_such_option(name: str, overrides: list[str]) -> str:
     except (HydraException, OmegaConfBaseException):
         return "there is no such option: see python run.py --help"
     near = nearest(name, [*leaves(OmegaConf.to_container(config)), *choices])
-    owners = [pipeline for pipeline, schema in SCHEMAS.items() if name.partition(".")[0] in _names(schema)]
-    if owners and not near and config.pipeline.name not in owners:
-        return f"pipeline={config.pipeline.name} has no such option; pipeline={', '.join(owners)} has it"
+    if not near and (foreign := of_others(name, config.pipeline.name)):
+        return foreign
     return f"there is no such option{near or ': see python run.py --help'}"
-
-
-def _names(schema: type) -> set[str]:
-    return {one.name for one in dataclasses.fields(schema)}

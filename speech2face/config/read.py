@@ -134,6 +134,14 @@ def _hints(schema: type) -> dict[str, Any]:
     return get_type_hints(schema, include_extras=True)
 
 
+def of_others(name: str, pipeline: str) -> str | None:
+    """The message for an option that other pipelines have and this one has not; of a dotted name, the first part."""
+    owners = [other for other, schema in SCHEMAS.items() if name.partition(".")[0] in _hints(schema)]
+    if not owners or pipeline in owners:
+        return None
+    return f"pipeline={pipeline} has no such option; pipeline={', '.join(owners)} {'have' if owners[1:] else 'has'} it"
+
+
 def _check_names(schema: type, values: dict[str, Any], prefix: str = "") -> None:
     """Raise UserError for a name that is not an option of `schema`, or of a dataclass in it."""
     hints = _hints(schema)
@@ -141,6 +149,9 @@ def _check_names(schema: type, values: dict[str, Any], prefix: str = "") -> None
         if key not in hints:
             if not prefix and key in ("encoder", "decoder", "prior", "data", "hydra"):
                 continue  # some pipelines compose these groups without using them
+            if not prefix and (foreign := of_others(key, values["pipeline"]["name"])):
+                preset = values["choices"].get("debug")
+                raise UserError((f"debug={preset} sets {key}: " if preset else f"{key}: ") + foreign)
             known = [f"{prefix}{name}" for name in hints if name not in ADDED]
             raise UserError(f"{prefix}{key}: there is no such option{nearest(prefix + key, known)}")
         inner, _ = unwrap(hints[key])
