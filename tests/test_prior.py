@@ -15,6 +15,7 @@ from speech2face.errors import UserError
 from speech2face.inference.decoder import Face, Prior
 from speech2face.inference.heard import measure
 from speech2face.priors.flow import FlowPrior
+from speech2face.priors.remainder import Remainder
 from speech2face.training.prior import energy_score
 
 WIDTH = 12
@@ -83,6 +84,33 @@ def test_the_flow_learns_what_is_not_gaussian() -> None:
         prior.loss(voices, faces, generator.manual_seed(step), 0.0, 0.0).mean().backward()
         optimizer.step()
     assert before > 0.5 and beside_the_modes() < before / 4
+
+
+def test_small_components_follow_the_large_ones_in_mean_and_spread() -> None:
+    random = np.random.default_rng(0)
+    large = random.normal(size=(8000, 2)).astype(np.float32)
+    small = large.prod(1) + np.exp(0.5 * large[:, 0]) * random.normal(size=8000)
+    remainder = Remainder(2, 1)
+    remainder.fit(large, small[:, None].astype(np.float32))
+    noise = torch.randn(20_000, 1, generator=torch.Generator().manual_seed(0))
+    for place in ((-1.0, 1.0), (0.0, 0.0), (1.5, 1.0)):
+        drawn = remainder(torch.tensor([place]).expand(20_000, 2), noise)
+        assert float(drawn.mean()) == pytest.approx(np.prod(place), abs=0.25)
+        assert float(drawn.std()) == pytest.approx(np.exp(0.5 * place[0]), rel=0.15)
+
+
+def test_samples_vary_as_the_faces_of_the_training_whatever_the_network_does() -> None:
+    prior, effect, covariance = fitted(learnt=5)
+    np.testing.assert_allclose(np.cov(draw(prior, 0.5).T), covariance, atol=0.1)
+    torch.manual_seed(0)
+    torch.nn.init.normal_(prior.network[-1].weight, std=1.0)
+    assert np.abs(np.cov(draw(prior, 0.5).T) - covariance).max() > 0.3
+    prior.match()
+    voices = torch.from_numpy(pairs()[0][np.linspace(0, 3999, 256).astype(int)])  # those that the prior remembers
+    drawn, _ = prior.sample(voices, 100, [torch.Generator().manual_seed(0)] * 256)
+    left = (drawn.numpy() - 2 - voices[:, :1, None].numpy() * effect).reshape(-1, WIDTH)
+    np.testing.assert_allclose(left.mean(0), 0, atol=0.1)
+    np.testing.assert_allclose(np.cov(left.T), covariance, atol=0.1)
 
 
 def test_a_voice_fixes_the_share_of_a_trait_that_regression_explains() -> None:

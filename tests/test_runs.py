@@ -102,7 +102,7 @@ def test_preparation_and_evaluation_go_on_after_a_termination(run, tmp_path: Pat
         for kind, file in (("audios", SPEECH), ("images", PHOTO)):
             folder = tmp_path / "ds" / f"p{person}" / kind
             folder.mkdir(parents=True)
-            for number in range(2):  # all different, by a byte at the end
+            for number in range(6):  # all different, by a byte at the end; long enough to be interrupted
                 (folder / f"{number}{file.suffix}").write_bytes(file.read_bytes() + bytes([person, number]))
     face = ["face.weights=random", "face.model.width=0.05"]
     prepare = ["pipeline=prepare", "data.root=ds", "landmarks=false", "workers=1", *face]

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from speech2face.priors.remainder import Remainder
+
 FARTHEST = 3.0  # deviations from the mean at which a condition is cut off: voices unlike those of the training
 TRAITS = ("sex", "age", "skin_tone", "hair_tone", "face_width", "jaw_length")
 WAVES = 8  # of the time, as cosines and sines
@@ -24,17 +26,25 @@ class FlowPrior(nn.Module):
     components are scaled so that what remains has unit covariance. A small network learns the velocity that such a
     model lacks. Its last layer starts at zero, so an untrained network samples the Gaussian model.
 
-    components: of the embeddings of faces. conditions: of the embeddings of voices. width, layers: of the network's
+    components: of the embeddings of faces. learnt: number of the largest ones, whose velocity the network learns; the
+    others follow from these (Remainder), and `match` corrects the spread of the samples. None: the network learns all.
+    conditions: of the embeddings of voices. width, layers: of the network's
     hidden layers. embedding: width of the embeddings. traits: names of what is read from embeddings of faces: "sex",
     0 male to 1 female, and numbers. remembered: conditions of voices of the training, which stand for the population.
     """
 
     def __init__(
         self, components: int = 60, conditions: int = 4, width: int = 256, layers: int = 2, embedding: int = 4096,
-        traits: Sequence[str] = TRAITS, remembered: int = 256,
+        traits: Sequence[str] = TRAITS, remembered: int = 256, learnt: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.components, self.traits = components, tuple(traits)
+        self.learnt = components if learnt is None else min(learnt, components)
+        self.small = components - self.learnt  # components are in the order of their variance
+        self.remainder = Remainder(self.learnt + conditions, self.small) if self.small else None
+        if self.small:
+            self.register_buffer("centre", torch.zeros(self.learnt))  # of the samples, and what corrects their spread
+            self.register_buffer("correcting", torch.eye(self.learnt))
         self.register_buffer("voices", torch.zeros(remembered, conditions))
         self.register_buffer("readout", torch.zeros(len(self.traits), components + 1))
         self.register_buffer("mean", torch.zeros(embedding))
@@ -43,9 +53,9 @@ class FlowPrior(nn.Module):
         self.register_buffer("effect", torch.zeros(components, conditions))  # of the conditions on the mean
         self.register_buffer("voice_mean", torch.zeros(embedding))
         self.register_buffer("voice_basis", torch.zeros(embedding, conditions))
-        sizes = [components + conditions + 1 + 2 * WAVES, *[width] * layers]
+        sizes = [self.learnt + conditions + 1 + 2 * WAVES, *[width] * layers]
         hidden = [part for pair in itertools.pairwise(sizes) for part in (nn.Linear(*pair), nn.SiLU())]
-        self.network = nn.Sequential(*hidden, nn.Linear(width, components))
+        self.network = nn.Sequential(*hidden, nn.Linear(width, self.learnt))
         nn.init.zeros_(self.network[-1].weight)
         nn.init.zeros_(self.network[-1].bias)
 
@@ -68,6 +78,10 @@ class FlowPrior(nn.Module):
         self._set("basis", axes @ (rotation * scale))
         self._set("inverse", (rotation / scale).T @ axes.T)
         self._set("effect", ((effect[:-1] @ rotation) / scale).T)
+        if self.small:
+            left = self.describe(torch.from_numpy(faces)).numpy() - conditions @ self.effect.numpy().T
+            known = np.concatenate([left[:, self.small :], conditions], 1)
+            self.remainder.fit(known, left[:, : self.small])
 
     def fit_traits(self, faces: np.ndarray, traits: dict[str, np.ndarray]) -> None:
         """Regress traits (n,) by name, NaN where unknown, on embeddings of faces (n, embedding). Call after `fit`."""
@@ -105,9 +119,9 @@ class FlowPrior(nn.Module):
     def correction(
         self, position: torch.Tensor, time: torch.Tensor, condition: torch.Tensor, known: torch.Tensor
     ) -> torch.Tensor:
-        """The velocity beside that of the Gaussian model, (batch, components).
+        """The velocity beside that of the Gaussian model, (batch, learnt).
 
-        position: (batch, components), minus the mean at that time. time: (batch, 1) in [0, 1]. condition: (batch,
+        position: (batch, learnt), minus the mean at that time. time: (batch, 1) in [0, 1]. condition: (batch,
         conditions). known: (batch, 1), 1.0, or 0.0 where the condition is left out.
         """
         phase = time * torch.arange(1, WAVES + 1, device=time.device) * (torch.pi / 2)
@@ -118,18 +132,18 @@ class FlowPrior(nn.Module):
         self, voices: torch.Tensor, faces: torch.Tensor, generator: torch.Generator, noise: float = 0.0,
         dropped: float = 0.0,
     ) -> torch.Tensor:  # fmt: skip
-        """The conditional flow matching loss (Lipman et al., equation 23) per pair and component, (batch, components).
+        """The conditional flow matching loss (Lipman et al., equation 23) per pair and component, (batch, learnt).
 
         noise: deviation of the noise on the components of faces. dropped: share of the pairs whose condition is left
         out, for guidance.
         """
-        end, condition = self.describe(faces), self.condition(voices)
+        end, condition = self.describe(faces)[:, self.small :], self.condition(voices)
         device = end.device
         start = torch.randn(end.shape, generator=generator, device=device)
         end = end + noise * torch.randn(end.shape, generator=generator, device=device)
         time = torch.rand((len(end), 1), generator=generator, device=device)
         known = (torch.rand((len(end), 1), generator=generator, device=device) >= dropped).float()
-        mean = condition @ self.effect.T * known
+        mean = condition @ self.effect[self.small :].T * known
         position = (1 - time) * start + time * end - time * mean
         gaussian = mean + (2 * time - 1) / (time**2 + (1 - time) ** 2) * position
         return (self.correction(position, time, condition, known) + gaussian - (end - start)).square()
@@ -154,6 +168,24 @@ class FlowPrior(nn.Module):
         return faces.unflatten(0, (len(voices), count)), scores.unflatten(0, (len(voices), count))
 
     @torch.no_grad()
+    def match(self, count: int = 8192) -> None:
+        """Correct the spread of the samples of the learnt components; call it when the network has changed.
+
+        Beside their mean, the components of the faces of the training have unit covariance (`fit`). The samples of a
+        network vary less, by 7 % in the bundled weights. A linear map of `count` of them restores it.
+        """
+        if not self.small:
+            return
+        self.centre.zero_()
+        self.correcting.copy_(torch.eye(self.learnt))
+        device = self.mean.device
+        noise = torch.randn((count, self.learnt), generator=torch.Generator(device).manual_seed(0), device=device)
+        position = self.move(self.voices[torch.arange(count, device=device) % len(self.voices)], noise, 1.0, 8)
+        powers, axes = torch.linalg.eigh(torch.cov(position.T))
+        self.centre.copy_(position.mean(0))
+        self.correcting.copy_(axes / powers.clamp(min=1e-3).sqrt() @ axes.T)
+
+    @torch.no_grad()
     def population(self, count: int, generator: torch.Generator) -> torch.Tensor:
         """Embeddings (count, embedding) of faces of random voices of the training."""
         chosen = torch.randint(len(self.voices), (count,), generator=generator, device=generator.device)
@@ -161,10 +193,18 @@ class FlowPrior(nn.Module):
         return self.flow(self.voices[chosen], noise, 1.0, 8)[0]
 
     def flow(
-        self, condition: torch.Tensor, position: torch.Tensor, guidance: float, steps: int
+        self, condition: torch.Tensor, noise: torch.Tensor, guidance: float, steps: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Conditions (batch, conditions), noise (batch, components) -> embeddings of faces, scores. See `sample`."""
-        mean = condition @ self.effect.T
+        small, large = noise[:, : self.small], self.move(condition, noise[:, self.small :], guidance, steps)
+        scores = -0.5 * torch.cat([small, large], 1).square().mean(1)
+        if self.small:
+            small = self.remainder(torch.cat([large, guidance * condition], 1), small)
+        return self.embeddings(torch.cat([small, large], 1) + guidance * condition @ self.effect.T), scores
+
+    def move(self, condition: torch.Tensor, position: torch.Tensor, guidance: float, steps: int) -> torch.Tensor:
+        """Noise (batch, learnt) -> learnt components minus their mean (batch, learnt). See `sample`."""
+        mean = condition @ self.effect[self.small :].T
 
         def slope(position: torch.Tensor, at: float) -> torch.Tensor:
             """Of the position divided by the width of the path, so that the Gaussian model has the slope 0."""
@@ -181,7 +221,7 @@ class FlowPrior(nn.Module):
             first = slope(position, step / steps)
             second = slope(position + first / steps, (step + 1) / steps)
             position = position + (first + second) / (2 * steps)
-        return self.embeddings(position + guidance * mean), -0.5 * position.square().mean(1)
+        return (position - self.centre) @ self.correcting if self.small else position
 
 
 def _components(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -32,6 +32,9 @@ class PriorTraining(Training):
         super().__init__(*args, **options)
         self.noise, self.dropped = noise, dropped
 
+    def on_validation_epoch_start(self) -> None:
+        self.network.match()
+
     def terms(self, batch: Batch, generator: torch.Generator | None) -> Terms:
         voices, noise, dropped = hear(self.use("encoder"), batch), self.noise, self.dropped
         if generator is None:  # validation: the same noise in every epoch
