@@ -8,7 +8,7 @@ from torchmetrics.functional.classification import binary_calibration_error
 
 from speech2face.errors import UserError
 from speech2face.evaluation import statistics
-from speech2face.evaluation.calibration import calibration, draw_samples, even, expect, probe_errors
+from speech2face.evaluation.calibration import calibration, covered, draw_samples, even, expect, probe_errors
 from speech2face.evaluation.metrics import Estimator, Metric
 from speech2face.evaluation.probes import fit_classifier, fit_regressor
 from speech2face.evaluation.realism import deviation, frechet, precision_recall, realism, sharpness
@@ -64,6 +64,16 @@ def test_a_sampler_that_is_too_sure_is_found_out(measured) -> None:
     assert sure["calibration/age/coverage_90"].value < 0.8
     assert sure["calibration/face/ranks_p"].value < 1e-6 and sure["calibration/age/ranks_p"].value < 1e-6
     assert sure["calibration/energy"].value > exact["calibration/energy"].value
+
+
+def test_an_interval_knows_that_nobody_is_older_than_the_population() -> None:
+    """If the voice says nothing, nine ages of ten lie in the interval, although a probe errs upwards for the young."""
+    random = np.random.default_rng(0)
+    ages = random.uniform(18, 80, (2, 4000))
+    expected = 49 + 0.7 * (ages - 49) + random.normal(0, 6, ages.shape)
+    read = random.choice(expected[1], (1000, 32))
+    hits = covered(read, (expected[0], ages[0] - expected[0]), random.uniform(18, 80, 1000), 0)
+    assert hits[90].mean() == pytest.approx(0.9, abs=0.03) and hits[50].mean() == pytest.approx(0.5, abs=0.05)
 
 
 def test_ranks_are_even_or_not() -> None:

@@ -25,6 +25,7 @@ from speech2face.priors.scores import energy_score
 TOGETHER = 32  # voices whose samples are in memory at once
 COVERAGES = (50, 90)
 ERRORS = 16  # errors of a probe that are added to each sample
+ALIKE = 1 / 20  # share of the people whose errors stand for those at a value that the probe expects
 
 
 @dataclass
@@ -79,23 +80,27 @@ def expect(probe: Pipeline, embeddings: np.ndarray) -> np.ndarray:
     return probe.predict_proba(embeddings) if hasattr(probe, "classes_") else predict(probe, embeddings)
 
 
-def probe_errors(probe: Pipeline, embeddings: np.ndarray, values: np.ndarray, people: np.ndarray) -> np.ndarray:
-    """Errors (n,) of a probe of a number on people whom it has not learnt from, by threefold cross-validation.
+def probe_errors(
+    probe: Pipeline, embeddings: np.ndarray, values: np.ndarray, people: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a probe of a number expects of people whom it has not learnt from, (n,), and its errors, (n,).
 
-    embeddings: (n, 4096). values: (n,) finite. people: (n,) the person of each row.
+    This is a threefold cross-validation. embeddings: (n, 4096). values: (n,) finite. people: (n,) the person of each
+    row.
     """
     fresh = make_pipeline(*(clone(part) for part in (probe[0], probe[1], probe[2].best_estimator_)))
     folds = list(GroupKFold(3).split(embeddings, values, people))
     fewest = min(len(learnt) for learnt, _ in folds)
     fresh[1].set_params(n_components=min(probe[1].n_components_, fewest))
-    return values - cross_val_predict(fresh, embeddings, values, cv=folds)
+    expected = cross_val_predict(fresh, embeddings, values, cv=folds)
+    return expected, values - expected
 
 
 def calibration(
     estimator: Estimator,
     samples: Samples,
     probes: dict[str, Pipeline],
-    errors: dict[str, np.ndarray],
+    errors: dict[str, tuple[np.ndarray, np.ndarray]],
     truth: dict[str, np.ndarray],
     seen: dict[str, np.ndarray],
 ) -> dict[str, Metric]:
@@ -105,8 +110,9 @@ def calibration(
     unknown. seen: what the probes expect of the true faces.
 
     Ranks and probabilities of classes compare what a probe reads in the samples with what it reads in the true face, so
-    that its errors do not matter. Coverage compares with the true value. It adds the probe's errors as if they did not
-    depend on the voice, so that the intervals are a little too wide where voice and face tell different things.
+    that its errors do not matter. Coverage compares with the true value. It adds the probe's errors on faces of which
+    it expects a like value, as if they did not depend on the voice, so that the intervals are a little too wide where
+    voice and face tell different things.
     """
     found = {
         "calibration/energy": estimator(statistics.mean(samples.energy), float(samples.single.mean())),
@@ -137,14 +143,20 @@ def calibration(
     return found
 
 
-def covered(read: np.ndarray, errors: np.ndarray, truth: np.ndarray, seed: int) -> dict[int, np.ndarray]:
+def covered(
+    read: np.ndarray, errors: tuple[np.ndarray, np.ndarray], truth: np.ndarray, seed: int
+) -> dict[int, np.ndarray]:
     """Whether the central interval of each coverage in percent holds the truth (n,), as 0 or 1.
 
-    read: (n, count) what a probe expects of the samples. errors: (k,) of the probe. The interval is that of the sums:
-    the distribution of the value given the voice is that given the face, averaged over the faces.
+    read: (n, count) what a probe expects of the samples. errors: see probe_errors. The interval is that of the sums:
+    the distribution of the value given the voice is that given the face, averaged over the faces. The errors are those
+    at a like value, because nobody is younger or older than the population: a probe errs upwards for the young.
     """
-    drawn = np.random.default_rng(seed).choice(errors, (*read.shape, ERRORS))
-    values = (read[..., None] + drawn).reshape(len(read), -1)
+    expected, wrong = (one[np.argsort(errors[0])] for one in errors)
+    size = min(max(round(ALIKE * len(wrong)), ERRORS), len(wrong))
+    first = np.clip(np.searchsorted(expected, read) - size // 2, 0, len(wrong) - size)
+    drawn = np.random.default_rng(seed).integers(0, size, (*read.shape, ERRORS))
+    values = (read[..., None] + wrong[first[..., None] + drawn]).reshape(len(read), -1)
     found = {}
     for share in COVERAGES:
         low, high = np.quantile(values, (0.5 - share / 200, 0.5 + share / 200), axis=1)

@@ -43,7 +43,8 @@ class FlowPrior(nn.Module):
         self.small = components - self.learnt  # components are in the order of their variance
         self.remainder = Remainder(self.learnt + conditions, self.small) if self.small else None
         if self.small:
-            self.register_buffer("centre", torch.zeros(self.learnt))  # of the samples, and what corrects their spread
+            self.register_buffer("widening", torch.ones(()))  # of the noise; these three are found by `match`
+            self.register_buffer("centre", torch.zeros(self.learnt))
             self.register_buffer("correcting", torch.eye(self.learnt))
         self.register_buffer("voices", torch.zeros(remembered, conditions))
         self.register_buffer("readout", torch.zeros(len(self.traits), components + 1))
@@ -172,15 +173,21 @@ class FlowPrior(nn.Module):
         """Correct the spread of the samples of the learnt components; call it when the network has changed.
 
         Beside their mean, the components of the faces of the training have unit covariance (`fit`). The samples of a
-        network vary less, by 7 % in the bundled weights. A linear map of `count` of them restores it.
+        network vary less, by 8 % in the bundled weights. Wider noise restores their total variance, and a linear map
+        what is left of their covariance. Both are found from `count` samples.
         """
         if not self.small:
             return
-        self.centre.zero_()
-        self.correcting.copy_(torch.eye(self.learnt))
         device = self.mean.device
         noise = torch.randn((count, self.learnt), generator=torch.Generator(device).manual_seed(0), device=device)
-        position = self.move(self.voices[torch.arange(count, device=device) % len(self.voices)], noise, 1.0, 8)
+        voices = self.voices[torch.arange(count, device=device) % len(self.voices)]
+        self.widening.fill_(1)
+        self.centre.zero_()
+        self.correcting.copy_(torch.eye(self.learnt))
+        position = self.move(voices, noise, 1.0, 8)
+        for _ in range(3):
+            self.widening.div_(position.var(0).mean().sqrt())
+            position = self.move(voices, noise, 1.0, 8)
         powers, axes = torch.linalg.eigh(torch.cov(position.T))
         self.centre.copy_(position.mean(0))
         self.correcting.copy_(axes / powers.clamp(min=1e-3).sqrt() @ axes.T)
@@ -205,6 +212,7 @@ class FlowPrior(nn.Module):
     def move(self, condition: torch.Tensor, position: torch.Tensor, guidance: float, steps: int) -> torch.Tensor:
         """Noise (batch, learnt) -> learnt components minus their mean (batch, learnt). See `sample`."""
         mean = condition @ self.effect[self.small :].T
+        position = self.widening * position if self.small else position
 
         def slope(position: torch.Tensor, at: float) -> torch.Tensor:
             """Of the position divided by the width of the path, so that the Gaussian model has the slope 0."""
