@@ -656,7 +656,7 @@ def test_a_prior_draws_faces_and_goes_on_where_it_was_interrupted(home):
         "decoder.weights=decoder",
     ]
     command = ["pipeline=train_prior", *voice, "encoder@face=resnet", "face.weights=face", *SHORT]
-    command += ["prior.model.components=4", "prior.model.width=16", "training.versions=1"]
+    command += ["prior.model.components=4", "prior.model.learnt=3", "prior.model.width=16", "training.versions=1"]
     train(home, *command, "trainer.max_epochs=0", "hydra.run.dir=gaussian")
     train(home, *command, "trainer.max_epochs=1", "hydra.run.dir=prior")
     train(home, *command, "resume=prior")
@@ -665,6 +665,7 @@ def test_a_prior_draws_faces_and_goes_on_where_it_was_interrupted(home):
     assert not first["network.4.weight"].any() and whole["network.4.weight"].any()
     assert torch.equal(first["basis"], whole["basis"]) and first["readout"].any(1).all()
     assert torch.equal(later["basis"], whole["basis"]) and later["network.4.weight"].any()
+    assert whole["correcting"].shape == (3, 3) and not torch.equal(first["correcting"], whole["correcting"])
     metrics = json.loads((home / "whole_prior" / "run.json").read_text())["metrics"]
     assert 0 < metrics["val/energy_ratio"] < 1.5
     train(home, *voice, f"audio={ROOT}/examples/librivox_male.wav", "samples=2",

@@ -14,7 +14,7 @@ from speech2face.evaluation.paired import SAMPLES, Difference, Rows, difference,
 from speech2face.evaluation.plots import plot_comparison
 from speech2face.evaluation.report import HEADLINES
 from speech2face.files import atomic, csv_line
-from speech2face.inference.page import plot_data, render
+from speech2face.inference.page import drawn, plot_data, render
 
 Row = Mapping[str, float | None]  # of the table of metrics, by column
 ALL_PAIRS = 4  # most jobs of which all pairs are compared; of more, each is compared with the first
@@ -72,9 +72,9 @@ def compare(
     simulated = any(head.get("simulated") for head in heads)
     names = [name for table in tables for name in table if name.startswith(HEADLINES)]
     names = sorted_by_group(name for name in names if not DETAILS.fullmatch(name))
-    figure = plot_comparison(tables, labels, names, simulated)
+    plots = drawn(plot_comparison(tables, labels, names, simulated))
     with atomic(directory / "comparison.png") as partial:
-        figure.savefig(partial, format="png", dpi=110)
+        partial.write_bytes(plots)
     values = [read_values(job, names) for job in jobs]
     tested = test(values, [name for name in names if describe(name, simulated).better in ("up", "down")])
     with atomic(directory / "differences.csv") as partial, open(partial, "wb") as file:
@@ -97,7 +97,7 @@ def compare(
         pair=shown(tested[0], labels)["pair"] if tested and len(jobs) == 2 else "",
         against_first=len(jobs) > ALL_PAIRS,
         values=[_values(name, tables, simulated) for name in names],
-        plots=plot_data(figure),
+        plots=plot_data(plots),
         simulated=simulated,
     )
     with atomic(directory / "comparison.html") as partial:

@@ -18,7 +18,7 @@ from speech2face.evaluation.retrieval import DISTANCES
 from speech2face.evaluation.statistics import of_kind, resampled
 from speech2face.evaluation.summary import Asked
 from speech2face.files import atomic, csv_line
-from speech2face.inference.page import picture_data, plot_data, render
+from speech2face.inference.page import drawn, picture_data, plot_data, render
 
 Row = dict[str, float | None]  # of the table of metrics, by column
 
@@ -92,9 +92,9 @@ def write_report(
     with atomic(directory / "gallery.png") as partial:
         title = "   ".join([f"{len(lines)} of {len(material.people)} people", *asked.warnings])
         gallery.sheet(lines, title).save(partial, "PNG")
-    figure = plot(evaluation, metrics, len(material.people), asked.simulated)
+    plots = drawn(plot(evaluation, metrics, len(material.people), asked.simulated))
     with atomic(directory / "plots.png") as partial:
-        figure.savefig(partial, format="png", dpi=110)
+        partial.write_bytes(plots)
     pictured = [
         replace(line, cells=[(caption, picture_data(picture), right) for caption, picture, right in line.cells])
         for line in lines
@@ -110,7 +110,7 @@ def write_report(
         observer=summary.observer(evaluation.observer),
         ideal="ideal" in evaluation.outcomes,
         groups=page.groups(metrics, asked.simulated),
-        plots=plot_data(figure),
+        plots=plot_data(plots),
         lines=pictured,
         retrieved=min(gallery.RETRIEVED, len(material.people)),
         framed=sum(any(right for *_, right in line.cells) for line in lines),

@@ -35,11 +35,16 @@ def render(template: Path, **values: Any) -> str:
     return environment.get_template(template.name).render(**values).replace(" %", "\u00a0%")
 
 
-def plot_data(figure: "Figure") -> str:
-    """A figure as the data URI of a PNG."""
+def drawn(figure: "Figure") -> bytes:
+    """A figure as a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
-    return _uri("image/png", buffer.getvalue())
+    return buffer.getvalue()
+
+
+def plot_data(plot: bytes) -> str:
+    """A PNG file as a data URI."""
+    return _uri("image/png", plot)
 
 
 def picture_data(picture: np.ndarray, side: int = SIDE) -> str:

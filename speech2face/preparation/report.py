@@ -13,7 +13,7 @@ from PIL import Image
 
 from speech2face.decoders.landmarks import LANDMARK_PARTS
 from speech2face.files import atomic
-from speech2face.inference.page import SECONDS, picture_data, plot_data, recording_data, render
+from speech2face.inference.page import SECONDS, drawn, picture_data, plot_data, recording_data, render
 from speech2face.inference.pictures import draw_landmarks
 from speech2face.preprocessing.faces import points_in_crop
 
@@ -56,7 +56,7 @@ def write_report(
         Path(__file__).parent / "templates" / "report.html",
         name=root.name,
         overview=overview(clips, faces, splits),
-        plots=plot_data(figure) if figure else "",
+        plots=plot_data(drawn(figure)) if figure else "",
         statistics=statistics,
         faces=samples(root, faces),
         landmarks=pc.any(pc.is_valid(faces["landmarks"])).as_py(),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from speech2face.config.names import short
 from speech2face.files import atomic
+from speech2face.inference.page import drawn
 from speech2face.run.record import optimised
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def draw_trials(file: Path, records: list[dict[str, Any]], direction: str | None
         told = ", ".join(f"{name}={_rounded(settings[best].get(name, ''))}" for name in names)
         figure.suptitle(f"best: job {best} with {values[best]:.4g} ({told})", fontsize=10)
     with atomic(file) as partial:
-        figure.savefig(partial, format="png", dpi=110)
+        partial.write_bytes(drawn(figure))
 
 
 def _positions(axis: "Axes", texts: list[str]) -> list[float]:
