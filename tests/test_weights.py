@@ -132,6 +132,19 @@ def test_hub_id_through_the_hubs_own_cache(tmp_path: Path, transformers_ast) -> 
     assert no_revision.startswith("encoder.weights=someone/ast-4096@v3: no such file, and not available from the hub")
 
 
+def test_bundled_weights_load_without_the_compiler_of_torch() -> None:
+    """Its import takes more than a second; filling a tensor while a network is built brings it in."""
+    talkers = ["encoder.weights=bundled/talkers", "decoder=talker", "prior.weights=bundled/talkers"]
+    code = (
+        "import sys, speech2face\n"
+        "speech2face.build('samples=2')\n"
+        f"speech2face.build('encoder=ast', 'samples=2', *{talkers})\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said.split() == ["False"]
+
+
 def test_published_layouts_are_views_of_the_mapped_file(checkpoints: Path) -> None:
     """Loading neither initialises nor copies: memory that is the process's own stays small beside the 592 MB file."""
     code = (

@@ -43,9 +43,9 @@ class FlowPrior(nn.Module):
         self.small = components - self.learnt  # components are in the order of their variance
         self.remainder = Remainder(self.learnt + conditions, self.small) if self.small else None
         if self.small:
-            self.register_buffer("widening", torch.ones(()))  # of the noise; these three are found by `match`
+            self.register_buffer("widening", torch.zeros(()))  # of the noise; these three are found by `match`
             self.register_buffer("centre", torch.zeros(self.learnt))
-            self.register_buffer("correcting", torch.eye(self.learnt))
+            self.register_buffer("correcting", torch.zeros(self.learnt, self.learnt))
         self.register_buffer("voices", torch.zeros(remembered, conditions))
         self.register_buffer("readout", torch.zeros(len(self.traits), components + 1))
         self.register_buffer("mean", torch.zeros(embedding))
@@ -83,6 +83,7 @@ class FlowPrior(nn.Module):
             left = self.describe(torch.from_numpy(faces)).numpy() - conditions @ self.effect.numpy().T
             known = np.concatenate([left[:, self.small :], conditions], 1)
             self.remainder.fit(known, left[:, : self.small])
+            self._uncorrected()
 
     def fit_traits(self, faces: np.ndarray, traits: dict[str, np.ndarray]) -> None:
         """Regress traits (n,) by name, NaN where unknown, on embeddings of faces (n, embedding). Call after `fit`."""
@@ -101,6 +102,11 @@ class FlowPrior(nn.Module):
         values = self.describe(faces) @ self.readout[:, :-1].T + self.readout[:, -1]
         found = {name: values[:, i] for i, name in enumerate(self.traits) if bool(self.readout[i].any())}
         return found | ({"sex": found["sex"].clamp(0, 1)} if "sex" in found else {})
+
+    def _uncorrected(self) -> None:
+        self.widening.fill_(1)
+        self.centre.zero_()
+        self.correcting.copy_(torch.eye(self.learnt))
 
     def _set(self, name: str, values: np.ndarray) -> None:
         getattr(self, name).copy_(torch.from_numpy(np.ascontiguousarray(values, np.float32)))
@@ -181,9 +187,7 @@ class FlowPrior(nn.Module):
         device = self.mean.device
         noise = torch.randn((count, self.learnt), generator=torch.Generator(device).manual_seed(0), device=device)
         voices = self.voices[torch.arange(count, device=device) % len(self.voices)]
-        self.widening.fill_(1)
-        self.centre.zero_()
-        self.correcting.copy_(torch.eye(self.learnt))
+        self._uncorrected()
         position = self.move(voices, noise, 1.0, 8)
         for _ in range(3):
             self.widening.div_(position.var(0).mean().sqrt())

@@ -18,14 +18,14 @@ class Remainder(nn.Module):
 
     def __init__(self, large: int, small: int) -> None:
         super().__init__()
-        self.register_buffer("pairs", torch.triu_indices(large, large), persistent=False)
-        self.register_buffer("weights", torch.zeros(2, small, large + self.pairs.shape[1]))  # of mean and log spread
+        self.register_buffer("weights", torch.zeros(2, small, large * (large + 3) // 2))  # of mean and log spread
         self.register_buffer("biases", torch.zeros(2, small))
 
     def features(self, large: torch.Tensor) -> torch.Tensor:
         """(batch, large) -> themselves and their products (batch, features)."""
         large = large.clamp(-FARTHEST, FARTHEST)
-        return torch.cat([large, large[:, self.pairs[0]] * large[:, self.pairs[1]] / FARTHEST], 1)
+        first, second = torch.triu_indices(large.shape[1], large.shape[1], device=large.device)
+        return torch.cat([large, large[:, first] * large[:, second] / FARTHEST], 1)
 
     def forward(self, large: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Large components (batch, large) and noise (batch, small) -> small components (batch, small)."""

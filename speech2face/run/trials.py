@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from speech2face.config.names import short
 from speech2face.files import atomic
-from speech2face.inference.page import drawn
 from speech2face.run.record import optimised
 
 if TYPE_CHECKING:
@@ -30,6 +29,8 @@ def draw_trials(file: Path, records: list[dict[str, Any]], direction: str | None
         return
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
+
+    from speech2face.inference.page import drawn
 
     best = BETTER[direction](known, key=values.__getitem__) if direction else None
     typed = [[short(one).lstrip("+").partition("=") for one in record["overrides"]] for record in records]
