@@ -9,8 +9,6 @@ import numpy as np
 from PIL import Image
 
 from speech2face.errors import UserError
-from speech2face.preprocessing.channel import LOSSY, encode
-from speech2face.preprocessing.decode import decode
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,6 +56,9 @@ def picture_data(picture: np.ndarray, side: int = SIDE) -> str:
 
 def recording_data(recording: Path) -> str:
     """The first SECONDS of a recording as the data URI of an MP3 file; "" if it cannot be read."""
+    from speech2face.preprocessing.channel import LOSSY, encode
+    from speech2face.preprocessing.decode import decode
+
     try:
         waveform = decode(recording, RATE, max_seconds=SECONDS).waveform
     except UserError:

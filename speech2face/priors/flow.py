@@ -83,7 +83,9 @@ class FlowPrior(nn.Module):
             left = self.describe(torch.from_numpy(faces)).numpy() - conditions @ self.effect.numpy().T
             known = np.concatenate([left[:, self.small :], conditions], 1)
             self.remainder.fit(known, left[:, : self.small])
-            self._uncorrected()
+            self.widening.fill_(1)
+            self._set("centre", np.zeros(self.learnt))
+            self._set("correcting", np.eye(self.learnt))
 
     def fit_traits(self, faces: np.ndarray, traits: dict[str, np.ndarray]) -> None:
         """Regress traits (n,) by name, NaN where unknown, on embeddings of faces (n, embedding). Call after `fit`."""
@@ -102,11 +104,6 @@ class FlowPrior(nn.Module):
         values = self.describe(faces) @ self.readout[:, :-1].T + self.readout[:, -1]
         found = {name: values[:, i] for i, name in enumerate(self.traits) if bool(self.readout[i].any())}
         return found | ({"sex": found["sex"].clamp(0, 1)} if "sex" in found else {})
-
-    def _uncorrected(self) -> None:
-        self.widening.fill_(1)
-        self.centre.zero_()
-        self.correcting.copy_(torch.eye(self.learnt))
 
     def _set(self, name: str, values: np.ndarray) -> None:
         getattr(self, name).copy_(torch.from_numpy(np.ascontiguousarray(values, np.float32)))
@@ -187,11 +184,11 @@ class FlowPrior(nn.Module):
         device = self.mean.device
         noise = torch.randn((count, self.learnt), generator=torch.Generator(device).manual_seed(0), device=device)
         voices = self.voices[torch.arange(count, device=device) % len(self.voices)]
-        self._uncorrected()
+        self.widening.fill_(1)
         position = self.move(voices, noise, 1.0, 8)
         for _ in range(3):
             self.widening.div_(position.var(0).mean().sqrt())
-            position = self.move(voices, noise, 1.0, 8)
+            position = self.move(voices, self.widening * noise, 1.0, 8)
         powers, axes = torch.linalg.eigh(torch.cov(position.T))
         self.centre.copy_(position.mean(0))
         self.correcting.copy_(axes / powers.clamp(min=1e-3).sqrt() @ axes.T)
@@ -207,7 +204,9 @@ class FlowPrior(nn.Module):
         self, condition: torch.Tensor, noise: torch.Tensor, guidance: float, steps: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Conditions (batch, conditions), noise (batch, components) -> embeddings of faces, scores. See `sample`."""
-        small, large = noise[:, : self.small], self.move(condition, noise[:, self.small :], guidance, steps)
+        small, large = noise[:, : self.small], noise[:, self.small :]
+        large = self.move(condition, self.widening * large if self.small else large, guidance, steps)
+        large = (large - self.centre) @ self.correcting if self.small else large
         scores = -0.5 * torch.cat([small, large], 1).square().mean(1)
         if self.small:
             small = self.remainder(torch.cat([large, guidance * condition], 1), small)
@@ -216,7 +215,6 @@ class FlowPrior(nn.Module):
     def move(self, condition: torch.Tensor, position: torch.Tensor, guidance: float, steps: int) -> torch.Tensor:
         """Noise (batch, learnt) -> learnt components minus their mean (batch, learnt). See `sample`."""
         mean = condition @ self.effect[self.small :].T
-        position = self.widening * position if self.small else position
 
         def slope(position: torch.Tensor, at: float) -> torch.Tensor:
             """Of the position divided by the width of the path, so that the Gaussian model has the slope 0."""
@@ -233,7 +231,7 @@ class FlowPrior(nn.Module):
             first = slope(position, step / steps)
             second = slope(position + first / steps, (step + 1) / steps)
             position = position + (first + second) / (2 * steps)
-        return (position - self.centre) @ self.correcting if self.small else position
+        return position
 
 
 def _components(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
