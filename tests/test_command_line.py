@@ -235,6 +235,13 @@ def test_a_mistake_is_one_line(run, arguments: list[str], message: str) -> None:
     assert lines[-1] == error and "Traceback" not in result.stdout + result.stderr
 
 
+@pytest.mark.parametrize(("pipeline", "why"), [("convert", "has nothing to resume"), ("prepare", "needs no resume: ")])
+def test_what_cannot_be_resumed_says_why(run, tmp_path: Path, pipeline: str, why: str) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    result = run(f"pipeline={pipeline}", "resume=.", status=1)
+    assert f"error: pipeline={pipeline} {why}" in result.stderr and "Traceback" not in result.stderr
+
+
 @pytest.mark.skipif(bool(find_spec("hydra_plugins.hydra_ray_launcher")), reason="the extra cluster is installed")
 def test_a_launcher_that_is_not_installed_is_one_line(run) -> None:
     result = run("-m", f"audio={SPEECH}", "hydra/launcher=ray", status=1)

@@ -27,6 +27,7 @@ class Options:
     """Options of every pipeline."""
 
     resumable = False  # whether resume= goes on with an earlier run; not an option
+    unresumable = "has nothing to resume"  # why it does not; not an option
     trained = ""  # the slot of the part that a training trains; not an option
     own_directory = False  # whether the run writes only to a new or empty directory; not an option
     pipeline: Pipeline
@@ -45,6 +46,22 @@ class Options:
     seed: Annotated[int, says("seed of all random numbers", ge=0, le=2**63 - 1)] = 0
     metric: Annotated[str | None, says("name of the metric that a sweeper optimises; null: the pipeline's own")] = None
     sweep: Sweep = field(default_factory=Sweep)
+
+
+@dataclass(kw_only=True, frozen=True)
+class OnePart(Options):
+    """Options of pipelines that make something of the weights of one part."""
+
+    own_directory = True
+    encoder: Part
+    decoder: Part
+    prior: Part
+    part: Annotated[Literal["encoder", "decoder", "prior"], says("the part whose weights are taken")] = "encoder"
+
+    @property
+    def chosen(self) -> Part:
+        """The part."""
+        return getattr(self, self.part)
 
 
 @dataclass(kw_only=True, frozen=True)

@@ -16,7 +16,7 @@ from omegaconf.errors import GrammarParseError, InterpolationResolutionError, Om
 
 from speech2face.config.names import canonical, nearest, short
 from speech2face.config.options import SCHEMAS, Options
-from speech2face.config.read import of_others, read
+from speech2face.config.read import of_others, owners, read
 from speech2face.config.recipes import set_by_recipe
 from speech2face.data.media import kind_of
 from speech2face.errors import UserError, extra
@@ -113,7 +113,7 @@ def explain(error: Exception, overrides: list[str]) -> str:
 def _value_hint(word: str, overrides: list[str]) -> str:
     """How to write what a word without = may mean: an option whose value follows, or an input."""
     following = overrides[overrides.index(word) + 1 :] if word in overrides else []
-    if following and "=" not in following[0] and of_others(word, ""):
+    if following and "=" not in following[0] and owners(word):
         return f", as in {word}={following[0]}"
     kind = kind_of(word).partition("/")[0]
     if kind not in ("audio", "video", "image") and not Path(word).exists():

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from msgspec import Meta
 
-from speech2face.config.base import Options, Sampling, Sharded, Tracked
+from speech2face.config.base import OnePart, Options, Sampling, Sharded, Tracked
 from speech2face.config.data import Data, Protocol
 from speech2face.config.describe import says
 from speech2face.config.serving import Serve
@@ -63,18 +63,14 @@ class Face(Reconstruct):
 class Merge(Options):
     """Put the results of all shards of pipeline=speech or pipeline=face together."""
 
+    unresumable = "needs no resume: the same command begins anew"
     runs: Annotated[str | None, says("directory of the sweep over the shards")] = None
 
 
 @dataclass(kw_only=True, frozen=True)
-class Convert(Options):
+class Convert(OnePart):
     """Convert any readable checkpoint to the project's format."""
 
-    own_directory = True
-    encoder: Part
-    decoder: Part
-    prior: Part
-    part: Annotated[Literal["encoder", "decoder", "prior"], says("the part whose weights are converted")] = "encoder"
     slim: Annotated[bool, says("write half precision, without the classification layer")] = False
     average: Annotated[list[str], says("further weights of the same network; the mean of all is written")] = field(
         default_factory=list
@@ -85,6 +81,7 @@ class Convert(Options):
 class Talkers(Options):
     """Make a dataset of simulated people, each with a voice and a face."""
 
+    unresumable = "needs no resume: the same command goes on where data.root is not complete"
     data: Data
 
 
@@ -92,6 +89,7 @@ class Talkers(Options):
 class Prepare(Sharded, Options):
     """Measure recordings and photos, and list them in a manifest for training and evaluation."""
 
+    unresumable = "needs no resume: the same command goes on from what is done"
     data: Data
     face: Part
     workers: Annotated[int, says("processes that measure; 0: one per core", ge=0)] = 0
@@ -102,6 +100,7 @@ class Prepare(Sharded, Options):
 class Evaluate(Sampling, Sharded, Tracked, Options):
     """Compare an encoder's embeddings with those of the true faces."""
 
+    unresumable = "needs no resume: what was encoded is kept, the same command goes on from there"
     data: Data
     encoder: Part
     face: Part

@@ -134,12 +134,17 @@ def _hints(schema: type) -> dict[str, Any]:
     return get_type_hints(schema, include_extras=True)
 
 
+def owners(name: str) -> list[str]:
+    """The pipelines that have an option; of a dotted name, the first part counts."""
+    return [pipeline for pipeline, schema in SCHEMAS.items() if name.partition(".")[0] in _hints(schema)]
+
+
 def of_others(name: str, pipeline: str) -> str | None:
-    """The message for an option that other pipelines have and this one has not; of a dotted name, the first part."""
-    owners = [other for other, schema in SCHEMAS.items() if name.partition(".")[0] in _hints(schema)]
-    if not owners or pipeline in owners:
+    """The message for an option that other pipelines have and this one has not, or None."""
+    others = owners(name)
+    if not others or pipeline in others:
         return None
-    return f"pipeline={pipeline} has no such option; pipeline={', '.join(owners)} {'have' if owners[1:] else 'has'} it"
+    return f"pipeline={pipeline} has no such option; pipeline={', '.join(others)} {'have' if others[1:] else 'has'} it"
 
 
 def _check_names(schema: type, values: dict[str, Any], prefix: str = "") -> None:

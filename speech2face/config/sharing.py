@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from speech2face.config.base import Options
+from speech2face.config.base import OnePart, Options
 from speech2face.config.describe import says
 from speech2face.weights.part import Part
 
@@ -19,14 +19,9 @@ class Export(Options):
 
 
 @dataclass(kw_only=True, frozen=True)
-class Publish(Options):
+class Publish(OnePart):
     """Push weights, with a card, to a repository of the Hugging Face hub."""
 
-    own_directory = True
-    encoder: Part
-    decoder: Part
-    prior: Part
-    part: Annotated[Literal["encoder", "decoder", "prior"], says("the part whose weights are pushed")] = "encoder"
     repo: Annotated[str | None, says("repository of the hub, owner/name; it is made if there is none")] = None
     licence: Annotated[str | None, says("licence of the weights as the hub names it, such as cc-by-4.0")] = None
     evaluation: Annotated[str | None, says("directory of an evaluation whose metrics the card shows")] = None

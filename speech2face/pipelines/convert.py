@@ -23,9 +23,7 @@ def convert(options: Convert, run: Run) -> int:
     With `average`, write the mean of these weights and further weights of the same network. Raises UserError for
     weights of different networks, and for a directory that holds weights already.
     """
-    if run.earlier is not None:
-        raise UserError("pipeline=convert has nothing to resume")
-    part = getattr(options, options.part)
+    part = options.chosen
     located = [locate(dataclasses.replace(part, weights=weights)) for weights in (part.weights, *options.average)]
     check_apart(run.directory, located)
     from speech2face.weights.load import load

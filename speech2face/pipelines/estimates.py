@@ -29,8 +29,6 @@ def estimates(options: FitEstimates, run: Run) -> int:
     Returns 1 if a file could not be read, else 0. Raises UserError if people.csv tells neither sex nor age of enough
     people, and for weights that are random.
     """
-    if run.earlier is not None:
-        raise UserError("pipeline=estimates has nothing to resume")
     if options.data.root is None:
         raise UserError("pipeline=estimates needs data.root= a dataset with sex or age in people.csv")
     located = locate_parts(options)

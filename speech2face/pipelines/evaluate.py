@@ -50,10 +50,6 @@ def measure(options: Evaluate, run: Run) -> int:
 
     Returns 1 if a file could not be read, else 0.
     """
-    if run.earlier is not None:
-        raise UserError(
-            "pipeline=evaluate needs no resume: what was encoded is kept, the same command goes on from there"
-        )
     check_modality(options.face, "face", "pipeline=evaluate")
     check_shard(options)
     if options.data.root is None and options.shard is not None:

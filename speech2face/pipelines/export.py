@@ -28,8 +28,6 @@ def export(options: Export, run: Run) -> int:
     The file appears only if onnxruntime or torch compute from it what this program computes. Raises UserError if they
     do not, and for front ends and networks that a graph cannot have.
     """
-    if run.earlier is not None:
-        raise UserError("pipeline=export has nothing to resume")
     if options.precision not in ("auto", "fp32"):
         raise UserError(f"precision={options.precision}: a graph is in fp32")
     if options.format == "onnx" and (missing := [one for one in NEEDED if not importlib.util.find_spec(one)]):

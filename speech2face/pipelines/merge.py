@@ -30,8 +30,6 @@ def merge(options: Merge, run: Run) -> int:
     Nothing is written unless every shard is complete. Files are linked, so they take no more space. Returns 0, or 1 if
     any input failed or none is done.
     """
-    if run.earlier is not None:
-        raise UserError("pipeline=merge needs no resume: the same command begins anew")
     if options.runs is None:
         raise UserError("pipeline=merge needs runs= the directory of a sweep over shards")
     with run.stage("find"):

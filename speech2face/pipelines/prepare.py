@@ -47,8 +47,6 @@ KEPT_ROWS = 64  # rows per write, and so the most that a killed run loses
 
 def prepare(options: Prepare, run: Run) -> int:
     """Measure the files that have not been measured yet. Without `shard`, then write manifest and report. Returns 0."""
-    if run.earlier is not None:
-        raise UserError("pipeline=prepare needs no resume: the same command goes on from what is done")
     run.way_on = "the same command"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     workers = options.workers or cores

@@ -26,8 +26,6 @@ def publish(options: Publish, run: Run) -> int:
     With --dry-run nothing is pushed: it prints the files and the card. Raises UserError for weights that cannot be
     published, without a token, and for what the hub refuses.
     """
-    if run.earlier is not None:
-        raise UserError("pipeline=publish has nothing to resume")
     if not options.repo or not (hub_id := HUB_ID.fullmatch(options.repo)) or hub_id[2]:
         raise UserError(f"repo={options.repo or ''}: must be a repository of the hub, as in repo=owner/name")
     if not options.licence:
@@ -59,7 +57,7 @@ def load_ours(options: Publish) -> "Loaded":
     """Load the weights of `part`. Raises UserError unless they are in our format and trained."""
     from speech2face.weights.load import load
 
-    part = getattr(options, options.part)
+    part = options.chosen
     loaded = load(part, options.seed, locate(part))
     named = f"{options.part}.weights={part.weights}"
     if loaded.untrained:
@@ -99,7 +97,7 @@ def check(named: str, loaded: "Loaded", options: Publish) -> None:
     """Load weights from the hub as a user would. Raises UserError unless they are those that were pushed."""
     from speech2face.weights.load import load
 
-    part = dataclasses.replace(getattr(options, options.part), weights=named)
+    part = dataclasses.replace(options.chosen, weights=named)
     found = locate(part)
     load(part, options.seed, found)
     if found.digest != loaded.located.digest:

@@ -33,8 +33,6 @@ def talkers(options: Talkers, run: Run) -> int:
 
     Returns 0. Raises UserError if data.root holds something else.
     """
-    if run.earlier is not None:
-        raise UserError("pipeline=talkers needs no resume: the same command goes on where data.root is not complete")
     if not options.data.simulated:
         raise UserError("pipeline=talkers makes simulated people: data=talkers")
     if options.data.root is None:

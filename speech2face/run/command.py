@@ -146,6 +146,8 @@ def execute(config: DictConfig) -> float | None:
         options = read(config, choices, [*set_by_recipe(choices.get("experiment"), folders), *overrides])
         if options.resumable:
             run.way_on = "the same command with resume={directory}"
+        elif earlier is not None:
+            raise UserError(f"pipeline={options.pipeline.name} {options.unresumable}")
         status = get_method(options.pipeline._target_)(options, run)
         run.save(status="failed" if status else "finished", objective=run.objective())
     except DryRun:
