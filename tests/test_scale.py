@@ -84,6 +84,12 @@ def test_what_is_written_is_chosen(home: Path) -> None:
     assert "has another write" in run("write=panels", "resume=pictures").stderr
 
 
+def test_a_small_network_on_several_threads_makes_the_same_run(home: Path) -> None:
+    """Several inputs are then encoded at once. `home` has the run of one thread."""
+    run_py(*COMMAND, "hydra.run.dir=threads", cwd=home, status=1, env={"OMP_NUM_THREADS": "3"})
+    same_run(home / "all", home / "threads")
+
+
 def test_a_table_of_embeddings_is_resumed_and_compared(run, home: Path, tmp_path: Path) -> None:
     """A killed run keeps what it has added; a run that has ended takes a changed file."""
     clips = shutil.copytree(home / "clips", tmp_path / "clips")

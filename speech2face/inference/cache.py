@@ -18,7 +18,7 @@ from tqdm import tqdm
 from speech2face.errors import UserError, defect, reason
 from speech2face.files import sha256
 from speech2face.inference.encoder import Encoder
-from speech2face.inference.threads import ahead, reading_threads
+from speech2face.inference.threads import ahead, map_batches, reading_threads
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -156,7 +156,11 @@ def embed(
             errors[path] = f"could not be prepared ({defect(error)})"
         return None
 
-    with reading_threads(workers) as executor:
+    def encode(batch: list[tuple[str, tuple[torch.Tensor, list[float]]]]) -> dict[str, np.ndarray | str]:
+        names, inputs = zip(*batch, strict=True)
+        return dict(zip(names, encoder.encode_each(*map(list, zip(*inputs, strict=True))), strict=True))
+
+    with reading_threads(workers) as executor, map_batches(encoder) as each:
         found = tqdm(executor.map(digest, paths), f"reading {name}", len(paths), unit="file", delay=2)
         digests = {path: one for path, one in zip(paths, found, strict=True) if one}
         missing = {one: path for path, one in digests.items() if one not in cache.rows}
@@ -166,9 +170,7 @@ def embed(
             for one, found in tqdm(prepared, f"encoding {name}", len(missing), unit="file")
             if found is not None
         )
-        for batch in batches(good, max(16, encoder.batch_size)):
-            found = encoder.encode_each(*map(list, zip(*(one for _, one in batch), strict=True)))
-            encoded = {one: embedding for (one, _), embedding in zip(batch, found, strict=True)}
+        for encoded in each(encode, batches(good, max(16, encoder.batch_size))):
             failed = {one: error for one, error in encoded.items() if isinstance(error, str)}
             errors |= {missing[one]: error for one, error in failed.items()}
             if kept := {one: embedding for one, embedding in encoded.items() if one not in failed}:

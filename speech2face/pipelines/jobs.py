@@ -70,17 +70,17 @@ def prepare(one: Input, reconstructor: "Reconstructor", run: Run, executor: Exec
     return job
 
 
-def reconstructed(jobs: Iterable[Job], reconstructor: "Reconstructor") -> Iterator[Job]:
-    """Yield the jobs in order, with result or error. As many are reconstructed at once as fill a batch of windows."""
+def batches(jobs: Iterable[Job], size: int) -> Iterator[list[Job]]:
+    """Lists of consecutive jobs, each with as many as fill a batch of `size` windows."""
     batch: list[Job] = []
     windows = 0
     for job in jobs:
         batch.append(job)
         windows += 0 if job.error else len(job.prepared.features)
-        if windows >= reconstructor.encoder.batch_size or not windows:  # full, or only failed jobs
-            yield from reconstruct_batch(reconstructor, batch)
+        if windows >= size or not windows:  # full, or only failed jobs
+            yield batch
             batch, windows = [], 0
-    yield from reconstruct_batch(reconstructor, batch)
+    yield batch
 
 
 def reconstruct_batch(reconstructor: "Reconstructor", jobs: list[Job]) -> list[Job]:

@@ -3,8 +3,10 @@
 import logging
 import shutil
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import fields
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +16,8 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from speech2face.config.options import Reconstruct
 from speech2face.errors import UserError, counted
 from speech2face.inference.estimates import Estimate
-from speech2face.inference.threads import after_the_networks, ahead
-from speech2face.pipelines.jobs import prepare, reconstructed, row_of, write_outputs
+from speech2face.inference.threads import after_the_networks, ahead, map_batches
+from speech2face.pipelines.jobs import batches, prepare, reconstruct_batch, row_of, write_outputs
 from speech2face.pipelines.parts import (
     apart,
     build_encoder,
@@ -120,7 +122,7 @@ def process(
     executor: Executor,
     options: Reconstruct,
 ) -> int:
-    """Reconstruct the inputs on this thread; prepare them and write the results on other threads, in order.
+    """Reconstruct the inputs, while other threads prepare the next ones and write results, in order.
 
     kept: rows of an earlier run, which are not done again. Returns 0, or 1 if any input failed.
     """
@@ -129,9 +131,7 @@ def process(
     names = {row["output"] for row in kept}
     todo = [one for one in inputs if one.name not in names]
     prepared = ahead(executor, lambda one: prepare(one, reconstructor, run, executor), todo, workers + 1)
-    written = ahead(
-        executor, lambda job: write_outputs(run, job, write), reconstructed(prepared, reconstructor), workers
-    )
+    alone = len(inputs) == 1 and options.shard is None  # it gets all threads of torch
     bar = tqdm(
         total=len(todo) + len(kept),
         initial=len(kept),
@@ -147,8 +147,11 @@ def process(
     (run.directory / EMBEDDINGS).unlink(missing_ok=True)  # of the run that is resumed
     store = open_store(run.directory) if "embeddings" in write else None
     results = Results(run.directory, (*measurements, *heard), kept)
-    with closing(results), bar, logging_redirect_tqdm():
-        for job in written:
+    threads = nullcontext(map) if alone else map_batches(reconstructor.encoder)
+    with closing(results), bar, logging_redirect_tqdm(), threads as each:
+        ready = batches(prepared, reconstructor.encoder.batch_size)
+        done = chain.from_iterable(each(partial(reconstruct_batch, reconstructor), ready))
+        for job in ahead(executor, lambda job: write_outputs(run, job, write), done, workers):
             raise_lost_interrupt()
             status = "passed_over" if job.input.skipped else "failed" if job.error else "done"
             counts[status] += 1

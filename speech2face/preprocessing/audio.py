@@ -184,18 +184,16 @@ class Audio:
             sound.warnings.append(f"{silent} of {silent + len(starts)} windows silent: left out")
         windows = take(sound.waveform, starts, size)
         heard = [(start, min(start + size, length)) for start in starts]
-        once = np.zeros(length, bool)
-        for start, end in heard:
-            once[start:end] = True
-        share = round(speech_share(resample(sound.waveform[once], rate, RATE)), 3)
-        if doubt := little_speech(int(once.sum()) / rate, share):
+        seconds = np.array([(end - start) / rate for start, end in heard])
+        shares = np.array([speech_share(resample(sound.waveform[start:end], rate, RATE)) for start, end in heard])
+        share = round(float(shares @ seconds / seconds.sum()), 3)
+        if doubt := little_speech(min(float(seconds.sum()), length / rate), share):
             if self.require_speech:
                 raise UserError(f"{name}: {doubt}; preprocessing.require_speech=false takes it")
             sound.warnings.append(doubt)
         weights = []
         if len(starts) > 1:  # seconds of speech in each; a window without any counts a little
-            shares = [max(speech_share(resample(sound.waveform[start:end], rate, RATE)), FAINT) for start, end in heard]
-            weights = [share * (end - start) / rate for share, (start, end) in zip(shares, heard, strict=True)]
+            weights = (np.maximum(shares, FAINT) * seconds).tolist()
         return Prepared(
             features=self.features(torch.from_numpy(windows)),
             preview={

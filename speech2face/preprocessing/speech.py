@@ -100,8 +100,9 @@ def silero_shares(waveforms: "torch.Tensor") -> "torch.Tensor":
 def by_pitch(waveform: np.ndarray) -> float:
     """`speech_share` of a waveform by its pitch: in speech, the pitch glides and the level varies within 2 s."""
     strength, pitch, level = (np.concatenate(one) for one in zip(*_pitch(waveform), strict=True))
-    level = np.maximum(level, np.quantile(level, 0.95) - 45)
-    voiced = (strength > VOICED) & (level > np.quantile(level, 0.95) - QUIET_DB)
+    loud = np.quantile(level, 0.95)
+    level = np.maximum(level, loud - 45)
+    voiced = (strength > VOICED) & (level > loud - QUIET_DB)
     follows = voiced[1:] & voiced[:-1] & (np.abs(np.diff(pitch)) < JUMP)
     runs = np.lib.stride_tricks.sliding_window_view(np.pad(follows, (0, STEPS)), STEPS).all(axis=1)[: len(follows)]
     glides = np.zeros(len(pitch), bool)
