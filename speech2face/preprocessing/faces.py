@@ -88,6 +88,8 @@ def crop_padded(image: PillowImage.Image, box: tuple[int, int, int, int]) -> Pil
     """Crop an image to a box. Outside the image its edge is repeated, so a face at the border keeps its proportions."""
     left, top, right, bottom = box
     inside = (max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height))
+    if inside == tuple(box):
+        return image.crop(box)
     crop = np.asarray(image.crop(inside))
     pads = ((inside[1] - top, bottom - inside[3]), (inside[0] - left, right - inside[2]), (0, 0))
     return PillowImage.fromarray(np.pad(crop, pads, mode="edge"))

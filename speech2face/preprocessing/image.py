@@ -160,11 +160,12 @@ class Image:
         if max(image.size) > KEPT_PREVIEW:  # scaling takes longer than anything that shows a smaller one
             preview = image.copy()
             preview.thumbnail((512, 512))
+        pixels = np.array(crop)
         return Prepared(
-            features=self.normalize(to_batch(np.array(crop)[None])),
+            features=self.normalize(to_batch(pixels[None])),
             preview={
                 "photo": np.asarray(preview),
-                "crop": np.asarray(crop),
+                "crop": pixels,
                 "matrix": matrix,
                 "outline": (corners(matrix, self.size) + 0.5) * (preview.width / image.width) - 0.5,
             },
