@@ -81,12 +81,11 @@ def folders(bench: Bench) -> None:
     """Many inputs: time beside the networks' own, and memory against the number of inputs."""
     bench.say("## A folder of recordings", "")
     rows = []
-    number = 16 if bench.quick else 256
     only = "write=embeddings"
     cases = (BUNDLED if bench.quick else FULL | BUNDLED) | {f"{n}, {only}": [*BUNDLED[n], only] for n in BUNDLED}
     for name, arguments in cases.items():
         arguments = [*arguments, f"precision={bench.best}"]
-        net = bench.built(*arguments)
+        net, number = bench.built(*arguments), 16 if bench.quick else 64 if name in FULL else 256
         if only in arguments:
             net.decoder = None
         features = clip_features(net)
