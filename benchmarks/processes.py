@@ -3,6 +3,7 @@
 import statistics
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -91,7 +92,7 @@ def folders(bench: Bench) -> None:
         features = clip_features(net)
         took, _, record = bench.run(*arguments, f"audio={bench.clips(number)}")
         began = time.process_time()
-        own = time_once(lambda net=net, features=features: one_by_one(net, features, number))
+        own = time_once(partial(one_by_one, net, features, number))
         cpu, stages = time.process_time() - began, record["seconds"]
         rows.append([name, number, f"{took:.1f}", f"{own:.1f}", f"{took / own:.2f}"])
         rows[-1] += [f"{bench.cpu:.1f}", f"{cpu:.1f}", f"{bench.cpu / cpu:.2f}"]
