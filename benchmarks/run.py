@@ -42,7 +42,7 @@ def machine(bench: Bench) -> None:
     bench.rates = {name: product_rate(name) for name in bench.precisions}
     rates = ", ".join(f"{name} products at {rate:.0f} GFLOP/s" for name, rate in bench.rates.items())
     left_out = "" if "bf16" in bench.rates else " bfloat16 is not fast on this hardware, so its rows are left out."
-    bench.say(f"{processor()}: {rates}.{left_out}")
+    bench.explain(f"{processor()}: {rates}.{left_out}")
     if bench.quick:
         bench.say("", "`--quick` makes a single call of each kind on few clips. Its numbers are rough.")
     data = torch.ones(2**27, device=DEVICE)
@@ -164,7 +164,8 @@ def main() -> None:
             left_out = [section.__name__ for section in chosen if section.__name__ not in seconds]
             bench.say("", f"Left out for lack of time: {', '.join(left_out)}.")
         parts = ", ".join(f"{name} {took:.0f}" for name, took in seconds.items())
-        bench.say("", f"All of this took {time.perf_counter() - BEGAN:.0f} s: {parts}.")
+        bench.say("")
+        bench.explain(f"All of this took {time.perf_counter() - BEGAN:.0f} s: {parts}.")
         if not options.quick and not options.only:
             plot(bench, DOCS.with_name(f"growth_{kind(bench)}.png"))
             bench.say("", f"![Time and memory against inputs, length and batch size](growth_{kind(bench)}.png)")
